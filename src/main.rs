@@ -1,0 +1,2 @@
+//! The `mcp-deputy` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Records behind the store port.
