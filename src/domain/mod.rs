@@ -1,1 +1,18 @@
-//! What is true.
+//! What is true: the rules of the permission journey, as values and pure functions.
+//!
+//! Nothing here waits, reads a clock, draws a random number, speaks HTTP or touches storage: functions take `now` and
+//! random bytes as values. That is what makes the rules testable, and what lets a reader be convinced by reading.
+//! This module imports nothing else of the crate.
+//!
+//! The types that carry the security argument:
+//!
+//! - [`redirect::MatchedRedirect`]: only from a client's registered list, for this request.
+//! - [`consent::ConsentProof`]: only from an approved form, or from a taken ticket or arrival whose cookie matched.
+//! - `Permit` (in [`crate::flow::admit`]): only from the admission of a bearer token.
+//!
+//! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
+
+pub mod handle;
+pub mod scope;
+pub mod secret;
+pub mod time;

@@ -1,1 +1,3 @@
 //! The steps.
+pub mod fault;
+pub mod ports;

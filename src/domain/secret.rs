@@ -1,0 +1,123 @@
+//! Hashes of secrets, and comparison that tells nothing by its duration.
+//!
+//! What we hand out (codes, tokens, cookies, client secrets) is stored as [`Digest`] only. Every secret that we make has
+//! at least 128 random bits, so a plain SHA-256 is enough: there is nothing to guess that a slow hash would protect.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use subtle::ConstantTimeEq as _;
+
+/// The SHA-256 of a secret. Compared in constant time; printed as its first four bytes.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialOrd)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `secret`.
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+        Self::of_parts(&[secret.as_ref()])
+    }
+
+    /// The digest of several parts, each preceded by its length, so that no two lists of parts share one.
+    pub fn of_list(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        Self::finish(context)
+    }
+
+    /// Whether `secret` has this digest.
+    pub fn matches(&self, secret: impl AsRef<[u8]>) -> bool {
+        *self == Self::of(secret)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Base64url without padding: 43 characters. For keys and names in which a hash is wanted.
+    pub fn to_base64url(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(part);
+        }
+        Self::finish(context)
+    }
+
+    fn finish(context: digest::Context) -> Self {
+        let mut bytes = [0; 32];
+        // A SHA-256 has 32 bytes: nothing is cut off, nothing is left zero.
+        for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "sha256:{a:02x}{b:02x}{c:02x}{d:02x}…")
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_base64url())
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| D::Error::custom("not base64url"))?;
+        Ok(Self(bytes.try_into().map_err(|_| D::Error::custom("not 32 bytes"))?))
+    }
+}
+
+/// Whether two secrets are the same, without telling by the duration where they differ. Their lengths are no secret.
+pub fn same_secret(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_matches_its_secret_only() {
+        let digest = Digest::of("correct horse");
+        assert!(digest.matches("correct horse"));
+        assert!(!digest.matches("correct horsf"));
+    }
+
+    #[test]
+    fn lists_with_other_borders_have_other_digests() {
+        assert_ne!(Digest::of_list(&[b"ab", b"c"]), Digest::of_list(&[b"a", b"bc"]));
+        assert_ne!(Digest::of_list(&[b"ab"]), Digest::of_list(&[b"ab", b""]));
+    }
+
+    #[test]
+    fn a_digest_survives_json_and_never_prints_itself_whole() {
+        let digest = Digest::of("x");
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        assert_eq!(format!("{digest:?}").len(), "sha256:".len() + 8 + '…'.len_utf8());
+        assert!(serde_json::from_str::<Digest>("\"AAAA\"").is_err());
+    }
+}

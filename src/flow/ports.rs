@@ -1,0 +1,261 @@
+//! The ports: what the steps need of the world, as traits. Adapters implement them; only the composition root names one.
+//!
+//! **The store** is a map of versioned values. It knows nothing of what it holds. Its three promises carry the security
+//! of everything above, and the contract suite (`store::contract`) tests each implementation against them:
+//!
+//! 1. *One conditional write on one key is the only change there is.* Of N racers with the same expectation one wins.
+//! 2. *An answer means durable.* When `write` returns, applied or conflict, the state it speaks of survives a crash.
+//! 3. *A read sees durable values only.* Nobody acts on a consumption that a crash would undo.
+//!
+//! **Versions** are never used twice for one key, not even after a deletion: an expectation that was right once is never
+//! right again by accident.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use super::fault::Fault;
+use crate::domain::{scope::ScopeSet, time::Timestamp};
+
+/// A boxed future, for traits that are used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What time it is. The only way to know.
+pub trait Clock: Send + Sync {
+    /// The current moment.
+    fn now(&self) -> Timestamp;
+}
+
+/// Chance. The only source of it.
+pub trait Entropy: Send + Sync {
+    /// Fills `out` with cryptographically secure random bytes.
+    fn fill(&self, out: &mut [u8]) -> Result<(), Fault>;
+}
+
+/// `N` random bytes.
+pub fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The kinds of records (docs/storage.md). The number is part of the stored key and never changes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Table {
+    /// Registered clients, by client id.
+    Client = 1,
+    /// Approvals on their way to the third party and back, by the hash of their `state`.
+    Ticket = 2,
+    /// Second approvals, by the hash of their id.
+    Arrival = 3,
+    /// People, by subject.
+    Person = 4,
+    /// What was approved, by person and (client, redirect URI, resource).
+    Consent = 5,
+    /// Third-party tokens, by person and (provider, our client id there, scopes).
+    Link = 6,
+    /// Our own grants, by grant id.
+    Grant = 7,
+    /// Browsers that completed a sign-in, by the hash of their session cookie.
+    Browser = 8,
+    /// Entries that answer "which grants has …" and "what expires now".
+    Index = 9,
+}
+
+/// Where a value lies. Ids are at most 1 KiB.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    /// The kind of record.
+    pub table: Table,
+    /// Its id within the table.
+    pub id: Bytes,
+}
+
+impl Key {
+    /// The key of the record `id` in `table`.
+    pub fn new(table: Table, id: impl Into<Bytes>) -> Self {
+        Self { table, id: id.into() }
+    }
+}
+
+/// The version of a stored value. Unique for its key for all time.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Version(pub u64);
+
+/// A value and the version under which it was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Versioned {
+    /// To be named as the expectation of the next write.
+    pub version: Version,
+    /// The value.
+    pub value: Bytes,
+}
+
+/// What must be true for a write to be applied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expect {
+    /// Nothing is stored under the key.
+    Absent,
+    /// The stored value has this version.
+    Version(Version),
+}
+
+/// What a write does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Removes the value.
+    Delete,
+    /// Stores this value.
+    Put(Bytes),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Written {
+    /// Applied and durable; the version of what is now stored (meaningless after a deletion).
+    Applied(Version),
+    /// The expectation was wrong; nothing changed. What it lost against is durable.
+    Conflict,
+}
+
+/// The store port. See the module documentation for its promises.
+pub trait Store: Send + Sync {
+    /// The durable value under `key`.
+    fn read<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Versioned>, Fault>>;
+
+    /// One conditional write. Runs to its end even when the returned future is dropped after its first poll.
+    fn write(&self, key: Key, expect: Expect, change: Change) -> BoxFuture<'_, Result<Written, Fault>>;
+
+    /// Durable values of `table` whose id starts with `prefix`, in order of their ids, those after `after` only, at most
+    /// `limit`.
+    fn scan<'a>(
+        &'a self,
+        table: Table,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Versioned)>, Fault>>;
+}
+
+/// What a seal is for. A blob sealed for one purpose does not open for another.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Purpose {
+    /// The answer of an arrival, kept for a repeated POST.
+    ArrivalAnswer,
+    /// The pending request inside the consent form.
+    ConsentForm,
+    /// The last refresh answer of a grant, kept for the replay window.
+    RefreshAnswer,
+    /// The PKCE verifier of a ticket.
+    TicketVerifier,
+    /// Third-party tokens of a link or an arrival.
+    ThirdPartyTokens,
+}
+
+impl Purpose {
+    /// The name that is bound into the seal. Never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ArrivalAnswer => "arrival-answer",
+            Self::ConsentForm => "consent-form",
+            Self::RefreshAnswer => "refresh-answer",
+            Self::TicketVerifier => "ticket-verifier",
+            Self::ThirdPartyTokens => "third-party-tokens",
+        }
+    }
+}
+
+/// Authenticated encryption and message authentication under the master keys: the current one and the previous ones.
+pub trait Sealer: Send + Sync {
+    /// Seals `plain` for this purpose and record. The envelope names the key and carries a fresh salt.
+    fn seal(&self, purpose: Purpose, record: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault>;
+
+    /// Opens an envelope. `None` when it was not sealed by us, for this purpose and this record.
+    fn open(&self, purpose: Purpose, record: &[u8], envelope: &[u8]) -> Option<Vec<u8>>;
+
+    /// A MAC over the parts (each with its length) under the current key, for session ids.
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32];
+
+    /// Whether `tag` is the MAC of the parts under the current key or a previous one. Constant time.
+    fn mac_matches(&self, parts: &[&[u8]], tag: &[u8]) -> bool;
+}
+
+/// Tokens as the third party gave them to us, its static client.
+#[derive(Clone, Debug)]
+pub struct ThirdPartyTokens {
+    /// The access token.
+    pub access: SecretString,
+    /// The refresh token, where one came.
+    pub refresh: Option<SecretString>,
+    /// When the access token expires; `None`: when it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// What was granted; `None`: the answer did not say, which means as requested (RFC 6749 section 5.1).
+    pub scopes: Option<ScopeSet>,
+}
+
+/// Who a third-party token belongs to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The immutable user id at the third party (never a login name or an e-mail address).
+    pub id: String,
+    /// The login name, for display.
+    pub login: String,
+    /// The display name, where there is one.
+    pub display_name: Option<String>,
+    /// A verified e-mail address, where there is one.
+    pub email: Option<String>,
+}
+
+/// Why a third party did not do what we asked. Never carries its words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ThirdPartyError {
+    /// A definite refusal (`invalid_grant`, a revoked token, bad credentials): asking again is useless. The slug says which.
+    #[error("the third party refused: {0}")]
+    Refused(&'static str),
+    /// Slow, down, or answering nonsense: asking again later may help. The slug says which.
+    #[error("the third party is unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+/// Where a browser is sent to obtain the person's permission at the third party.
+#[derive(Clone, Debug)]
+pub struct Departure<'a> {
+    /// Our `state`.
+    pub state: &'a str,
+    /// Our own PKCE challenge (S256), never the client's.
+    pub code_challenge: &'a str,
+    /// The third-party scopes that were approved.
+    pub scopes: &'a ScopeSet,
+    /// Whether a fresh consent must be asked for at the third party (providers that only then give a refresh token).
+    pub fresh_consent: bool,
+}
+
+/// One configured third party, for which we hold one static client id. Implemented by `upstream`.
+///
+/// Implementations never follow redirects on these calls, bound time and size of every answer, and return within ten
+/// seconds. They never retry a call that consumes something.
+pub trait ThirdParty: Send + Sync {
+    /// The URL of its authorization endpoint with all parameters, as a string for a redirect.
+    fn departure(&self, departure: &Departure<'_>) -> String;
+
+    /// Exchanges its authorization code with our verifier.
+    fn redeem(
+        &self,
+        code: SecretString,
+        verifier: SecretString,
+    ) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>>;
+
+    /// Refreshes. The answer may hold a new refresh token, which then replaces the one that was sent.
+    fn refresh(&self, refresh: SecretString) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>>;
+
+    /// Asks whom an access token belongs to.
+    fn identify(&self, access: &SecretString) -> BoxFuture<'_, Result<Identity, ThirdPartyError>>;
+
+    /// Ends this one token, where the provider can do that. Done when it was already dead.
+    fn revoke(&self, token: SecretString) -> BoxFuture<'_, Result<(), ThirdPartyError>>;
+}
+
+/// All configured third parties.
+pub type ThirdParties = std::collections::BTreeMap<String, Arc<dyn ThirdParty>>;
