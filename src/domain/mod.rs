@@ -12,7 +12,14 @@
 //!
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
+pub mod client;
 pub mod handle;
+pub mod metadata;
+pub mod pkce;
+pub mod redirect;
+pub mod refusal;
+pub mod request;
+pub mod resource;
 pub mod scope;
 pub mod secret;
 pub mod time;

@@ -1,0 +1,151 @@
+//! Clients: apps that registered with us (RFC 7591), and how they prove who they are.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    metadata::{AuthMethod, ClientMetadata},
+    refusal::Refusal,
+    secret::Digest,
+    time::Timestamp,
+};
+
+/// How long a registration lives that nobody ever approved.
+pub const UNUSED_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long a client lives after its last use.
+pub const USED_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Last use is written at most this often.
+pub const USE_RESOLUTION: Duration = Duration::from_secs(24 * 3600);
+
+/// A client record.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Client {
+    /// The client id that we gave out.
+    pub id: String,
+    /// What the app says of itself.
+    pub metadata: ClientMetadata,
+    /// The hash of its secret; `None` for a public client.
+    pub secret: Option<Digest>,
+    /// When it registered.
+    pub registered_at: Timestamp,
+    /// When a person last approved it, or it last used a token; `None` before the first approval.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked as a whole. Nothing that was approved before counts any more.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What a request presents to authenticate its client.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The client id.
+    pub client_id: String,
+    /// The secret, where one was sent.
+    pub secret: Option<secrecy::SecretString>,
+    /// Whether they came by HTTP Basic: decides the form of a failed answer (RFC 6749 section 5.2).
+    pub basic: bool,
+}
+
+impl Client {
+    /// When the record may be swept, if nothing uses it until then.
+    pub fn expires_at(&self) -> Timestamp {
+        self.used_at.map_or_else(|| self.registered_at.after(UNUSED_TTL), |used| used.after(USED_TTL))
+    }
+
+    /// Whether the client may start something new at `now`.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && !self.expires_at().has_passed(now)
+    }
+
+    /// Whether something that was approved at `approved_at` still counts.
+    pub fn honours(&self, approved_at: Timestamp) -> bool {
+        self.revoked_at.is_none_or(|revoked| revoked < approved_at)
+    }
+
+    /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less.
+    pub fn authenticate(&self, credentials: &Credentials) -> Result<(), Refusal> {
+        use secrecy::ExposeSecret as _;
+        match (self.metadata.token_endpoint_auth_method, &self.secret, &credentials.secret) {
+            (AuthMethod::None, None, None) => Ok(()),
+            // Some clients send an empty secret because their library always sends one.
+            (AuthMethod::None, None, Some(secret)) if secret.expose_secret().is_empty() => Ok(()),
+            (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost, Some(known), Some(secret))
+                if known.matches(secret.expose_secret()) =>
+            {
+                Ok(())
+            }
+            (_, Some(_), None) => Err(Refusal::invalid_client("client_secret_missing")),
+            _ => Err(Refusal::invalid_client("client_secret_wrong")),
+        }
+    }
+
+    /// This record with its use noted, if that was long enough ago to be worth a write.
+    pub fn noting_use(&self, now: Timestamp) -> Option<Self> {
+        let recent = self.used_at.is_some_and(|used| now.since(used) < USE_RESOLUTION);
+        (!recent).then(|| Self { used_at: Some(now), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::redirect::RedirectRules;
+
+    pub(crate) fn client(id: &str, body: &str, secret: Option<&str>, now: Timestamp) -> Client {
+        let rules = RedirectRules { own_origin: "https://mcp.example.com", private_schemes: &[] };
+        Client {
+            id: id.to_owned(),
+            metadata: ClientMetadata::judge(body.as_bytes(), &rules).unwrap(),
+            secret: secret.map(Digest::of),
+            registered_at: now,
+            used_at: None,
+            revoked_at: None,
+        }
+    }
+
+    fn presenting(secret: Option<&str>) -> Credentials {
+        Credentials { client_id: "c".to_owned(), secret: secret.map(Into::into), basic: false }
+    }
+
+    #[test]
+    fn clients_prove_exactly_what_they_registered() {
+        let now = Timestamp::from_millis(0);
+        let public = client(
+            "c",
+            r#"{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"none"}"#,
+            None,
+            now,
+        );
+        assert!(public.authenticate(&presenting(None)).is_ok());
+        assert!(public.authenticate(&presenting(Some(""))).is_ok());
+        assert!(public.authenticate(&presenting(Some("x"))).is_err());
+
+        let confidential = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, Some("s3cret"), now);
+        assert!(confidential.authenticate(&presenting(Some("s3cret"))).is_ok());
+        assert!(confidential.authenticate(&presenting(Some("s3cres"))).is_err());
+        assert!(confidential.authenticate(&presenting(Some(""))).is_err());
+        assert!(confidential.authenticate(&presenting(None)).is_err());
+    }
+
+    #[test]
+    fn a_registration_that_nobody_approved_lives_a_day() {
+        let now = Timestamp::from_millis(1_000_000_000_000);
+        let fresh = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
+        assert!(fresh.is_usable(now.after(Duration::from_secs(3600))));
+        assert!(!fresh.is_usable(now.after(UNUSED_TTL)));
+        let used = fresh.noting_use(now).unwrap();
+        assert!(used.is_usable(now.after(UNUSED_TTL)));
+        assert!(used.noting_use(now.after(Duration::from_secs(60))).is_none());
+        assert!(used.noting_use(now.after(USE_RESOLUTION)).is_some());
+    }
+
+    #[test]
+    fn a_revoked_client_does_not_honour_what_came_before() {
+        let then = Timestamp::from_millis(5_000);
+        let mut revoked = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, then);
+        revoked.revoked_at = Some(Timestamp::from_millis(10_000));
+        assert!(!revoked.honours(Timestamp::from_millis(10_000)));
+        assert!(revoked.honours(Timestamp::from_millis(10_001)));
+        assert!(!revoked.is_usable(Timestamp::from_millis(20_000)));
+    }
+}
