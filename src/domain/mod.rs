@@ -1,1 +1,4 @@
 //! What is true.
+
+pub mod origin;
+pub mod provider;
