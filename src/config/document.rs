@@ -5,7 +5,7 @@
 //! `{ file = "PATH" }` are replaced by what they name, wherever a value may stand. The result fits the structs in
 //! `file`.
 //!
-//! Must never put a value into an error: it may be a secret. Relative paths are seen from the working directory.
+//! Must never put a value into an error, since it may be a secret; only names are repeated. Relative paths are seen from the working directory.
 //! Called by `config::load` only.
 
 use std::borrow::Cow;
@@ -177,12 +177,9 @@ fn from_text<'t>(kind: Kind, text: String, span: std::ops::Range<usize>) -> DeVa
 
 fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     let text = |value: &Spanned<DeValue<'_>>| matches!(value.get_ref(), DeValue::String(_));
-    let natural = |value: &DeValue<'_>| matches!(value, DeValue::Integer(i) if !i.as_str().starts_with('-'));
     match (kind, value) {
+        (Kind::Count | Kind::Size, DeValue::Integer(number)) => !number.as_str().starts_with('-'),
         (Kind::Flag, DeValue::Boolean(_)) => true,
-        // Texts get here from the environment too: `file::Amount` reads them as numbers.
-        (Kind::Count | Kind::Size, DeValue::String(_)) => true,
-        (Kind::Count | Kind::Size, value) => natural(value),
         (Kind::TextList | Kind::SecretList, DeValue::Array(items)) => items.iter().all(text),
         (Kind::Texts, DeValue::Table(entries)) => entries.values().all(text),
         (Kind::Lists, DeValue::Table(entries)) => entries
@@ -191,10 +188,10 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
         (Kind::Credential, DeValue::Table(entries)) => {
             entries.len() == 1 && entries.get("header").is_some_and(text)
         }
-        (
-            Kind::Choice(_) | Kind::Credential | Kind::Duration | Kind::Secret | Kind::Text,
-            DeValue::String(_),
-        ) => true,
+        // The environment and files give texts only; `file::Amount` reads them as numbers.
+        (kind, DeValue::String(_)) => {
+            !matches!(kind, Kind::Flag | Kind::Lists | Kind::SecretList | Kind::TextList | Kind::Texts)
+        }
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where.
 //!
 //! A [`ConfigError`] is one or two sentences that begin with the place: file and line, or the environment variable. It
-//! never shows a value, since any value may be a secret. Callers print it and exit with status 64 (`EX_USAGE`) before
+//! never shows a value that could be a secret; names (of keys, presets, providers, scopes) are repeated. Callers print it and exit with status 64 (`EX_USAGE`) before
 //! a port is bound.
 
 use std::fmt;

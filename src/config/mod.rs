@@ -3,7 +3,7 @@
 //! In two stages: `file` is what was written (unknown keys are errors with a line and a suggestion, any value may be
 //! `{ env = "NAME" }` or `{ file = "PATH" }`); [`Settings`] is what holds, complete and valid. Between them stands one
 //! table of keys (`keys`), from which the annotated `proxy.toml` and `docs/configuration.md` are generated
-//! ([`reference`]). Environment variables fill what the file leaves out, so that containers need no file.
+//! ([`mod@reference`]). Environment variables fill what the file leaves out, so that containers need no file.
 //!
 //! Must never show a value in an error, never fall back to a default for something that was written wrongly, and never
 //! bind, connect or write. The command line calls [`load`] and exits with 64 on a [`ConfigError`]; everything above

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{Absent, Key, Kind, SECTIONS, Section, Shape};
+use super::keys::{Absent, Key, Kind, NOT_YET, SECTIONS, Section, Shape};
 
 const WIDTH: usize = 110;
 
@@ -24,7 +24,7 @@ pub fn example() -> String {
 }
 
 fn example_section(out: &mut String, section: &Section) {
-    out.push('\n');
+    out.push_str("\n\n");
     comment(out, section.doc);
     let off = if section.shown { "" } else { "# " };
     if section.shape != Shape::Root {
@@ -63,6 +63,10 @@ pub fn documentation() -> String {
         documentation_section(&mut out, section);
     }
     variables(&mut out);
+    out.push_str("\n## Not supported yet\n\nThese keys are refused with a sentence; they come with later releases.\n\n");
+    for (path, what) in NOT_YET {
+        let _ = writeln!(out, "- `{path}`: {what}");
+    }
     out
 }
 

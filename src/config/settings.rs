@@ -216,7 +216,7 @@ impl Default for RegistrationSettings {
         Self {
             dynamic: DynamicRegistration::default(),
             allowed_redirect_schemes: Vec::new(),
-            unused_client_ttl: Duration::from_secs(24 * 60 * 60),
+            unused_client_ttl: Duration::from_hours(24),
         }
     }
 }
@@ -251,10 +251,10 @@ pub struct TokenSettings {
 impl Default for TokenSettings {
     fn default() -> Self {
         Self {
-            access_ttl: Duration::from_secs(60 * 60),
-            refresh_ttl: Duration::from_secs(30 * 24 * 60 * 60),
-            code_ttl: Duration::from_secs(60),
-            refresh_grace: Duration::from_secs(120),
+            access_ttl: Duration::from_hours(1),
+            refresh_ttl: Duration::from_hours(30 * 24),
+            code_ttl: Duration::from_mins(1),
+            refresh_grace: Duration::from_mins(2),
             cache_ttl: Duration::from_secs(10),
             end_streams_at_expiry: true,
         }
@@ -303,7 +303,7 @@ impl Default for LimitSettings {
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(90),
             upstream_connect_timeout: Duration::from_secs(5),
-            upstream_response_timeout: Duration::from_secs(300),
+            upstream_response_timeout: Duration::from_mins(5),
             third_party_timeout: Duration::from_secs(10),
             registrations_per_minute: 30,
             drain_deadline: Duration::from_secs(20),

@@ -15,6 +15,10 @@ use url::Url;
 
 /// One third-party authorization server and our one static client there.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a third party, each a key of its own"
+)]
 pub struct Provider {
     /// The name of the configuration entry; part of the callback path `/callback/<name>` (RFC 9700 §4.4: one per
     /// authorization server).

@@ -48,7 +48,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     }
     let trusted_proxies = value::list("trusted_proxies", file.trusted_proxies.as_ref(), network)?;
     let providers = provider::resolve(file.provider)?;
-    let servers = server::resolve(file.mcp_server, &public_url, &providers)?;
+    let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Here;
 use super::value::{choice, endpoint, list, parse, scope, words};
 use crate::config::document::nearest;
 use crate::config::error::{Place, Refused};
-use crate::config::file::{ProviderFile, Text, Written};
+use crate::config::file::{ProviderFile, Written};
 use crate::config::presets::{PRESETS, Preset, SPELLED_OUT};
 use crate::domain::origin::Origin;
 use crate::domain::provider::{IssPolicy, Provider, RefreshRule, Revocation, TokenAuthMethod};
@@ -31,63 +31,23 @@ pub(super) fn resolve(files: BTreeMap<String, Written<ProviderFile>>) -> Result<
 
 fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result<Provider, Refused> {
     let Written { value: file, place } = written;
-    let here = Here { path: "provider", label: &format!("[provider.{name}]"), place: *place, only };
     let preset = preset(file.preset.as_ref())?;
     if !is_name(&name) {
         let sentence = "the name of a provider must be 1 to 32 lower-case letters, digits and dashes; it is part of a URL";
         return Err(Refused::at(*place, sentence));
     }
-    let host = file
-        .host
-        .as_ref()
-        .map(|written| parse("host", written, |host| host_name(host, preset)))
-        .transpose()?;
-    let fill = |template: &str| preset.url(template, host.as_deref().unwrap_or(preset.host));
-    let url = |key: &str, written: &Text, template: Option<&str>| match (written, template) {
-        (None, Some(template)) => {
-            endpoint(&fill(template)).map_err(|error| Refused::at(*place, format!("{key} {error}")))
-        }
-        (written, _) => parse(key, here.needed(key, written.as_ref())?, endpoint),
-    };
-    let client_id = parse("client_id", here.needed("client_id", file.client_id.as_ref())?, words)?;
-    let client_secret = file.client_secret.as_ref();
-    if let Some(empty) = client_secret.filter(|written| written.value.0.expose_secret().is_empty()) {
-        return Err(Refused::at(empty.place, "client_secret is empty"));
-    }
-    if client_secret.is_none() && preset.needs_secret {
-        here.needed("client_secret", client_secret)?;
-    }
-    let pkce = file.pkce.as_ref().is_none_or(|written| written.value);
-    if let Some(written) = file.pkce.as_ref().filter(|_| !pkce && client_secret.is_none()) {
-        return Err(Refused::at(
-            written.place,
-            "pkce = false needs a client_secret: something must protect the code",
-        ));
-    }
-    let issuer = match (&file.issuer, preset.issuer) {
-        (Some(written), _) => Some(parse("issuer", written, issuer_identifier)?),
-        (None, template) => template.map(fill),
-    };
-    let iss = choice(
-        "iss",
-        file.iss.as_ref(),
-        IssPolicy::IfPresent,
-        &[("if_present", IssPolicy::IfPresent), ("required", IssPolicy::Required)],
-    )?;
-    if let Some(written) = file.iss.as_ref().filter(|_| iss == IssPolicy::Required && issuer.is_none()) {
-        return Err(Refused::at(written.place, "iss = \"required\" needs issuer, to compare with"));
-    }
-    let separator = match &file.scope_separator {
+    let here = Here { path: "provider", label: &format!("[provider.{name}]"), place: *place, only };
+    let host = file.host.as_ref().map(|written| parse("host", written, |host| host_name(host, preset)));
+    let entry = Entry { file, preset, host: host.transpose()?, here };
+    let client_secret = entry.client_secret()?;
+    let (issuer, iss) = entry.issuer()?;
+    let scope_separator = match &file.scope_separator {
         Some(written) => parse("scope_separator", written, separator_text)?,
         None => " ".to_owned(),
     };
-    let granted_scope_separators = match (&file.granted_scope_separators, preset.granted_scope_separators) {
-        (Some(written), _) => parse("granted_scope_separators", written, separator_text)?,
-        (None, known) => known.unwrap_or(&separator).to_owned(),
-    };
     let scopes = |key: &str, written: &Option<Written<Vec<String>>>, known: &[&str]| match written {
         None => Ok(known.iter().map(|scope| (*scope).to_owned()).collect()),
-        written => list(key, written.as_ref(), |text| sendable(text, &separator)),
+        written => list(key, written.as_ref(), |text| sendable(text, &scope_separator)),
     };
     Ok(Provider {
         title: match &file.title {
@@ -98,16 +58,18 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         preset: (!preset.name.is_empty()).then(|| preset.name.to_owned()),
         issuer,
         iss,
-        authorization_endpoint: url(
+        authorization_endpoint: entry.url(
             "authorization_endpoint",
-            &file.authorization_endpoint,
+            file.authorization_endpoint.as_ref(),
             preset.authorization_endpoint,
         )?,
-        token_endpoint: url("token_endpoint", &file.token_endpoint, preset.token_endpoint)?,
-        userinfo_endpoint: url("userinfo_endpoint", &file.userinfo_endpoint, preset.userinfo_endpoint)?,
-        revocation: revocation(file, preset, |known| {
-            url("revocation_endpoint", &file.revocation_endpoint, known)
-        })?,
+        token_endpoint: entry.url("token_endpoint", file.token_endpoint.as_ref(), preset.token_endpoint)?,
+        userinfo_endpoint: entry.url(
+            "userinfo_endpoint",
+            file.userinfo_endpoint.as_ref(),
+            preset.userinfo_endpoint,
+        )?,
+        revocation: entry.revocation()?,
         subject: path("subject", file.subject.as_ref(), preset.subject)?,
         username: path("username", file.username.as_ref(), preset.username)?,
         display_name: path("display_name", file.display_name.as_ref(), preset.display_name)?,
@@ -115,9 +77,14 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         scopes: scopes("scopes", &file.scopes, &[])?,
         default_scopes: scopes("default_scopes", &file.default_scopes, preset.default_scopes)?,
         requires_scope: file.requires_scope.unwrap_or(true),
-        granted_scope_separators: granted_scope_separators.chars().collect(),
+        granted_scope_separators: match (&file.granted_scope_separators, preset.granted_scope_separators) {
+            (Some(written), _) => {
+                parse("granted_scope_separators", written, separator_text)?.chars().collect()
+            }
+            (None, known) => known.unwrap_or(&scope_separator).chars().collect(),
+        },
         scope_equivalents: equivalents(file, preset)?,
-        pkce,
+        pkce: entry.pkce()?,
         token_auth_method: choice(
             "token_auth_method",
             file.token_auth_method.as_ref(),
@@ -125,8 +92,8 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             &[("basic", TokenAuthMethod::Basic), ("post", TokenAuthMethod::Post)],
         )?,
         authorize_params: authorize_params(file)?,
-        client_id,
-        client_secret: client_secret.map(|written| written.value.0.clone()),
+        client_id: parse("client_id", entry.here.needed("client_id", file.client_id.as_ref())?, words)?,
+        client_secret,
         refresh: choice(
             "refresh",
             file.refresh.as_ref(),
@@ -138,10 +105,91 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             .revoke_ends_only_this_token
             .unwrap_or(preset.revoke_ends_only_this_token),
         errors_at_200: file.errors_at_200.unwrap_or(preset.errors_at_200),
-        scope_separator: separator,
-        host,
+        host: entry.host,
+        scope_separator,
         name,
     })
+}
+
+/// What was written, and what holds where it was not.
+struct Entry<'a> {
+    file: &'a ProviderFile,
+    preset: &'static Preset,
+    host: Option<String>,
+    here: Here<'a>,
+}
+
+impl Entry<'_> {
+    fn fill(&self, template: &str) -> String {
+        self.preset.url(template, self.host.as_deref().unwrap_or(self.preset.host))
+    }
+
+    fn url(
+        &self,
+        key: &str,
+        written: Option<&Written<String>>,
+        template: Option<&str>,
+    ) -> Result<Url, Refused> {
+        match (written, template) {
+            (None, Some(template)) => {
+                let refuse = |error| Refused::at(self.here.place, format!("{key} {error}"));
+                endpoint(&self.fill(template)).map_err(refuse)
+            }
+            (written, _) => parse(key, self.here.needed(key, written)?, endpoint),
+        }
+    }
+
+    fn client_secret(&self) -> Result<Option<SecretString>, Refused> {
+        let written = self.file.client_secret.as_ref();
+        match written {
+            Some(written) if written.value.0.expose_secret().is_empty() => {
+                Err(Refused::at(written.place, "client_secret is empty"))
+            }
+            None if self.preset.needs_secret => self.here.needed("client_secret", written).map(|_| None),
+            written => Ok(written.map(|written| written.value.0.clone())),
+        }
+    }
+
+    fn pkce(&self) -> Result<bool, Refused> {
+        match &self.file.pkce {
+            Some(Written { value: false, place }) if self.file.client_secret.is_none() => {
+                let sentence = "pkce = false needs a client_secret: something must protect the code";
+                Err(Refused::at(*place, sentence))
+            }
+            written => Ok(written.as_ref().is_none_or(|written| written.value)),
+        }
+    }
+
+    fn issuer(&self) -> Result<(Option<String>, IssPolicy), Refused> {
+        let issuer = match (&self.file.issuer, self.preset.issuer) {
+            (Some(written), _) => Some(parse("issuer", written, issuer_identifier)?),
+            (None, template) => template.map(|template| self.fill(template)),
+        };
+        let iss = self.file.iss.as_ref();
+        let policies = [("if_present", IssPolicy::IfPresent), ("required", IssPolicy::Required)];
+        let policy = choice("iss", iss, IssPolicy::IfPresent, &policies)?;
+        match iss {
+            Some(written) if policy == IssPolicy::Required && issuer.is_none() => {
+                Err(Refused::at(written.place, "iss = \"required\" needs issuer, to compare with"))
+            }
+            _ => Ok((issuer, policy)),
+        }
+    }
+
+    fn revocation(&self) -> Result<Revocation, Refused> {
+        let implied = if self.file.revocation_endpoint.is_some() { "rfc7009" } else { "none" };
+        let kinds = ["rfc7009", "github_application", "none"].map(|kind| (kind, kind));
+        let default = self.preset.revocation.unwrap_or(implied);
+        let kind = choice("revocation", self.file.revocation.as_ref(), default, &kinds)?;
+        // The preset's endpoint fits the preset's own kind only.
+        let known = self.preset.revocation_endpoint.filter(|_| self.preset.revocation == Some(kind));
+        let endpoint = || self.url("revocation_endpoint", self.file.revocation_endpoint.as_ref(), known);
+        Ok(match kind {
+            "github_application" => Revocation::GithubApplication(endpoint()?),
+            "rfc7009" => Revocation::Rfc7009(endpoint()?),
+            _ => Revocation::None,
+        })
+    }
 }
 
 fn preset(written: Option<&Written<String>>) -> Result<&'static Preset, Refused> {
@@ -149,12 +197,13 @@ fn preset(written: Option<&Written<String>>) -> Result<&'static Preset, Refused>
     PRESETS.iter().find(|preset| preset.name == written.value).ok_or_else(|| {
         let known = || PRESETS.iter().map(|preset| preset.name);
         let near = nearest(&written.value, known());
-        let meant = near.map(|name| format!("; did you mean '{name}'?")).unwrap_or_else(|| {
-            format!(
-                "; there are: {}. Leave preset out and spell the provider out",
-                known().collect::<Vec<_>>().join(", ")
-            )
-        });
+        let meant = near.map_or_else(
+            || {
+                let known = known().collect::<Vec<_>>().join(", ");
+                format!("; there are: {known}. Leave preset out and spell the provider out")
+            },
+            |name| format!("; did you mean '{name}'?"),
+        );
         Refused::at(written.place, format!("unknown preset '{}'{meant}", written.value))
     })
 }
@@ -202,27 +251,6 @@ fn path(key: &str, written: Option<&Written<String>>, known: &str) -> Result<Vec
         } else {
             Ok(steps)
         }
-    })
-}
-
-fn revocation(
-    file: &ProviderFile,
-    preset: &Preset,
-    endpoint: impl FnOnce(Option<&str>) -> Result<Url, Refused>,
-) -> Result<Revocation, Refused> {
-    let implied = if file.revocation_endpoint.is_some() { "rfc7009" } else { "none" };
-    let kind = choice(
-        "revocation",
-        file.revocation.as_ref(),
-        preset.revocation.unwrap_or(implied),
-        &[("rfc7009", "rfc7009"), ("github_application", "github_application"), ("none", "none")],
-    )?;
-    // The preset's endpoint fits the preset's own kind only.
-    let known = preset.revocation_endpoint.filter(|_| preset.revocation == Some(kind));
-    Ok(match kind {
-        "github_application" => Revocation::GithubApplication(endpoint(known)?),
-        "rfc7009" => Revocation::Rfc7009(endpoint(known)?),
-        _ => Revocation::None,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::domain::provider::Provider;
 
 /// Resolves every MCP server, in the order of the file.
 pub(super) fn resolve(
-    files: Vec<Written<ServerFile>>,
+    files: &[Written<ServerFile>],
     public_url: &Origin,
     providers: &[Provider],
 ) -> Result<Vec<ServerSettings>, Refused> {
@@ -24,7 +24,7 @@ pub(super) fn resolve(
     }
     let only = files.len() == 1;
     let mut servers: Vec<ServerSettings> = Vec::new();
-    for file in &files {
+    for file in files {
         let server = server(file, only, public_url, providers)?;
         if servers.iter().any(|earlier| earlier.path == server.path) {
             let place = file.value.path.as_ref().map_or(file.place, |written| written.place);
