@@ -1,1 +1,85 @@
-//! Configuration.
+//! Configuration: `proxy.toml`, the environment, and what they mean.
+//!
+//! In two stages: `file` is what was written (unknown keys are errors with a line and a suggestion, any value may be
+//! `{ env = "NAME" }` or `{ file = "PATH" }`); [`Settings`] is what holds, complete and valid. Between them stands one
+//! table of keys (`keys`), from which the annotated `proxy.toml` and `docs/configuration.md` are generated
+//! ([`mod@reference`]). Environment variables fill what the file leaves out, so that containers need no file.
+//!
+//! Must never show a value in an error, never fall back to a default for something that was written wrongly, and never
+//! bind, connect or write. The command line calls [`load`] and exits with 64 on a [`ConfigError`]; everything above
+//! reads [`Settings`].
+
+mod document;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod master_key;
+mod presets;
+pub mod reference;
+mod resolve;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::Path;
+
+pub use error::ConfigError;
+use error::{Place, Refused, Source};
+use file::File;
+pub use master_key::{MasterKey, MasterKeyError};
+use serde::Deserialize;
+pub use settings::{
+    ConsentMode, ConsentSettings, Credential, DynamicRegistration, LimitSettings, MissingResource,
+    OWN_ROUTES, RegistrationSettings, ScopeSettings, ServerSettings, Settings, StoreSettings, StoreUrl,
+    TlsFiles, TokenSettings,
+};
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "proxy.toml";
+
+/// Reads the configuration: the file at `path`; without one `./proxy.toml` if it exists; without that the environment
+/// alone. `env` looks variables up.
+pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    let default = Path::new(DEFAULT_FILE);
+    match path.or_else(|| default.exists().then_some(default)) {
+        None => from_environment(env),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| {
+                ConfigError::about(path.display(), format!("cannot be read: {}", document::reason(&error)))
+            })?;
+            from_text(&path.display().to_string(), &text, env)
+        }
+    }
+}
+
+/// Reads a configuration from `text`; `name` is how errors call the file.
+pub fn from_text(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    let source = Source::File { name, text };
+    written(text, env).and_then(|file| complete(file, env)).map_err(|refused| source.locate(refused))
+}
+
+/// Reads the smallest useful configuration, from the environment alone.
+pub fn from_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    complete(File::default(), env).map_err(|refused| Source::Environment.locate(refused))
+}
+
+fn written(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<File, Refused> {
+    let document = document::read(text, env)?;
+    File::deserialize(toml::de::Deserializer::from(document)).map_err(|error| {
+        // The tree fits the table of keys, and a test holds the structs against the table, so this is not reached; its
+        // message may contain a value, so it is not shown.
+        let place = error.span().map_or(Place::Nowhere, |span| Place::Byte(span.start));
+        Refused::at(place, "this value is not understood")
+    })
+}
+
+fn complete(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Refused> {
+    environment::fill(&mut file, env);
+    resolve::resolve(file)
+}

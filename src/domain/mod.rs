@@ -12,14 +12,24 @@
 //!
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
+pub mod arrival;
+pub mod catalog;
 pub mod client;
+pub mod consent;
+pub mod grant;
 pub mod handle;
+pub mod link;
 pub mod metadata;
+pub mod origin;
+pub mod person;
 pub mod pkce;
+pub mod post;
+pub mod provider;
 pub mod redirect;
 pub mod refusal;
 pub mod request;
 pub mod resource;
 pub mod scope;
 pub mod secret;
+pub mod ticket;
 pub mod time;

@@ -1,0 +1,291 @@
+//! The file as written: one struct for each section, every key optional, nothing decided.
+//!
+//! A value keeps the place where it stands ([`Written`]), so that a later complaint can name the line. Secrets go
+//! straight into `secrecy`. Unknown keys are refused here too, although `document` has already done it with better
+//! words: a test holds both against each other.
+//!
+//! Must never apply a default or judge a value: that is `resolve`. Read by `environment` and `resolve` only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::SecretString;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use toml::Spanned;
+
+use super::error::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self { place: Place::Byte(spanned.span().start), value: spanned.into_inner() })
+    }
+}
+
+/// An optional written text: the most frequent field.
+pub(super) type Text = Option<Written<String>>;
+
+/// An optional written list of texts.
+pub(super) type Texts = Option<Written<Vec<String>>>;
+
+/// The whole file.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) public_url: Text,
+    pub(super) listen: Text,
+    pub(super) admin_listen: Text,
+    pub(super) trusted_proxies: Texts,
+    pub(super) tls: Option<Written<TlsFile>>,
+    pub(super) store: StoreFile,
+    pub(super) provider: BTreeMap<String, Written<ProviderFile>>,
+    pub(super) mcp_server: Vec<Written<ServerFile>>,
+    pub(super) consent: ConsentFile,
+    pub(super) registration: RegistrationFile,
+    pub(super) tokens: TokensFile,
+    pub(super) limits: LimitsFile,
+}
+
+/// `[tls]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsFile {
+    pub(super) certificate: Text,
+    pub(super) key: Text,
+}
+
+/// `[store]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StoreFile {
+    pub(super) url: Text,
+    pub(super) encryption_key: Option<Written<Secret>>,
+    pub(super) previous_encryption_keys: Option<Written<Vec<Secret>>>,
+}
+
+/// `[provider.NAME]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProviderFile {
+    pub(super) preset: Text,
+    pub(super) client_id: Text,
+    pub(super) client_secret: Option<Written<Secret>>,
+    pub(super) title: Text,
+    pub(super) host: Text,
+    pub(super) issuer: Text,
+    pub(super) iss: Text,
+    pub(super) authorization_endpoint: Text,
+    pub(super) token_endpoint: Text,
+    pub(super) userinfo_endpoint: Text,
+    pub(super) revocation: Text,
+    pub(super) revocation_endpoint: Text,
+    pub(super) subject: Text,
+    pub(super) username: Text,
+    pub(super) display_name: Text,
+    pub(super) email: Text,
+    pub(super) scopes: Texts,
+    pub(super) default_scopes: Texts,
+    pub(super) requires_scope: Option<bool>,
+    pub(super) scope_separator: Text,
+    pub(super) granted_scope_separators: Text,
+    pub(super) scope_equivalents: Option<Written<BTreeMap<String, Vec<String>>>>,
+    pub(super) pkce: Option<Written<bool>>,
+    pub(super) token_auth_method: Text,
+    pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) refresh: Text,
+    pub(super) access_outlives_refresh: Option<bool>,
+    pub(super) revoke_ends_only_this_token: Option<bool>,
+    pub(super) errors_at_200: Option<bool>,
+}
+
+/// `[[mcp_server]]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServerFile {
+    pub(super) path: Text,
+    pub(super) upstream_url: Text,
+    pub(super) name: Text,
+    pub(super) provider: Text,
+    pub(super) credential: Option<Written<CredentialFile>>,
+    pub(super) identity_headers: Option<bool>,
+    pub(super) upstream_http2: Option<bool>,
+    pub(super) allowed_origins: Texts,
+    pub(super) scope: Vec<Written<ScopeFile>>,
+}
+
+/// `credential` of an MCP server: a word, or the name of a header.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum CredentialFile {
+    Header { header: String },
+    Word(String),
+}
+
+/// `[[mcp_server.scope]]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ScopeFile {
+    pub(super) name: Text,
+    pub(super) description: Text,
+    pub(super) provider_scopes: Texts,
+    pub(super) default: Option<bool>,
+    pub(super) optional: Option<bool>,
+    pub(super) implies: Texts,
+}
+
+/// `[consent]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConsentFile {
+    pub(super) mode: Text,
+    pub(super) missing_resource: Text,
+}
+
+/// `[registration]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RegistrationFile {
+    pub(super) dynamic: Text,
+    pub(super) allowed_redirect_schemes: Texts,
+    pub(super) unused_client_ttl: Text,
+}
+
+/// `[tokens]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TokensFile {
+    pub(super) access_ttl: Text,
+    pub(super) refresh_ttl: Text,
+    pub(super) code_ttl: Text,
+    pub(super) refresh_grace: Text,
+    pub(super) cache_ttl: Text,
+    pub(super) end_streams_at_expiry: Option<bool>,
+}
+
+/// `[limits]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsFile {
+    pub(super) max_connections: Option<Written<Amount>>,
+    pub(super) max_streams: Option<Written<Amount>>,
+    pub(super) mcp_max_body_bytes: Option<Written<Amount>>,
+    pub(super) header_timeout: Text,
+    pub(super) body_timeout: Text,
+    pub(super) idle_timeout: Text,
+    pub(super) upstream_connect_timeout: Text,
+    pub(super) upstream_response_timeout: Text,
+    pub(super) third_party_timeout: Text,
+    pub(super) registrations_per_minute: Option<Written<Amount>>,
+    pub(super) drain_deadline: Text,
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub(super) struct Secret(pub(super) SecretString);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+}
+
+/// A number, or a text such as `16MiB`; kept as text.
+#[derive(Clone, Debug)]
+pub(super) struct Amount(pub(super) String);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+struct AmountVisitor;
+
+impl Visitor<'_> for AmountVisitor {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or a text")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Amount, E> {
+        Ok(Amount(number.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Amount, E> {
+        Ok(Amount(number.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
+        Ok(Amount(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::{SECTIONS, Section, Shape};
+
+    fn parse(text: &str) -> Result<File, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The header of a section, with those of its parents.
+    fn headers(section: &Section) -> String {
+        match (section.path, section.shape) {
+            (_, Shape::Root) => String::new(),
+            (path, Shape::Named) => format!("[{path}.some]\n"),
+            ("mcp_server.scope", _) => "[[mcp_server]]\n[[mcp_server.scope]]\n".to_owned(),
+            _ => format!("{}\n", section.header()),
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_accepted() {
+        for section in SECTIONS {
+            for key in section.keys {
+                // References to the environment and to files are gone before the structs are filled.
+                let example = match key.example {
+                    reference if reference.starts_with("{ env") => "\"x\"",
+                    reference if reference.starts_with("[{ env") => "[\"x\"]",
+                    example => example,
+                };
+                let text = format!("{}{} = {example}\n", headers(section), key.name);
+                assert!(parse(&text).is_ok(), "{text}: {}", parse(&text).err().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_in_the_table() {
+        for section in SECTIONS {
+            let message = parse(&format!("{}no_such_key = 1\n", headers(section))).err().unwrap();
+            let fields: Vec<_> = message.message().split('`').skip(3).step_by(2).collect();
+            let mut names: Vec<_> = section.names().collect();
+            let mut accepted = fields.clone();
+            names.sort_unstable();
+            accepted.sort_unstable();
+            assert_eq!(accepted, names, "[{}]", section.path);
+        }
+    }
+
+    #[test]
+    fn values_keep_their_place() {
+        let file = parse("\n\nlisten = \"x\"\n[[mcp_server]]\n").unwrap();
+        assert_eq!(file.listen.unwrap().place, Place::Byte(11));
+        assert_eq!(file.mcp_server.first().unwrap().place, Place::Byte(15));
+    }
+}

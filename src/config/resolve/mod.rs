@@ -1,0 +1,287 @@
+//! From what is written to what holds.
+//!
+//! Applies defaults and presets and judges every value, each rule once: `value` knows how single values look,
+//! `provider` and `server` how theirs belong together, this file the rest. The result is [`Settings`], of which nobody
+//! needs to ask again whether it makes sense.
+//!
+//! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
+
+mod provider;
+mod server;
+mod value;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use secrecy::ExposeSecret;
+
+use super::document::reason;
+use super::error::{Place, Refused};
+use super::file::{
+    ConsentFile, File, LimitsFile, RegistrationFile, StoreFile, Text, TlsFile, TokensFile, Written,
+};
+use super::keys;
+use super::master_key::MasterKey;
+use super::settings::{
+    ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource, RegistrationSettings,
+    Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
+};
+use crate::domain::origin::Origin;
+use value::{amount, choice, duration, parse};
+
+/// Resolves a whole file.
+pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
+    let top = Here { path: "", label: "", place: Place::Nowhere, only: true };
+    let public_url = parse("public_url", top.needed("public_url", file.public_url.as_ref())?, public_origin)?;
+    let tls = file.tls.map(tls).transpose()?;
+    if let Some((_, place)) = tls.as_ref().filter(|_| !public_url.is_https()) {
+        return Err(Refused::at(*place, "[tls] does not go with a public_url of http; write https there"));
+    }
+    let listen = address("listen", file.listen.as_ref(), SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+    let admin_listen =
+        address("admin_listen", file.admin_listen.as_ref(), SocketAddr::from(([127, 0, 0, 1], 9090)))?;
+    if clash(listen, admin_listen) {
+        let place = file.admin_listen.or(file.listen).map_or(Place::Nowhere, |written| written.place);
+        return Err(Refused::at(place, "listen and admin_listen must have different ports"));
+    }
+    let trusted_proxies = value::list("trusted_proxies", file.trusted_proxies.as_ref(), network)?;
+    let providers = provider::resolve(file.provider)?;
+    let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
+    Ok(Settings {
+        listen,
+        tls: tls.map(|(files, _)| files),
+        admin_listen,
+        trusted_proxies,
+        store: store(&file.store)?,
+        providers,
+        servers,
+        consent: consent(&file.consent)?,
+        registration: registration(&file.registration)?,
+        tokens: tokens(&file.tokens)?,
+        limits: limits(&file.limits)?,
+        public_url,
+    })
+}
+
+/// A section that is being resolved, for saying what is missing in it.
+struct Here<'a> {
+    /// Its path in the table of keys.
+    path: &'static str,
+    /// Its header as it was written; empty for the top of the file.
+    label: &'a str,
+    place: Place,
+    /// Whether environment variables would be looked at for it.
+    only: bool,
+}
+
+impl Here<'_> {
+    /// A key without which the section makes no sense.
+    fn needed<'w, T>(&self, name: &str, written: Option<&'w Written<T>>) -> Result<&'w Written<T>, Refused> {
+        written.ok_or_else(|| {
+            let key = keys::section(self.path).and_then(|section| section.key(name));
+            let variable = key.and_then(|key| key.variable).filter(|_| self.only);
+            let hint = variable.map(|name| format!(", or set {name}")).unwrap_or_default();
+            let whereabouts =
+                if self.label.is_empty() { String::new() } else { format!(" in {}", self.label) };
+            Refused::at(self.place, format!("{name} is missing{whereabouts}; write it{hint}"))
+        })
+    }
+}
+
+fn public_origin(written: &str) -> Result<Origin, String> {
+    let origin = Origin::parse(written).map_err(|error| error.to_string())?;
+    if origin.is_https() || origin.is_loopback() {
+        Ok(origin)
+    } else {
+        Err("must be https; http is for loopback hosts only".to_owned())
+    }
+}
+
+fn tls(written: Written<TlsFile>) -> Result<(TlsFiles, Place), Refused> {
+    let Written { value: file, place } = written;
+    let here = Here { path: "tls", label: "[tls]", place, only: true };
+    let path = |name, text: &Text| {
+        let written = here.needed(name, text.as_ref())?;
+        fs::File::open(&written.value)
+            .map(|_| PathBuf::from(&written.value))
+            .map_err(|error| Refused::at(written.place, format!("{name} cannot be read: {}", reason(&error))))
+    };
+    Ok((
+        TlsFiles { certificate: path("certificate", &file.certificate)?, key: path("key", &file.key)? },
+        place,
+    ))
+}
+
+fn address(
+    name: &str,
+    written: Option<&Written<String>>,
+    default: SocketAddr,
+) -> Result<SocketAddr, Refused> {
+    let Some(written) = written else { return Ok(default) };
+    parse(name, written, |text| {
+        text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
+    })
+}
+
+/// Whether two listeners would want the same port of the same address.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && ips
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let network =
+        text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
+    network.ok_or("must be addresses or networks, such as 10.0.0.0/8")
+}
+
+fn store(file: &StoreFile) -> Result<StoreSettings, Refused> {
+    let url = match &file.url {
+        Some(written) => parse("the store's url", written, store_url)?,
+        None => StoreUrl::Sled(PathBuf::from("./data")),
+    };
+    let key = |name: &str, place, secret: &super::file::Secret| {
+        MasterKey::parse(secret.0.expose_secret())
+            .map_err(|error| Refused::at(place, format!("{name} {error}")))
+    };
+    let current = file.encryption_key.as_ref();
+    let previous = file.previous_encryption_keys.as_ref();
+    Ok(StoreSettings {
+        url,
+        key: current.map(|written| key("encryption_key", written.place, &written.value)).transpose()?,
+        previous_keys: previous.map_or(Ok(Vec::new()), |written| {
+            let each = written.value.iter();
+            each.map(|secret| key("previous_encryption_keys", written.place, secret)).collect()
+        })?,
+    })
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
+    const KNOWN: &str = "must be sled:FOLDER or memory:";
+    match text.split_once(':') {
+        Some(("memory", "" | "//")) => Ok(StoreUrl::Memory),
+        Some(("sled", path)) => match path.strip_prefix("//").unwrap_or(path) {
+            "" => Err(KNOWN),
+            path => Ok(StoreUrl::Sled(PathBuf::from(path))),
+        },
+        Some(("postgres" | "postgresql", _)) => Err(
+            "names PostgreSQL, which is not supported yet; it comes with a later release, until then use sled:FOLDER",
+        ),
+        _ => Err(KNOWN),
+    }
+}
+
+fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
+    let default = ConsentSettings::default();
+    if let Some(written) = file.mode.as_ref().filter(|written| written.value == "remember") {
+        let sentence = "mode = \"remember\" is not supported yet; it comes with a later release";
+        return Err(Refused::at(written.place, sentence));
+    }
+    Ok(ConsentSettings {
+        mode: choice("mode", file.mode.as_ref(), default.mode, &[("always", ConsentMode::Always)])?,
+        missing_resource: choice(
+            "missing_resource",
+            file.missing_resource.as_ref(),
+            default.missing_resource,
+            &[("warn", MissingResource::Warn), ("refuse", MissingResource::Refuse)],
+        )?,
+    })
+}
+
+fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused> {
+    let default = RegistrationSettings::default();
+    if let Some(written) = file.dynamic.as_ref().filter(|written| written.value == "allow_listed") {
+        let sentence = "dynamic = \"allow_listed\" is not supported yet; it comes with a later release";
+        return Err(Refused::at(written.place, sentence));
+    }
+    Ok(RegistrationSettings {
+        dynamic: choice(
+            "dynamic",
+            file.dynamic.as_ref(),
+            default.dynamic,
+            &[("on", DynamicRegistration::On), ("off", DynamicRegistration::Off)],
+        )?,
+        allowed_redirect_schemes: value::list(
+            "allowed_redirect_schemes",
+            file.allowed_redirect_schemes.as_ref(),
+            value::private_use_scheme,
+        )?,
+        unused_client_ttl: duration(
+            "unused_client_ttl",
+            file.unused_client_ttl.as_ref(),
+            default.unused_client_ttl,
+            "1m".."365d",
+        )?,
+    })
+}
+
+fn tokens(file: &TokensFile) -> Result<TokenSettings, Refused> {
+    let default = TokenSettings::default();
+    let tokens = TokenSettings {
+        access_ttl: duration("access_ttl", file.access_ttl.as_ref(), default.access_ttl, "1s".."24h")?,
+        refresh_ttl: duration("refresh_ttl", file.refresh_ttl.as_ref(), default.refresh_ttl, "1m".."365d")?,
+        code_ttl: duration("code_ttl", file.code_ttl.as_ref(), default.code_ttl, "1s".."10m")?,
+        refresh_grace: duration(
+            "refresh_grace",
+            file.refresh_grace.as_ref(),
+            default.refresh_grace,
+            "0s".."1h",
+        )?,
+        cache_ttl: duration("cache_ttl", file.cache_ttl.as_ref(), default.cache_ttl, "0s".."5m")?,
+        end_streams_at_expiry: file.end_streams_at_expiry.unwrap_or(default.end_streams_at_expiry),
+    };
+    if tokens.refresh_ttl < tokens.access_ttl {
+        let place =
+            file.refresh_ttl.as_ref().or(file.access_ttl.as_ref()).map_or(Place::Nowhere, |it| it.place);
+        return Err(Refused::at(place, "refresh_ttl must not be shorter than access_ttl"));
+    }
+    Ok(tokens)
+}
+
+fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
+    const MIB: u64 = 1024 * 1024;
+    let default = LimitSettings::default();
+    let time = |name, written: &Text, default| duration(name, written.as_ref(), default, "1ms".."1h");
+    Ok(LimitSettings {
+        max_connections: amount(
+            "max_connections",
+            file.max_connections.as_ref(),
+            default.max_connections,
+            1..=1_000_000,
+        )?,
+        max_streams: amount("max_streams", file.max_streams.as_ref(), default.max_streams, 1..=1_000_000)?,
+        mcp_max_body_bytes: amount(
+            "mcp_max_body_bytes",
+            file.mcp_max_body_bytes.as_ref(),
+            default.mcp_max_body_bytes,
+            1024..=1024 * MIB,
+        )?,
+        header_timeout: time("header_timeout", &file.header_timeout, default.header_timeout)?,
+        body_timeout: time("body_timeout", &file.body_timeout, default.body_timeout)?,
+        idle_timeout: time("idle_timeout", &file.idle_timeout, default.idle_timeout)?,
+        upstream_connect_timeout: time(
+            "upstream_connect_timeout",
+            &file.upstream_connect_timeout,
+            default.upstream_connect_timeout,
+        )?,
+        upstream_response_timeout: time(
+            "upstream_response_timeout",
+            &file.upstream_response_timeout,
+            default.upstream_response_timeout,
+        )?,
+        third_party_timeout: time(
+            "third_party_timeout",
+            &file.third_party_timeout,
+            default.third_party_timeout,
+        )?,
+        registrations_per_minute: amount(
+            "registrations_per_minute",
+            file.registrations_per_minute.as_ref(),
+            default.registrations_per_minute,
+            1..=1_000_000,
+        )?,
+        drain_deadline: time("drain_deadline", &file.drain_deadline, default.drain_deadline)?,
+    })
+}

@@ -1,0 +1,312 @@
+//! The configuration as resolved: complete, valid, typed.
+//!
+//! Whoever holds [`Settings`] need not ask again whether a URL is allowed, a path is ours or a scope exists. The
+//! `Default` implementations are the defaults that the table of keys documents; a test compares them. Secrets are in
+//! `secrecy`, so `Debug` output may be logged.
+//!
+//! Must never read a file or the environment: that is `config::load`. Anybody above `config` may read it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use url::Url;
+
+use super::master_key::MasterKey;
+use crate::domain::origin::Origin;
+use crate::domain::provider::Provider;
+
+/// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
+/// ours too. The admin paths are in the list so that no probe is answered by an MCP server.
+pub const OWN_ROUTES: &[&str] = &[
+    "/.well-known",
+    "/account",
+    "/arrival",
+    "/authorize",
+    "/callback",
+    "/consent",
+    "/healthz",
+    "/introspect",
+    "/jwks",
+    "/metrics",
+    "/readyz",
+    "/register",
+    "/revoke",
+    "/token",
+];
+
+/// Everything that the gateway needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The issuer (RFC 8414 §2), and the base of every resource.
+    pub public_url: Origin,
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// TLS on the public listener; `None` where something in front ends it.
+    pub tls: Option<TlsFiles>,
+    /// The listener for health and readiness.
+    pub admin_listen: SocketAddr,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where records are kept, and what seals them.
+    pub store: StoreSettings,
+    /// The third parties, in the order of the file; at least one.
+    pub providers: Vec<Provider>,
+    /// The MCP servers behind us, in the order of the file; at least one.
+    pub servers: Vec<ServerSettings>,
+    /// The consent page.
+    pub consent: ConsentSettings,
+    /// How clients make themselves known.
+    pub registration: RegistrationSettings,
+    /// Lifetimes of our codes and tokens.
+    pub tokens: TokenSettings,
+    /// What one peer can cost.
+    pub limits: LimitSettings,
+}
+
+impl Settings {
+    /// The third party of this name.
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+
+    /// The MCP server at exactly this path.
+    pub fn server(&self, path: &str) -> Option<&ServerSettings> {
+        self.servers.iter().find(|server| server.path == path)
+    }
+
+    /// The resource identifier of an MCP server (RFC 8707): `public_url` and its path.
+    pub fn resource(&self, server: &ServerSettings) -> String {
+        self.public_url.join(&server.path)
+    }
+}
+
+/// PEM files for TLS; both existed when the configuration was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Where records are kept, and what seals them.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The kind of store.
+    pub url: StoreUrl,
+    /// The key that seals; `None`: one is made on the first start.
+    pub key: Option<MasterKey>,
+    /// Keys that only open.
+    pub previous_keys: Vec<MasterKey>,
+}
+
+/// The kind of store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In memory: gone at a restart.
+    Memory,
+    /// sled, in this folder.
+    Sled(PathBuf),
+}
+
+/// One MCP server behind the gateway.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The path on our side, matched exactly.
+    pub path: String,
+    /// The URL of the MCP server: http or https, no query, no fragment, no user information.
+    pub upstream_url: Url,
+    /// What people call it.
+    pub name: String,
+    /// The name of its third party; it exists in [`Settings::providers`].
+    pub provider: String,
+    /// How the third-party token is handed to it.
+    pub credential: Credential,
+    /// Whether it is told who the person is.
+    pub identity_headers: bool,
+    /// Whether HTTP/2 is spoken to it.
+    pub upstream_http2: bool,
+    /// Origins of browser clients that may call it. Our own is always among them; with a loopback `public_url` any
+    /// loopback origin is allowed beside these unless the operator wrote a list.
+    pub allowed_origins: Vec<Origin>,
+    /// Whether any loopback origin may call it: no list was written and `public_url` is on loopback.
+    pub any_loopback_origin: bool,
+    /// What a client may ask for; at least one scope, and at least one with `default`.
+    pub scopes: Vec<ScopeSettings>,
+}
+
+impl ServerSettings {
+    /// Whether a browser client of this origin may call this server (requirement 131).
+    pub fn allows(&self, origin: &Origin) -> bool {
+        self.allowed_origins.contains(origin) || (self.any_loopback_origin && origin.is_loopback())
+    }
+}
+
+/// How an MCP server gets the person's third-party token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: Bearer <token>`.
+    Authorization,
+    /// The bare token in this header.
+    Header(HeaderName),
+    /// Not at all.
+    None,
+}
+
+/// One MCP scope of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeSettings {
+    /// The scope as clients write it; a valid scope token (RFC 6749 §3.3).
+    pub name: String,
+    /// What it lets an app do, in words for people.
+    pub description: String,
+    /// Third-party scopes that it needs.
+    pub provider_scopes: Vec<String>,
+    /// Whether clients are told to ask for it.
+    pub default: bool,
+    /// Whether the person may untick it.
+    pub optional: bool,
+    /// Names of scopes that it includes directly; they exist, and there is no circle.
+    pub implies: Vec<String>,
+}
+
+/// The consent page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsentSettings {
+    /// When the page is shown.
+    pub mode: ConsentMode,
+    /// What a request without `resource` gets.
+    pub missing_resource: MissingResource,
+}
+
+/// When the consent page is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConsentMode {
+    /// For every authorization request, in full.
+    #[default]
+    Always,
+}
+
+/// What an authorization request without `resource` gets, where there is one MCP server only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingResource {
+    /// `invalid_target`.
+    Refuse,
+    /// The only server is meant; the page warns.
+    #[default]
+    Warn,
+}
+
+/// How clients make themselves known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationSettings {
+    /// Dynamic client registration (RFC 7591).
+    pub dynamic: DynamicRegistration,
+    /// Private-use schemes (lower case, RFC 8252 §7.1) that redirect URIs may have.
+    pub allowed_redirect_schemes: Vec<String>,
+    /// How long a registration is kept that nobody ever approved.
+    pub unused_client_ttl: Duration,
+}
+
+impl Default for RegistrationSettings {
+    fn default() -> Self {
+        Self {
+            dynamic: DynamicRegistration::default(),
+            allowed_redirect_schemes: Vec::new(),
+            unused_client_ttl: Duration::from_hours(24),
+        }
+    }
+}
+
+/// Whether clients may register themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DynamicRegistration {
+    /// They may not.
+    Off,
+    /// Anybody may.
+    #[default]
+    On,
+}
+
+/// Lifetimes of our codes and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Of an access token.
+    pub access_ttl: Duration,
+    /// How long a refresh token may stay unused.
+    pub refresh_ttl: Duration,
+    /// Of an authorization code.
+    pub code_ttl: Duration,
+    /// How long the previous refresh token gets the same answer again.
+    pub refresh_grace: Duration,
+    /// How long a cached session is served without a look into the store.
+    pub cache_ttl: Duration,
+    /// Whether an open stream ends when its access token expires.
+    pub end_streams_at_expiry: bool,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            access_ttl: Duration::from_hours(1),
+            refresh_ttl: Duration::from_hours(30 * 24),
+            code_ttl: Duration::from_mins(1),
+            refresh_grace: Duration::from_mins(2),
+            cache_ttl: Duration::from_secs(10),
+            end_streams_at_expiry: true,
+        }
+    }
+}
+
+/// What one peer can cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Open connections on the public listener.
+    pub max_connections: usize,
+    /// Answers that are open at the same time as streams.
+    pub max_streams: usize,
+    /// Body of a request to an MCP server, in bytes.
+    pub mcp_max_body_bytes: u64,
+    /// Until a request's header is complete.
+    pub header_timeout: Duration,
+    /// Until the body of an OAuth request is complete.
+    pub body_timeout: Duration,
+    /// Between two requests on one connection.
+    pub idle_timeout: Duration,
+    /// Until a connection to an MCP server stands.
+    pub upstream_connect_timeout: Duration,
+    /// Until an MCP server begins its answer.
+    pub upstream_response_timeout: Duration,
+    /// For one call to the third party, answer included.
+    pub third_party_timeout: Duration,
+    /// Client registrations from one address.
+    pub registrations_per_minute: u32,
+    /// How long a stopping gateway waits for what is open.
+    pub drain_deadline: Duration,
+}
+
+impl LimitSettings {
+    /// Body of a request to one of our OAuth endpoints, in bytes. Not configurable: nothing legitimate comes near it.
+    pub const OAUTH_MAX_BODY_BYTES: usize = 64 * 1024;
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_streams: 5_000,
+            mcp_max_body_bytes: 16 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
+            upstream_connect_timeout: Duration::from_secs(5),
+            upstream_response_timeout: Duration::from_mins(5),
+            third_party_timeout: Duration::from_secs(10),
+            registrations_per_minute: 30,
+            drain_deadline: Duration::from_secs(20),
+        }
+    }
+}

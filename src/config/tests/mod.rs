@@ -1,0 +1,317 @@
+//! Whole configurations: what loads and what it means; `refusals` has the exact sentence for each class of mistake.
+
+mod refusals;
+
+use std::time::Duration;
+
+use super::keys::{Absent, SECTIONS, Shape};
+use super::*;
+use crate::domain::origin::Origin;
+use crate::domain::provider::{IssPolicy, RefreshRule, Revocation, TokenAuthMethod};
+
+const KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+/// The smallest file, in pieces that a test can replace.
+const SMALLEST: &str = r#"public_url = "https://mcp.example.com"
+[provider.github]
+preset = "github"
+client_id = "our-id"
+client_secret = "our-canary-secret"
+[[mcp_server]]
+upstream_url = "http://10.0.0.7:3000/mcp"
+"#;
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn good(text: &str) -> Settings {
+    from_text("proxy.toml", text, &no_env).unwrap()
+}
+
+fn bad(text: &str) -> String {
+    from_text("proxy.toml", text, &no_env).unwrap_err().to_string()
+}
+
+/// The smallest file with the lines of `more` in the named section (`""`: the top).
+fn with(section: &str, more: &str) -> String {
+    match section {
+        "" => format!("{more}\n{SMALLEST}"),
+        "provider" => SMALLEST.replace("[[mcp_server]]", &format!("{more}\n[[mcp_server]]")),
+        "mcp_server" => format!("{SMALLEST}{more}\n"),
+        section => format!("{SMALLEST}{section}\n{more}\n"),
+    }
+}
+
+#[test]
+fn the_smallest_file_means_what_the_documentation_says() {
+    let settings = good(SMALLEST);
+    assert_eq!(settings.public_url.as_str(), "https://mcp.example.com");
+    assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.store.url, StoreUrl::Sled("./data".into()));
+    assert!(settings.store.key.is_none());
+    let server = &settings.servers[0];
+    assert_eq!(settings.resource(server), "https://mcp.example.com/mcp");
+    assert_eq!(server.name, "mcp.example.com/mcp");
+    assert_eq!(server.credential, Credential::Authorization);
+    assert_eq!(server.allowed_origins, std::slice::from_ref(&settings.public_url));
+    let [scope] = server.scopes.as_slice() else { panic!("one scope") };
+    assert_eq!(scope.name, "mcp");
+    assert_eq!(scope.description, "Use mcp.example.com/mcp");
+    assert_eq!(scope.provider_scopes, ["read:user"]);
+    assert!(scope.default);
+}
+
+#[test]
+fn the_github_preset_knows_github() {
+    let settings = good(SMALLEST);
+    let github = &settings.providers[0];
+    assert_eq!(github.title, "GitHub");
+    assert_eq!(github.issuer.as_deref(), Some("https://github.com/login/oauth"));
+    assert_eq!(github.iss, IssPolicy::IfPresent);
+    assert_eq!(github.authorization_endpoint.as_str(), "https://github.com/login/oauth/authorize");
+    assert_eq!(github.token_endpoint.as_str(), "https://github.com/login/oauth/access_token");
+    assert_eq!(github.userinfo_endpoint.as_str(), "https://api.github.com/user");
+    assert_eq!(github.revocation, Revocation::GithubApplication("https://api.github.com".parse().unwrap()));
+    assert_eq!(github.subject, ["id"]);
+    assert_eq!(github.granted_scope_separators, [',', ' ']);
+    assert_eq!(github.split_granted("repo,user:email, gist"), ["repo", "user:email", "gist"]);
+    assert_eq!(github.token_auth_method, TokenAuthMethod::Post);
+    assert!(github.pkce && github.errors_at_200 && github.requires_scope);
+    let covered = github.with_equivalents(["admin:org", "user"]);
+    for scope in ["admin:org", "write:org", "read:org", "user", "read:user", "user:email"] {
+        assert!(covered.contains(scope), "{scope}");
+    }
+    assert!(!covered.contains("repo"));
+}
+
+#[test]
+fn whatever_is_written_replaces_the_preset() {
+    let settings = good(&with(
+        "provider",
+        r#"
+        host = "github.example.com"
+        token_endpoint = "http://localhost:9000/token"
+        default_scopes = ["read:org"]
+        scope_equivalents = {}
+        errors_at_200 = false
+        revocation = "none"
+        subject = "owner.user.id"
+        title = "Our GitHub"
+        "#,
+    ));
+    let github = &settings.providers[0];
+    assert_eq!(github.authorization_endpoint.as_str(), "https://github.example.com/login/oauth/authorize");
+    assert_eq!(github.userinfo_endpoint.as_str(), "https://github.example.com/api/v3/user");
+    assert_eq!(github.token_endpoint.as_str(), "http://localhost:9000/token");
+    assert_eq!(github.subject, ["owner", "user", "id"]);
+    assert_eq!(github.revocation, Revocation::None);
+    assert_eq!(github.title, "Our GitHub");
+    assert!(github.scope_equivalents.is_empty() && !github.errors_at_200);
+    assert_eq!(settings.servers[0].scopes[0].provider_scopes, ["read:org"]);
+}
+
+/// A third party without a preset.
+const SPELLED_OUT: &str = r#"public_url = "http://127.0.0.1:8080"
+[provider.forge]
+client_id = "our-id"
+authorization_endpoint = "https://forge.example/authorize"
+token_endpoint = "https://forge.example/token"
+userinfo_endpoint = "https://forge.example/userinfo"
+default_scopes = ["openid"]
+[[mcp_server]]
+upstream_url = "https://tools.example/mcp"
+"#;
+
+#[test]
+fn a_spelled_out_provider_gets_the_defaults_of_the_standards() {
+    let settings = good(SPELLED_OUT);
+    let forge = &settings.providers[0];
+    assert_eq!(forge.title, "forge");
+    assert_eq!(forge.preset, None);
+    assert_eq!(forge.issuer, None);
+    assert_eq!(forge.subject, ["sub"]);
+    assert_eq!(forge.scope_separator, " ");
+    assert_eq!(forge.granted_scope_separators, [' ']);
+    assert_eq!(forge.revocation, Revocation::None);
+    assert_eq!(forge.refresh, RefreshRule::CarryForward);
+    assert_eq!(forge.token_auth_method, TokenAuthMethod::Basic);
+    assert!(forge.client_secret.is_none());
+    let revoking =
+        SPELLED_OUT.replace("[[mcp", "revocation_endpoint = \"https://forge.example/revoke\"\n[[mcp");
+    let revoking = good(&revoking).providers.remove(0).revocation;
+    assert_eq!(revoking, Revocation::Rfc7009("https://forge.example/revoke".parse().unwrap()));
+}
+
+#[test]
+fn a_loopback_gateway_lets_loopback_pages_in_and_a_public_one_does_not() {
+    let inspector = Origin::parse("http://localhost:6274").unwrap();
+    assert!(good(SPELLED_OUT).servers[0].allows(&inspector));
+    assert!(!good(SMALLEST).servers[0].allows(&inspector));
+    let listed = format!("{SPELLED_OUT}allowed_origins = [\"https://chat.example\"]");
+    let listed = &good(&listed).servers[0];
+    assert!(!listed.allows(&inspector));
+    assert!(listed.allows(&Origin::parse("https://chat.example").unwrap()));
+    assert!(listed.allows(&Origin::parse("http://127.0.0.1:8080").unwrap()));
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let mut spelled = String::new();
+    for section in SECTIONS {
+        let header = match (section.path, section.shape) {
+            (_, Shape::Root) => "public_url = \"https://mcp.example.com\"\n",
+            ("provider", _) => {
+                "[provider.github]\npreset = \"github\"\nclient_id = \"our-id\"\nclient_secret = \"our-canary-secret\"\n"
+            }
+            ("mcp_server", _) => "[[mcp_server]]\nupstream_url = \"http://10.0.0.7:3000/mcp\"\n",
+            ("mcp_server.scope" | "tls", _) => continue,
+            (path, _) => &format!("[{path}]\n"),
+        };
+        spelled.push_str(header);
+        for key in section.keys {
+            if let Absent::Default(value) = key.absent {
+                spelled.extend([key.name, " = ", value, "\n"]);
+            }
+        }
+    }
+    assert_eq!(format!("{:?}", good(&spelled)), format!("{:?}", good(SMALLEST)));
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let env = |name: &str| {
+        let value = match name {
+            "MCP_DEPUTY_PUBLIC_URL" => "https://mcp.example.com",
+            "MCP_DEPUTY_UPSTREAM_URL" => "http://10.0.0.7:3000/mcp",
+            "MCP_DEPUTY_CLIENT_ID" => "our-id",
+            "MCP_DEPUTY_CLIENT_SECRET" => "our-canary-secret",
+            "MCP_DEPUTY_KEY" => KEY,
+            "MCP_DEPUTY_LISTEN" => "0.0.0.0:80",
+            "MCP_DEPUTY_ADMIN_LISTEN" => "127.0.0.1:81",
+            "MCP_DEPUTY_STORE" => "memory:",
+            "MCP_DEPUTY_PATH" => "/tools",
+            "MCP_DEPUTY_PROVIDER" => "",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let settings = from_environment(&env).unwrap();
+    assert_eq!(settings.providers[0].name, "github");
+    assert_eq!(settings.servers[0].path, "/tools");
+    assert_eq!(settings.store.url, StoreUrl::Memory);
+    assert!(settings.store.key.is_some());
+    assert_eq!(settings.listen.port(), 80);
+    assert_eq!(settings.admin_listen.port(), 81);
+}
+
+#[test]
+fn every_variable_of_the_table_is_read() {
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        let Some(variable) = key.variable else { continue };
+        let asked = std::cell::Cell::new(false);
+        let env = |name: &str| {
+            asked.set(asked.get() || name == variable);
+            match name {
+                "MCP_DEPUTY_UPSTREAM_URL" => Some("http://10.0.0.7:3000/mcp".to_owned()),
+                _ => None,
+            }
+        };
+        let _ = from_environment(&env);
+        assert!(asked.get(), "{variable}");
+    }
+}
+
+#[test]
+fn the_file_wins_over_the_environment() {
+    let env = |name: &str| match name {
+        "MCP_DEPUTY_PUBLIC_URL" => Some("https://other.example".to_owned()),
+        "MCP_DEPUTY_CLIENT_ID" => Some("other-id".to_owned()),
+        "MCP_DEPUTY_LISTEN" => Some("127.0.0.1:1".to_owned()),
+        _ => None,
+    };
+    let settings = from_text("proxy.toml", SMALLEST, &env).unwrap();
+    assert_eq!(settings.public_url.as_str(), "https://mcp.example.com");
+    assert_eq!(settings.providers[0].client_id, "our-id");
+    assert_eq!(settings.listen.port(), 1, "what the file leaves out comes from the environment");
+}
+
+#[test]
+fn references_and_lists_come_from_the_environment_and_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "from-a-file\r\n").unwrap();
+    let text = SMALLEST
+        .replace("\"our-canary-secret\"", &format!("{{ file = {secret:?} }}"))
+        .replace("public_url = ", "trusted_proxies = { env = \"PROXIES\" }\npublic_url = ")
+        .replace("[[mcp", "pkce = { env = \"YES\" }\n[limits]\nmax_streams = { env = \"SEVEN\" }\n[[mcp");
+    let env = |name: &str| match name {
+        "PROXIES" => Some("10.0.0.0/8, ::1".to_owned()),
+        "YES" => Some("true".to_owned()),
+        "SEVEN" => Some("7".to_owned()),
+        _ => None,
+    };
+    let settings = from_text("proxy.toml", &text, &env).unwrap();
+    let secret = settings.providers[0].client_secret.as_ref().unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(secret), "from-a-file");
+    assert_eq!(settings.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(settings.limits.max_streams, 7);
+}
+
+#[test]
+fn no_secret_is_in_the_debug_output() {
+    let text =
+        with("[store]", &format!("encryption_key = \"{KEY}\"\nprevious_encryption_keys = [\"{KEY}\"]"));
+    let output = format!("{:?}", good(&text));
+    assert!(!output.contains("our-canary-secret"));
+    assert!(!output.contains("9f86"));
+    assert!(!output.contains("159, 134"));
+    assert!(output.contains("REDACTED"));
+}
+
+#[test]
+fn providers_and_servers_keep_the_order_of_the_file() {
+    let text = SPELLED_OUT.replace("[[mcp_server]]", "[provider.apple]\npreset = \"github\"\nclient_id = \"x\"\nclient_secret = \"y\"\n[[mcp_server]]\npath = \"/z\"\nprovider = \"apple\"\nupstream_url = \"http://z/\"\n[[mcp_server]]\npath = \"/a\"\nprovider = \"forge\"");
+    let settings = good(&text);
+    let providers: Vec<_> = settings.providers.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(providers, ["forge", "apple"]);
+    assert_eq!(settings.server("/z").unwrap().provider, "apple");
+    assert_eq!(settings.server("/a").unwrap().provider, "forge");
+    assert_eq!(settings.provider("apple").unwrap().title, "GitHub");
+}
+
+#[test]
+fn scopes_carry_words_defaults_and_hierarchy() {
+    let settings = good(&with(
+        "mcp_server",
+        r#"
+        [[mcp_server.scope]]
+        name = "repo"
+        description = "Change your repositories"
+        provider_scopes = ["repo"]
+        implies = ["repo:read"]
+        [[mcp_server.scope]]
+        name = "repo:read"
+        description = "See your repositories"
+        default = true
+        optional = true
+        "#,
+    ));
+    let scopes = &settings.servers[0].scopes;
+    assert_eq!(scopes[0].implies, ["repo:read"]);
+    assert_eq!((scopes[0].default, scopes[1].default, scopes[1].optional), (false, true, true));
+    assert_eq!(scopes[1].provider_scopes, ["read:user"]);
+}
+
+#[test]
+fn lifetimes_and_limits_are_read() {
+    let settings = good(&format!(
+        "{SMALLEST}[tokens]\naccess_ttl = \"15m\"\nrefresh_grace = \"0s\"\n[limits]\nmcp_max_body_bytes = \"1 MiB\"\n\
+         [registration]\nallowed_redirect_schemes = [\"cursor\"]\ndynamic = \"off\"\n"
+    ));
+    assert_eq!(settings.tokens.access_ttl, Duration::from_mins(15));
+    assert_eq!(settings.tokens.refresh_grace, Duration::ZERO);
+    assert_eq!(settings.limits.mcp_max_body_bytes, 1_048_576);
+    assert_eq!(settings.registration.allowed_redirect_schemes, ["cursor"]);
+    assert_eq!(settings.registration.dynamic, DynamicRegistration::Off);
+}
