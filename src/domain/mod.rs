@@ -13,6 +13,7 @@
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
 pub mod handle;
+pub mod provider;
 pub mod scope;
 pub mod secret;
 pub mod time;

@@ -1,0 +1,138 @@
+//! The third party, as configuration describes it: pure data.
+//!
+//! A [`Provider`] is one configuration entry for one third-party authorization server at which we are ONE static OAuth
+//! client. Whatever differs between third parties is a value here (separators, quirks, where the subject stands in an
+//! answer), so that the code that talks to them has no names of products in it. Presets fill these values in
+//! (`config::presets`); a key written by the operator always wins over the preset.
+//!
+//! Must never hold a person's token, and must never do input or output. Made by `config`; read by `flow` (which scopes
+//! count as granted) and `upstream` (how to talk).
+
+use std::collections::BTreeSet;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// One third-party authorization server and our one static client there.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The name of the configuration entry; part of the callback path `/callback/<name>` (RFC 9700 §4.4: one per
+    /// authorization server).
+    pub name: String,
+    /// What people call the third party, for pages: "GitHub".
+    pub title: String,
+    /// The preset that filled in what the operator left out.
+    pub preset: Option<String>,
+    /// The host that replaces the preset's public one (GitHub Enterprise Server).
+    pub host: Option<String>,
+    /// The issuer identifier, byte for byte, against which `iss` of an authorization response is compared (RFC 9207).
+    pub issuer: Option<String>,
+    /// Whether a response without `iss` is accepted.
+    pub iss: IssPolicy,
+    /// The third party's authorization endpoint (RFC 6749 §3.1).
+    pub authorization_endpoint: Url,
+    /// The third party's token endpoint (RFC 6749 §3.2).
+    pub token_endpoint: Url,
+    /// How a token obtained there is given back.
+    pub revocation: Revocation,
+    /// Where the person behind a third-party token is asked for (GET, Bearer, JSON).
+    pub userinfo_endpoint: Url,
+    /// Path in that answer to the immutable user id: the subject.
+    pub subject: Vec<String>,
+    /// Path to the login name; a display value, never an identity.
+    pub username: Vec<String>,
+    /// Path to the full name; a display value.
+    pub display_name: Vec<String>,
+    /// Path to the e-mail address; a display value.
+    pub email: Vec<String>,
+    /// Third-party scopes that are asked for whatever the client wants.
+    pub scopes: Vec<String>,
+    /// Third-party scopes of an MCP scope that names none itself.
+    pub default_scopes: Vec<String>,
+    /// Whether an authorization request without any scope must never be sent, because the third party gives the empty
+    /// scope a meaning of its own.
+    pub requires_scope: bool,
+    /// What stands between scopes in the authorization request (RFC 6749 §3.3 says a space).
+    pub scope_separator: String,
+    /// What may stand between scopes in the third party's answers.
+    pub granted_scope_separators: Vec<char>,
+    /// Granted third-party scopes that include others.
+    pub scope_equivalents: Vec<(String, Vec<String>)>,
+    /// Whether our own PKCE pair is sent (RFC 7636, S256).
+    pub pkce: bool,
+    /// How our static client authenticates at the token endpoint.
+    pub token_auth_method: TokenAuthMethod,
+    /// More parameters for the authorization request.
+    pub authorize_params: Vec<(String, String)>,
+    /// The client identifier that the third party gave to us: public, the same for everybody.
+    pub client_id: String,
+    /// The secret of our static client there.
+    pub client_secret: Option<SecretString>,
+    /// What happens to the third party's refresh token when it is used.
+    pub refresh: RefreshRule,
+    /// Whether the access token before a refresh stays usable after it.
+    pub access_outlives_refresh: bool,
+    /// Whether revoking a token ends that token alone, and not everything the person ever approved for us.
+    pub revoke_ends_only_this_token: bool,
+    /// Whether the token endpoint reports errors with HTTP status 200.
+    pub errors_at_200: bool,
+}
+
+impl Provider {
+    /// Splits the `scope` value of an answer of the third party into scopes.
+    pub fn split_granted<'a>(&self, scope: &'a str) -> Vec<&'a str> {
+        scope.split(|c| self.granted_scope_separators.contains(&c)).filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The granted scopes and everything that they include, transitively.
+    pub fn with_equivalents<'a>(&'a self, granted: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let mut covered = BTreeSet::new();
+        let mut open: Vec<&str> = granted.into_iter().collect();
+        while let Some(scope) = open.pop() {
+            if covered.insert(scope) {
+                let included = self.scope_equivalents.iter().filter(|(broad, _)| broad == scope);
+                open.extend(included.flat_map(|(_, narrow)| narrow.iter().map(String::as_str)));
+            }
+        }
+        covered
+    }
+}
+
+/// What an authorization response of the third party must carry (RFC 9207 §2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssPolicy {
+    /// `iss` is compared when it is there.
+    IfPresent,
+    /// A response without `iss` is refused.
+    Required,
+}
+
+/// What happens to a third-party refresh token when it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshRule {
+    /// It stays valid; an answer without a new one means: keep it.
+    CarryForward,
+    /// It is used up; the answer carries its successor.
+    Rotating,
+}
+
+/// How a third-party token is given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// `DELETE <base>/applications/<client_id>/token` with Basic authentication and a JSON body; the value is the
+    /// base of the API.
+    GithubApplication(Url),
+    /// It cannot be; we forget it.
+    None,
+    /// RFC 7009, at this endpoint.
+    Rfc7009(Url),
+}
+
+/// How our static client authenticates at the third party's token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenAuthMethod {
+    /// `Authorization: Basic`.
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Post,
+}
