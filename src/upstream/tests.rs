@@ -191,6 +191,15 @@ async fn redeems_with_verifier_callback_and_client_authentication() {
 }
 
 #[tokio::test]
+async fn no_verifier_is_sent_where_pkce_is_off() {
+    let server = Fake::start(Act::json(r#"{"access_token":"t"}"#)).await;
+    let mut provider = forge(&server.url(""));
+    provider.pkce = false;
+    configured(provider).redeem("code".into(), "verifier".into()).await.unwrap();
+    assert_eq!(server.only().field("code_verifier"), None);
+}
+
+#[tokio::test]
 async fn refreshes_with_credentials_in_the_body_where_configured() {
     let server =
         Fake::start(Act::answer(200, "application/x-www-form-urlencoded", "access_token=gho_b")).await;
