@@ -1,1 +1,51 @@
-//! The third party.
+//! The third party: what stands behind the port [`crate::flow::ports::ThirdParty`].
+//!
+//! Owns every call that goes out to a third-party authorization server and to its "who is this" endpoint. A
+//! [`ConfiguredProvider`] is one configuration entry: ONE static client of ours at one third party. What differs between
+//! third parties is data ([`crate::domain::provider::Provider`]); what they get wrong is set right in `quirks`.
+//!
+//! - `provider`: the port, over the `oauth2` crate. The only file that knows that crate.
+//! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
+//! - `identify`, `revoke`: who a token belongs to; giving it back.
+//! - `wire`: how every one of these calls is sent.
+//!
+//! Must never follow a redirect, send anything twice, send a third-party token anywhere but to the endpoints of its own
+//! configuration entry, or let any word of an answer into an error or the log: an answer that cannot be read may hold a
+//! token. Must never see a client's token. Made by the composition root, used by `flow` through the port.
+
+mod identify;
+mod provider;
+mod quirks;
+mod revoke;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+
+pub use self::provider::ConfiguredProvider;
+use crate::{
+    domain::provider::Provider,
+    flow::{
+        fault::Fault,
+        ports::{Clock, ThirdParties, ThirdParty},
+    },
+    net::client::Client,
+};
+
+/// All configured third parties, by the name of their configuration entry. `public_url` is our own origin; the callback
+/// of each is `<public_url>/callback/<name>` (one per authorization server, RFC 9700 section 4.4).
+pub fn third_parties(
+    providers: &[Provider],
+    public_url: &str,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+) -> Result<ThirdParties, Fault> {
+    let origin = public_url.trim_end_matches('/');
+    let configured = providers.iter().map(|provider| {
+        let callback = format!("{origin}/callback/{}", provider.name);
+        let made = ConfiguredProvider::new(provider.clone(), callback, client.clone(), Arc::clone(clock))?;
+        Ok((provider.name.clone(), Arc::new(made) as Arc<dyn ThirdParty>))
+    });
+    configured.collect()
+}

@@ -1,0 +1,170 @@
+//! Whom a third-party token belongs to.
+//!
+//! One GET with the token, and a careful look at the answer: what becomes the person's *subject* must be the immutable
+//! id, exactly as the third party wrote it. A number is taken digit by digit, never through a floating point number (two
+//! people would become one); a missing, empty, odd or endless id is no id. Login, name and e-mail address are for
+//! display and may be missing; an e-mail address counts only with a flag beside it that says it is verified.
+//!
+//! Must never fall back from the id to a login name or an e-mail address: those change hands.
+
+use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+
+use super::wire;
+use crate::{
+    domain::provider::Provider,
+    flow::ports::{Identity, ThirdPartyError},
+    net::client::Client,
+};
+
+/// The longest subject, in bytes, and the longest display value, in characters.
+const MAX_LENGTH: usize = 255;
+
+/// Asks the userinfo endpoint.
+pub(super) async fn identify(
+    client: &Client,
+    provider: &Provider,
+    access: &SecretString,
+) -> Result<Identity, ThirdPartyError> {
+    let bearer = HeaderValue::try_from(format!("Bearer {}", access.expose_secret()))
+        .map_err(|_| ThirdPartyError::Refused("token_unusable"))?;
+    let request = Request::get(provider.userinfo_endpoint.as_str())
+        .header(AUTHORIZATION, bearer)
+        .body(Vec::new())
+        .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))?;
+    let answer = wire::send(client, request).await?;
+    match answer.status() {
+        StatusCode::OK => read(provider, answer.body()),
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(ThirdPartyError::Refused("token_refused")),
+        _ => Err(ThirdPartyError::Unavailable("identity_unavailable")),
+    }
+}
+
+fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
+    let answer: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|_| ThirdPartyError::Unavailable("nonsense"))?;
+    let id = at(&answer, &provider.subject)
+        .and_then(subject)
+        .ok_or(ThirdPartyError::Unavailable("identity_without_subject"))?;
+    Ok(Identity {
+        login: display(&answer, &provider.username).unwrap_or_else(|| id.clone()),
+        display_name: display(&answer, &provider.display_name),
+        email: display(&answer, &provider.email).filter(|_| is_verified(&answer, &provider.email)),
+        id,
+    })
+}
+
+/// The value at the end of a path of member names.
+fn at<'a>(answer: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(answer, |members, name| members.get(name)?.as_object())?;
+    parent.get(last)
+}
+
+fn subject(value: &Value) -> Option<String> {
+    let subject = match value {
+        // A number above 64 bits was read as a floating point number and is refused with the fractions.
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    let usable = !subject.is_empty() && subject.len() <= MAX_LENGTH && !subject.contains(char::is_control);
+    usable.then_some(subject)
+}
+
+fn display(answer: &Map<String, Value>, path: &[String]) -> Option<String> {
+    let text = at(answer, path)?.as_str()?.trim();
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_LENGTH).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Whether `email_verified` (OpenID Connect Core 1.0 section 5.1) stands beside the e-mail address and says yes. Some
+/// third parties write it as a string.
+fn is_verified(answer: &Map<String, Value>, email: &[String]) -> bool {
+    let mut flag = email.to_vec();
+    flag.pop();
+    flag.push("email_verified".to_owned());
+    at(answer, &flag).is_some_and(|flag| *flag == Value::Bool(true) || flag.as_str() == Some("true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tests::forge;
+
+    fn read(body: &str) -> Result<Identity, ThirdPartyError> {
+        super::read(&forge("http://127.0.0.1:1"), body.as_bytes())
+    }
+
+    fn id(json: &str) -> Option<String> {
+        read(&format!(r#"{{"id":{json}}}"#)).ok().map(|identity| identity.id)
+    }
+
+    #[test]
+    fn a_subject_is_taken_exactly() {
+        assert_eq!(id("1001").unwrap(), "1001");
+        assert_eq!(id("9007199254740993").unwrap(), "9007199254740993");
+        assert_eq!(id("18446744073709551615").unwrap(), "18446744073709551615");
+        assert_eq!(id("\"0123\"").unwrap(), "0123");
+        assert_eq!(id(&format!("\"{}\"", "a".repeat(255))).unwrap().len(), 255);
+    }
+
+    #[test]
+    fn what_is_no_subject_is_refused() {
+        let long = format!("\"{}\"", "a".repeat(256));
+        for json in [
+            "\"\"",
+            "1.0",
+            "1e3",
+            "18446744073709551616",
+            "null",
+            "true",
+            "[1]",
+            "{}",
+            "\"a\\u0000\"",
+            "\"a\\n\"",
+            &long,
+        ] {
+            assert_eq!(id(json), None, "{json}");
+        }
+        let missing = read(r#"{"login":"ada","email":"ada@example.com"}"#);
+        assert_eq!(missing, Err(ThirdPartyError::Unavailable("identity_without_subject")));
+        for body in ["", "[]", "<html>", "{\"id\":1"] {
+            assert_eq!(read(body), Err(ThirdPartyError::Unavailable("nonsense")), "{body}");
+        }
+    }
+
+    #[test]
+    fn display_values_may_be_missing_and_are_bounded() {
+        let identity = read(r#"{"id":7,"login":null,"name":"  Ada\u0007 L. "}"#).unwrap();
+        assert_eq!((identity.login.as_str(), identity.display_name.as_deref()), ("7", Some("Ada L.")));
+        let identity = read(&format!(r#"{{"id":7,"login":"{}"}}"#, "ä".repeat(1000))).unwrap();
+        assert_eq!(identity.login.chars().count(), 255);
+    }
+
+    #[test]
+    fn an_address_counts_only_when_verified() {
+        let email =
+            |rest: &str| read(&format!(r#"{{"id":7,"email":"ada@example.com"{rest}}}"#)).unwrap().email;
+        assert_eq!(email(r#","email_verified":true"#).unwrap(), "ada@example.com");
+        assert_eq!(email(r#","email_verified":"true""#).unwrap(), "ada@example.com");
+        for rest in
+            ["", r#","email_verified":false"#, r#","email_verified":"false""#, r#","email_verified":1"#]
+        {
+            assert_eq!(email(rest), None, "{rest}");
+        }
+    }
+
+    #[test]
+    fn values_may_lie_deeper() {
+        let mut provider = forge("http://127.0.0.1:1");
+        let path = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
+        provider.subject = path("data.viewer.id");
+        provider.email = path("data.viewer.email");
+        let body = br#"{"data":{"viewer":{"id":"u1","email":"a@b.example","email_verified":true}},"email_verified":false}"#;
+        let identity = super::read(&provider, body).unwrap();
+        assert_eq!((identity.id.as_str(), identity.email.as_deref()), ("u1", Some("a@b.example")));
+        assert!(super::read(&provider, br#"{"data":{"viewer":7}}"#).is_err());
+    }
+}

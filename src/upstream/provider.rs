@@ -1,0 +1,244 @@
+//! One configured third party, over the `oauth2` crate. The only file that knows that crate.
+//!
+//! Owns the authorization URL, the code exchange and the refresh, as ONE static client with ONE callback URL. The crate
+//! builds the requests and reads the answers; transport, quirks and the meaning of errors are ours.
+//!
+//! The crate's errors carry whole answers, tokens included: they end in `reason` below, are never printed, and nothing
+//! of them is kept. Must never send our MCP `resource` to the third party (some refuse it, and it means nothing there),
+//! nor a client's PKCE challenge. Made by [`super::third_parties`].
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use oauth2::{
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    Scope, TokenResponse as _, TokenUrl,
+    basic::{BasicClient, BasicRequestTokenError, BasicTokenResponse},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    identify::identify,
+    quirks::{self, CLIENT_CREDENTIALS_REFUSED},
+    revoke::revoke,
+    wire,
+};
+use crate::{
+    domain::{
+        provider::{Provider, TokenAuthMethod},
+        scope::ScopeSet,
+        time::Timestamp,
+    },
+    flow::{
+        fault::Fault,
+        ports::{BoxFuture, Clock, Departure, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
+    },
+    net::client::Client,
+};
+
+/// Our static client at one third party.
+pub struct ConfiguredProvider {
+    provider: Provider,
+    oauth: BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>,
+    transport: Transport,
+    clock: Arc<dyn Clock>,
+}
+
+/// The crate's way out: our client, with the quirks set right on the way back.
+struct Transport {
+    client: Client,
+    granted_scope_separators: Vec<char>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Transport {
+    type Error = ThirdPartyError;
+    type Future = BoxFuture<'c, Result<HttpResponse, ThirdPartyError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let answer = wire::send(&self.client, request).await?;
+            quirks::normalise(&answer, &self.granted_scope_separators)
+        })
+    }
+}
+
+/// Parameters of the authorization request that are ours to set: a configured one of the same name is left out, since a
+/// repeated parameter makes the request invalid (RFC 6749 section 3.1) and a foreign value would break the journey.
+const OURS: [&str; 8] = [
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "redirect_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
+
+impl ConfiguredProvider {
+    /// The client that `provider` describes. `callback_url` is registered at the third party, byte for byte.
+    pub fn new(
+        provider: Provider,
+        callback_url: String,
+        client: Client,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Fault> {
+        let callback = RedirectUrl::new(callback_url)
+            .map_err(|error| Fault::caused("read the callback URL of a provider", error))?;
+        let mut oauth = BasicClient::new(ClientId::new(provider.client_id.clone()))
+            .set_auth_uri(AuthUrl::from_url(provider.authorization_endpoint.clone()))
+            .set_token_uri(TokenUrl::from_url(provider.token_endpoint.clone()))
+            .set_redirect_uri(callback)
+            .set_auth_type(match provider.token_auth_method {
+                TokenAuthMethod::Basic => AuthType::BasicAuth,
+                TokenAuthMethod::Post => AuthType::RequestBody,
+            });
+        if let Some(secret) = &provider.client_secret {
+            oauth = oauth.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
+        }
+        let granted_scope_separators = provider.granted_scope_separators.clone();
+        Ok(Self { provider, oauth, transport: Transport { client, granted_scope_separators }, clock })
+    }
+
+    async fn exchange(
+        &self,
+        code: SecretString,
+        verifier: SecretString,
+    ) -> Result<ThirdPartyTokens, ThirdPartyError> {
+        let asked_at = self.clock.now();
+        let mut request = self.oauth.exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()));
+        if self.provider.pkce {
+            request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
+        }
+        let answer = request.request_async(&self.transport).await;
+        answer.map(|answer| tokens(&answer, asked_at)).map_err(reason)
+    }
+
+    async fn renew(&self, refresh: SecretString) -> Result<ThirdPartyTokens, ThirdPartyError> {
+        let asked_at = self.clock.now();
+        let refresh = RefreshToken::new(refresh.expose_secret().to_owned());
+        let request = self.oauth.exchange_refresh_token(&refresh);
+        let answer = request.request_async(&self.transport).await;
+        answer.map(|answer| tokens(&answer, asked_at)).map_err(reason)
+    }
+
+    /// The configured `prompt`, with `consent` added where a fresh consent is wanted (OpenID Connect Core 1.0 section
+    /// 3.1.2.1: a list; `none` stands alone).
+    fn prompt(&self, fresh_consent: bool) -> Option<Cow<'_, str>> {
+        let params = &self.provider.authorize_params;
+        let configured = params.iter().find(|(name, _)| name == "prompt").map(|(_, value)| value.as_str());
+        match configured.filter(|prompt| !prompt.is_empty()) {
+            Some(prompt) if !fresh_consent => Some(prompt.into()),
+            Some(prompt) if prompt.split(' ').any(|word| word == "consent") => Some(prompt.into()),
+            Some("none") => Some("consent".into()),
+            Some(prompt) => Some(format!("{prompt} consent").into()),
+            None => fresh_consent.then_some("consent".into()),
+        }
+    }
+
+    /// Puts the result of a step into the log: the slug, never more.
+    fn noted<T>(&self, step: &'static str, result: Result<T, ThirdPartyError>) -> Result<T, ThirdPartyError> {
+        let provider = self.provider.name.as_str();
+        match &result {
+            Ok(_) => tracing::debug!(provider, step, "the third party answered"),
+            Err(ThirdPartyError::Refused(reason)) => {
+                tracing::info!(provider, step, reason, "the third party refused");
+            }
+            Err(ThirdPartyError::Unavailable(reason)) if *reason == CLIENT_CREDENTIALS_REFUSED => {
+                tracing::error!(
+                    provider,
+                    step,
+                    reason,
+                    "the third party does not accept our client_id and client_secret: nobody can sign in and \
+                     nothing is refreshed until the configuration of this provider is corrected"
+                );
+            }
+            Err(ThirdPartyError::Unavailable(reason)) => {
+                tracing::warn!(provider, step, reason, "the third party is unavailable");
+            }
+        }
+        result
+    }
+}
+
+impl fmt::Debug for ConfiguredProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfiguredProvider").field("name", &self.provider.name).finish_non_exhaustive()
+    }
+}
+
+impl ThirdParty for ConfiguredProvider {
+    fn departure(&self, departure: &Departure<'_>) -> String {
+        let state = departure.state.to_owned();
+        let mut request = self.oauth.authorize_url(|| CsrfToken::new(state));
+        let scopes: Vec<&str> = departure.scopes.iter().collect();
+        if !scopes.is_empty() {
+            // As one value, because the crate always joins with a space.
+            request = request.add_scope(Scope::new(scopes.join(&self.provider.scope_separator)));
+        }
+        if self.provider.pkce {
+            // As plain parameters, because the crate takes only challenges that it made itself.
+            request = request
+                .add_extra_param("code_challenge", departure.code_challenge)
+                .add_extra_param("code_challenge_method", "S256");
+        }
+        let configured = self.provider.authorize_params.iter().map(|(name, value)| (&**name, &**value));
+        let configured = configured.filter(|(name, _)| !OURS.contains(name));
+        for (name, value) in configured.filter(|(name, _)| *name != "prompt") {
+            request = request.add_extra_param(name, value);
+        }
+        if let Some(prompt) = self.prompt(departure.fresh_consent) {
+            request = request.add_extra_param("prompt", prompt);
+        }
+        request.url().0.into()
+    }
+
+    fn redeem(
+        &self,
+        code: SecretString,
+        verifier: SecretString,
+    ) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
+        Box::pin(async move { self.noted("redeem", self.exchange(code, verifier).await) })
+    }
+
+    fn refresh(&self, refresh: SecretString) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
+        Box::pin(async move { self.noted("refresh", self.renew(refresh).await) })
+    }
+
+    fn identify(&self, access: &SecretString) -> BoxFuture<'_, Result<Identity, ThirdPartyError>> {
+        let access = access.clone();
+        Box::pin(async move {
+            self.noted("identify", identify(&self.transport.client, &self.provider, &access).await)
+        })
+    }
+
+    fn revoke(&self, token: SecretString) -> BoxFuture<'_, Result<(), ThirdPartyError>> {
+        Box::pin(
+            async move { self.noted("revoke", revoke(&self.transport.client, &self.provider, &token).await) },
+        )
+    }
+}
+
+fn tokens(answer: &BasicTokenResponse, asked_at: Timestamp) -> ThirdPartyTokens {
+    let scopes = answer.scopes().map(|scopes| {
+        scopes.iter().map(|scope| scope.as_str()).filter(|scope| !scope.is_empty()).collect::<ScopeSet>()
+    });
+    ThirdPartyTokens {
+        access: answer.access_token().secret().as_str().into(),
+        refresh: answer.refresh_token().map(|refresh| refresh.secret().as_str().into()),
+        // From the moment of asking: rather a little too early than too late.
+        expires_at: answer.expires_in().map(|lifetime| asked_at.after(lifetime)),
+        scopes,
+    }
+}
+
+fn reason(error: BasicRequestTokenError<ThirdPartyError>) -> ThirdPartyError {
+    match error {
+        RequestTokenError::Request(error) => error,
+        RequestTokenError::ServerResponse(refusal) => quirks::meaning(refusal.error().as_ref()),
+        // These hold the answer, or words about it.
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            ThirdPartyError::Unavailable("nonsense")
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How a call to the third party is sent, and which answers mean "not now" whatever they say.
+//!
+//! One function for all calls, so that none forgets a header or takes an overloaded server's page for a refusal. Used by
+//! the other files of this room only.
+
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT},
+};
+
+use crate::{
+    flow::ports::ThirdPartyError,
+    net::client::{CallError, Client},
+};
+
+/// Sends a request. The answer is neither a redirect, nor a server error, nor a rate limit: those are errors here.
+pub(super) async fn send(
+    client: &Client,
+    mut request: Request<Vec<u8>>,
+) -> Result<Response<Vec<u8>>, ThirdPartyError> {
+    let headers = request.headers_mut();
+    // GitHub's API refuses requests without it.
+    headers.insert(USER_AGENT, HeaderValue::from_static("mcp-deputy"));
+    // Without it GitHub answers in form encoding.
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    if let Some(credential) = headers.get_mut(AUTHORIZATION) {
+        // Keeps it out of debug output and out of the compression tables of HTTP/2.
+        credential.set_sensitive(true);
+    }
+    let answer = client.call(request).await.map_err(unanswered)?;
+    match not_now(answer.status(), answer.headers()) {
+        Some(reason) => Err(ThirdPartyError::Unavailable(reason)),
+        None => Ok(answer),
+    }
+}
+
+fn unanswered(error: CallError) -> ThirdPartyError {
+    ThirdPartyError::Unavailable(match error {
+        CallError::Broken => "connection_broken",
+        CallError::Connect => "unreachable",
+        CallError::Timeout => "timeout",
+        CallError::Tls => "tls_failed",
+        CallError::TooLarge => "answer_too_large",
+    })
+}
+
+fn not_now(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
+    let exhausted = || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some("rate_limited"),
+        // GitHub reports its limits with 403, which must not be taken for a refused token.
+        StatusCode::FORBIDDEN if headers.contains_key(RETRY_AFTER) || exhausted() => Some("rate_limited"),
+        status if status.is_redirection() => Some("redirected"),
+        status if status.is_server_error() => Some("server_error"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_and_redirects_are_no_refusals() {
+        let reason = |status: u16, headers: &[(&'static str, &'static str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            not_now(StatusCode::from_u16(status).unwrap(), &headers.collect())
+        };
+        assert_eq!(reason(429, &[]), Some("rate_limited"));
+        assert_eq!(reason(403, &[("retry-after", "60")]), Some("rate_limited"));
+        assert_eq!(reason(403, &[("x-ratelimit-remaining", "0")]), Some("rate_limited"));
+        assert_eq!(reason(403, &[("x-ratelimit-remaining", "10")]), None);
+        assert_eq!(reason(302, &[]), Some("redirected"));
+        assert_eq!(reason(503, &[]), Some("server_error"));
+        assert_eq!(reason(400, &[]), None);
+        assert_eq!(reason(200, &[]), None);
+    }
+}
