@@ -1,0 +1,223 @@
+//! The catalog: which MCP servers stand behind us, what their scopes mean, and which third party each one needs.
+//!
+//! Made once from the configuration, read by every step. Also the answer to "what does this request mean": which
+//! resource, which scopes, which third-party scopes.
+
+use std::collections::BTreeMap;
+
+use super::{
+    provider::Provider,
+    refusal::{ErrorCode, Refusal},
+    resource::Resource,
+    scope::ScopeSet,
+};
+
+/// An MCP scope, in words for people.
+#[derive(Clone, Debug)]
+pub struct ScopeDefinition {
+    /// The scope token.
+    pub name: String,
+    /// What it allows, for the consent page.
+    pub description: String,
+    /// The third-party scopes that it needs.
+    pub provider_scopes: ScopeSet,
+    /// Whether it is in the challenge and in `scopes_supported`, and meant when a client names none.
+    pub default: bool,
+    /// Other MCP scopes that it includes.
+    pub implies: Vec<String>,
+}
+
+/// An MCP server behind us: one resource.
+#[derive(Clone, Debug)]
+pub struct McpServer {
+    /// Its path here, with the leading slash.
+    pub path: String,
+    /// Its identifier (RFC 8707).
+    pub resource: Resource,
+    /// Its name for people.
+    pub name: String,
+    /// The provider entry whose tokens it needs.
+    pub provider: String,
+    /// Its scopes; at least one.
+    pub scopes: Vec<ScopeDefinition>,
+}
+
+impl McpServer {
+    /// The scopes that the challenge names and that are meant when a client names none.
+    pub fn default_scopes(&self) -> ScopeSet {
+        let defaults = self.scopes.iter().filter(|scope| scope.default);
+        defaults.map(|scope| scope.name.clone()).collect()
+    }
+
+    /// The definitions of the named scopes, in the order of the configuration.
+    pub fn definitions<'a>(&'a self, names: &'a ScopeSet) -> impl Iterator<Item = &'a ScopeDefinition> {
+        self.scopes.iter().filter(|scope| names.contains(&scope.name))
+    }
+
+    /// What a client gets for the scopes that it asked for: those that exist here. Scopes of other servers or of other
+    /// authorization servers (`openid`, `offline_access`) are left out, as RFC 6749 section 3.3 allows; the answer of the
+    /// token endpoint says what was granted. Nothing asked, or nothing left: the defaults.
+    pub fn meant_by(&self, asked: &ScopeSet) -> Result<ScopeSet, Refusal> {
+        let known: ScopeSet =
+            asked.iter().filter(|name| self.scopes.iter().any(|scope| scope.name == *name)).collect();
+        let meant = if known.is_empty() { self.default_scopes() } else { known };
+        if meant.is_empty() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidScope,
+                "no_scope_left",
+                "None of the scopes exists here.",
+            ));
+        }
+        Ok(meant)
+    }
+
+    /// The scopes and everything that they imply.
+    pub fn implied_by(&self, scopes: &ScopeSet) -> ScopeSet {
+        let covers: BTreeMap<String, Vec<String>> =
+            self.scopes.iter().map(|scope| (scope.name.clone(), scope.implies.clone())).collect();
+        scopes.expanded(&covers)
+    }
+
+    /// The third-party scopes that MCP scopes need, those that they imply included.
+    pub fn provider_scopes(&self, scopes: &ScopeSet) -> ScopeSet {
+        let all = self.implied_by(scopes);
+        self.definitions(&all).fold(ScopeSet::default(), |sum, scope| sum.union(&scope.provider_scopes))
+    }
+
+    /// The MCP scopes whose third-party scopes were all granted (after the provider's equivalents).
+    pub fn covered_by(&self, scopes: &ScopeSet, granted: &ScopeSet) -> ScopeSet {
+        let covered = self.definitions(scopes).filter(|scope| {
+            self.provider_scopes(&std::iter::once(scope.name.clone()).collect()).is_subset(granted)
+        });
+        covered.map(|scope| scope.name.clone()).collect()
+    }
+}
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// The public URL: the issuer (RFC 8414), an origin without a trailing slash.
+    pub public_url: String,
+    /// The MCP servers, at least one.
+    pub servers: Vec<McpServer>,
+    /// The third parties, by name of their entry.
+    pub providers: BTreeMap<String, Provider>,
+}
+
+/// Which server a `resource` parameter means.
+#[derive(Debug)]
+pub struct Meant<'a> {
+    /// The server.
+    pub server: &'a McpServer,
+    /// Whether the client named it, or it is the only one.
+    pub named: bool,
+}
+
+impl Catalog {
+    /// The server at `path`.
+    pub fn server_at(&self, path: &str) -> Option<&McpServer> {
+        self.servers.iter().find(|server| server.path == path)
+    }
+
+    /// The server that is this resource.
+    pub fn server_of(&self, resource: &Resource) -> Option<&McpServer> {
+        self.servers.iter().find(|server| server.resource == *resource)
+    }
+
+    /// The server that the `resource` parameters of a request mean (RFC 8707 section 2, D4).
+    pub fn meant_by(&self, named: &[String], missing_is_refused: bool) -> Result<Meant<'_>, Refusal> {
+        let unknown =
+            Refusal::new(ErrorCode::InvalidTarget, "resource_unknown", "The resource is not served here.");
+        match (named, self.servers.as_slice()) {
+            ([], [only]) if !missing_is_refused => Ok(Meant { server: only, named: false }),
+            ([], _) => Err(Refusal::new(
+                ErrorCode::InvalidTarget,
+                "resource_missing",
+                "The resource parameter is needed.",
+            )),
+            ([first, rest @ ..], _) => {
+                let resource = Resource::parse(first).ok_or(unknown)?;
+                if rest.iter().any(|other| Resource::parse(other).as_ref() != Some(&resource)) {
+                    return Err(Refusal::new(
+                        ErrorCode::InvalidTarget,
+                        "resource_twice",
+                        "Only one resource can be asked for.",
+                    ));
+                }
+                self.server_of(&resource).map(|server| Meant { server, named: true }).ok_or(unknown)
+            }
+        }
+    }
+
+    /// The provider entry of a server. Every server has one: the configuration was checked.
+    pub fn provider_of(&self, server: &McpServer) -> Option<&Provider> {
+        self.providers.get(&server.provider)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(path: &str) -> McpServer {
+        let scope = |name: &str, provider: &[&str], default: bool, implies: &[&str]| ScopeDefinition {
+            name: name.to_owned(),
+            description: name.to_owned(),
+            provider_scopes: provider.iter().copied().collect(),
+            default,
+            implies: implies.iter().map(|&name| name.to_owned()).collect(),
+        };
+        McpServer {
+            path: path.to_owned(),
+            resource: Resource::at("https://m.example", path),
+            name: "M".to_owned(),
+            provider: "github".to_owned(),
+            scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
+        }
+    }
+
+    fn catalog(paths: &[&str]) -> Catalog {
+        Catalog {
+            public_url: "https://m.example".to_owned(),
+            servers: paths.iter().map(|path| server(path)).collect(),
+            providers: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_resource_is_found_or_refused() {
+        let one = catalog(&["/mcp"]);
+        assert!(one.meant_by(&["https://m.example/mcp".to_owned()], false).unwrap().named);
+        assert!(!one.meant_by(&[], false).unwrap().named);
+        assert_eq!(one.meant_by(&[], true).unwrap_err().code, ErrorCode::InvalidTarget);
+        for foreign in ["https://evil.example/mcp", "https://m.example/other", "https://m.example", "x"] {
+            assert_eq!(
+                one.meant_by(&[foreign.to_owned()], false).unwrap_err().code,
+                ErrorCode::InvalidTarget
+            );
+        }
+        let two = catalog(&["/a", "/b"]);
+        assert!(two.meant_by(&[], false).is_err());
+        assert!(
+            two.meant_by(&["https://m.example/a".to_owned(), "https://m.example/b".to_owned()], false)
+                .is_err()
+        );
+        assert!(
+            two.meant_by(&["https://m.example/a".to_owned(), "https://M.example/a/".to_owned()], false)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn scopes_mean_what_is_configured() {
+        let server = server("/mcp");
+        let meant = |text: &str| server.meant_by(&ScopeSet::parse(text).unwrap()).unwrap().to_string();
+        assert_eq!(meant(""), "read");
+        assert_eq!(meant("write openid"), "write");
+        assert_eq!(meant("openid offline_access"), "read");
+        let write = ScopeSet::from_iter(["write"]);
+        assert_eq!(server.provider_scopes(&write).to_string(), "repo user");
+        assert_eq!(server.covered_by(&write, &ScopeSet::from_iter(["repo"])).to_string(), "");
+        assert_eq!(server.covered_by(&write, &ScopeSet::from_iter(["repo", "user"])).to_string(), "write");
+    }
+}

@@ -1,0 +1,629 @@
+//! Grants: one approval, from its first record to its end, as one record with pure transitions.
+//!
+//! pending → code → live → ended. Every transition takes the old record and yields the new one; `flow` applies it by
+//! compare-and-swap, so that of any number of callers at the same time exactly one wins each step.
+//!
+//! **Refresh tokens** rotate. The previous one replays the same answer for a short while, since clients race themselves;
+//! anything older that we really issued (its family secret tells) means that it was copied: the grant ends. A forgery
+//! changes nothing, since grant ids are no secret.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    handle::{GrantId, Presented},
+    pkce::CodeChallenge,
+    resource::Resource,
+    scope::ScopeSet,
+    secret::Digest,
+    time::Timestamp,
+};
+
+/// The most access tokens of a grant that are alive at once; a further one pushes out the oldest.
+pub const MAX_ACCESS: usize = 8;
+/// The most rotations within one grace window.
+pub const MAX_RECENT: usize = 16;
+/// The most replays of one refresh answer.
+pub const MAX_REPLAYS: u32 = 32;
+/// How long an ended grant is remembered past the expiry of its page.
+pub const MEMORY: Duration = Duration::from_secs(3600);
+
+/// A grant record.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Whose approval.
+    pub subject: String,
+    /// For which client.
+    pub client_id: String,
+    /// For which MCP server.
+    pub resource: Resource,
+    /// The MCP scopes that were granted.
+    pub scopes: ScopeSet,
+    /// The provider entry.
+    pub provider: String,
+    /// The key of its link, behind the subject.
+    pub link: Digest,
+    /// The key of its consent, behind the subject.
+    pub consent: Digest,
+    /// When the person approved.
+    pub approved_at: Timestamp,
+    /// Until when the page that it came from could be answered.
+    pub page_expires_at: Timestamp,
+    /// When it becomes worthless by itself.
+    pub expires_at: Timestamp,
+    /// How far it got.
+    pub stage: Stage,
+}
+
+/// How far a grant got.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// A code was issued and not redeemed yet.
+    Code(Code),
+    /// Over.
+    Ended(Ended),
+    /// Tokens were issued.
+    Live(Box<Live>),
+    /// Written before anything else, so that a revocation sees it. No code yet.
+    Pending,
+}
+
+/// An issued code.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Code {
+    /// Its digest.
+    pub digest: Digest,
+    /// The client's PKCE challenge.
+    pub challenge: CodeChallenge,
+    /// The redirect URI that it was sent to.
+    pub redirect_uri: String,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// The tokens of a grant, as digests.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Live {
+    /// The spent code, kept to tell its replay.
+    pub code: Code,
+    /// The digest of the family secret.
+    pub family: Digest,
+    /// The refresh token that is good now.
+    pub current: Digest,
+    /// The one before it.
+    pub previous: Option<Previous>,
+    /// Older ones of the last grace window.
+    pub recent: Vec<Recent>,
+    /// Access tokens that are alive.
+    pub access: Vec<Access>,
+}
+
+/// The refresh token before the current one.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Previous {
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was rotated.
+    pub rotated_at: Timestamp,
+    /// The answer that it got, sealed; gone after the grace window.
+    pub answer: Vec<u8>,
+    /// The access token in that answer.
+    pub access: Digest,
+    /// How often the answer was given again.
+    pub replays: u32,
+}
+
+/// A refresh token before that.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Recent {
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was rotated.
+    pub rotated_at: Timestamp,
+}
+
+/// An access token.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Access {
+    /// Its digest.
+    pub digest: Digest,
+    /// The scopes: those of the grant, or fewer.
+    pub scopes: ScopeSet,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// The end of a grant.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub why: Ending,
+}
+
+/// Why a grant ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Nobody redeemed or refreshed it in time.
+    Expired,
+    /// Its code was presented twice, with the right verifier.
+    CodeReplayed,
+    /// An old refresh token was presented after its time.
+    RefreshReused,
+    /// The client gave it back (RFC 7009).
+    Returned,
+    /// The person, the operator or a changed client revoked it.
+    Revoked,
+    /// The third party ended the permission that it stood on.
+    ThirdPartyRefused,
+    /// Its callback could not be finished.
+    Unfinished,
+}
+
+impl Ending {
+    /// The slug for the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::CodeReplayed => "code_replayed",
+            Self::RefreshReused => "refresh_reused",
+            Self::Returned => "returned",
+            Self::Revoked => "revoked",
+            Self::ThirdPartyRefused => "third_party_refused",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// The digests of tokens that were just made, and their lives.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    /// The new refresh token.
+    pub refresh: Digest,
+    /// The new access token.
+    pub access: Access,
+    /// Until when the refresh token is good.
+    pub refresh_expires_at: Timestamp,
+}
+
+/// What a client presents with a code.
+#[derive(Clone, Copy, Debug)]
+pub struct Redemption<'a> {
+    /// The code.
+    pub code: Presented,
+    /// The authenticated client.
+    pub client_id: &'a str,
+    /// Its PKCE verifier.
+    pub verifier: &'a str,
+    /// The redirect URI, if sent (OAuth 2.1 clients leave it out).
+    pub redirect_uri: Option<&'a str>,
+}
+
+/// What becomes of a code.
+#[derive(Debug)]
+pub enum Redeemed {
+    /// Refused; nothing changes. The slug says why.
+    Refused(&'static str),
+    /// Presented again with the right verifier: the grant has to end.
+    Replayed,
+    /// Good: the checks passed and the code is fresh.
+    Good,
+}
+
+/// What becomes of a refresh token.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// Refused; nothing changes. The slug says why.
+    Refused(&'static str),
+    /// The current one: rotate.
+    Rotate,
+    /// The previous one inside its window: the same answer again. Holds the record to write first.
+    Replay(Box<Grant>),
+    /// One that was rotated long ago: the grant has to end.
+    Reused,
+    /// Too many rotations within one window: later.
+    TooFast,
+}
+
+impl Grant {
+    /// Whether it stands for access, or may soon.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        !matches!(self.stage, Stage::Ended(_)) && !self.expires_at.has_passed(now)
+    }
+
+    /// Whether it was ended by a transition (as opposed to time).
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    /// Until when the record is kept: an id must not be usable again while its page can still be answered.
+    pub fn kept_until(&self) -> Timestamp {
+        let page = self.page_expires_at.after(MEMORY);
+        match &self.stage {
+            Stage::Ended(ended) => page.max(ended.at),
+            _ => page.max(self.expires_at),
+        }
+    }
+
+    /// pending → code.
+    pub fn with_code(&self, code: Code) -> Option<Self> {
+        matches!(self.stage, Stage::Pending).then(|| Self {
+            expires_at: code.expires_at,
+            stage: Stage::Code(code),
+            ..self.clone()
+        })
+    }
+
+    /// Judges a code. Client, redirect URI and PKCE come first: a wrong verifier neither burns a code nor ends a grant.
+    pub fn judge_code(&self, with: &Redemption<'_>, now: Timestamp) -> Redeemed {
+        let code = match &self.stage {
+            Stage::Code(code) => code,
+            Stage::Live(live) => &live.code,
+            Stage::Pending => return Redeemed::Refused("code_not_issued"),
+            Stage::Ended(_) => return Redeemed::Refused("grant_ended"),
+        };
+        if code.digest != with.code.digest {
+            return Redeemed::Refused("code_unknown");
+        }
+        if self.client_id != with.client_id {
+            return Redeemed::Refused("code_of_another_client");
+        }
+        if with.redirect_uri.is_some_and(|uri| uri != code.redirect_uri) {
+            return Redeemed::Refused("redirect_uri_differs");
+        }
+        if !code.challenge.is_met_by(with.verifier) {
+            return Redeemed::Refused("verifier_wrong");
+        }
+        match &self.stage {
+            Stage::Code(code) if code.expires_at.has_passed(now) => Redeemed::Refused("code_expired"),
+            Stage::Code(_) => Redeemed::Good,
+            _ => Redeemed::Replayed,
+        }
+    }
+
+    /// code → live.
+    pub fn redeemed(&self, family: Digest, minted: Minted) -> Option<Self> {
+        let Stage::Code(code) = &self.stage else { return None };
+        let live = Live {
+            code: code.clone(),
+            family,
+            current: minted.refresh,
+            previous: None,
+            recent: Vec::new(),
+            access: vec![minted.access],
+        };
+        Some(Self {
+            expires_at: minted.refresh_expires_at,
+            stage: Stage::Live(Box::new(live)),
+            ..self.clone()
+        })
+    }
+
+    /// Judges a refresh token; client authentication has passed. `grace` is the replay window.
+    pub fn judge_refresh(
+        &self,
+        token: &Presented,
+        client_id: &str,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Refreshed {
+        let Stage::Live(live) = &self.stage else { return Refreshed::Refused("grant_not_live") };
+        if self.client_id != client_id {
+            return Refreshed::Refused("token_of_another_client");
+        }
+        if live.family != token.family {
+            return Refreshed::Refused("refresh_forged");
+        }
+        if self.expires_at.has_passed(now) {
+            return Refreshed::Refused("refresh_expired");
+        }
+        if live.current == token.digest {
+            let in_window =
+                live.recent.iter().filter(|old| !old.rotated_at.after(grace).has_passed(now)).count();
+            return if in_window >= MAX_RECENT { Refreshed::TooFast } else { Refreshed::Rotate };
+        }
+        if let Some(previous) = live.previous.as_ref().filter(|previous| previous.digest == token.digest) {
+            if previous.rotated_at.after(grace).has_passed(now) {
+                return Refreshed::Reused;
+            }
+            let answer_lives = live
+                .access
+                .iter()
+                .any(|token| token.digest == previous.access && !token.expires_at.has_passed(now));
+            if previous.replays >= MAX_REPLAYS || !answer_lives {
+                return Refreshed::Refused("replay_not_possible");
+            }
+            let previous = Previous { replays: previous.replays + 1, ..previous.clone() };
+            let live = Live { previous: Some(previous), ..(**live).clone() };
+            return Refreshed::Replay(Box::new(Self { stage: Stage::Live(Box::new(live)), ..self.clone() }));
+        }
+        let recent = live.recent.iter().find(|old| old.digest == token.digest);
+        if recent.is_some_and(|old| !old.rotated_at.after(grace).has_passed(now)) {
+            return Refreshed::Refused("refresh_superseded");
+        }
+        Refreshed::Reused
+    }
+
+    /// live → live with new tokens. `answer` is the sealed answer for the replay window. Also returns the digests of the
+    /// access tokens that were pushed out.
+    pub fn rotated(
+        &self,
+        minted: Minted,
+        answer: Vec<u8>,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Option<(Self, Vec<Digest>)> {
+        let Stage::Live(live) = &self.stage else { return None };
+        let mut recent: Vec<Recent> = live.recent.clone();
+        if let Some(previous) = &live.previous {
+            recent.push(Recent { digest: previous.digest, rotated_at: previous.rotated_at });
+        }
+        recent.retain(|old| !old.rotated_at.after(grace).has_passed(now));
+        let previous = Previous {
+            digest: live.current,
+            rotated_at: now,
+            answer,
+            access: minted.access.digest,
+            replays: 0,
+        };
+        let mut access: Vec<Access> =
+            live.access.iter().filter(|token| !token.expires_at.has_passed(now)).cloned().collect();
+        access.push(minted.access);
+        let excess = access.len().saturating_sub(MAX_ACCESS);
+        let pushed_out = access.drain(..excess).map(|token| token.digest).collect();
+        let live =
+            Live { current: minted.refresh, previous: Some(previous), recent, access, ..(**live).clone() };
+        let next = Self {
+            expires_at: minted.refresh_expires_at,
+            stage: Stage::Live(Box::new(live)),
+            ..self.clone()
+        };
+        Some((next, pushed_out))
+    }
+
+    /// The access token with this digest, if it is alive.
+    pub fn access(&self, digest: &Digest, now: Timestamp) -> Option<&Access> {
+        let Stage::Live(live) = &self.stage else { return None };
+        live.access.iter().find(|token| token.digest == *digest && !token.expires_at.has_passed(now))
+    }
+
+    /// The record without one access token; `None` when it has no such token.
+    pub fn without_access(&self, digest: &Digest) -> Option<Self> {
+        let Stage::Live(live) = &self.stage else { return None };
+        let mut live = (**live).clone();
+        let before = live.access.len();
+        live.access.retain(|token| token.digest != *digest);
+        (live.access.len() < before).then(|| Self { stage: Stage::Live(Box::new(live)), ..self.clone() })
+    }
+
+    /// anything → ended; `None` when it had ended before.
+    pub fn ended(&self, why: Ending, now: Timestamp) -> Option<Self> {
+        (!self.has_ended()).then(|| Self { stage: Stage::Ended(Ended { at: now, why }), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::handle::{Handle, Kind};
+
+    const ID: GrantId = GrantId::new([1; 16]);
+    const FAMILY: [u8; 16] = [2; 16];
+    const GRACE: Duration = Duration::from_secs(120);
+    const T0: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn at(seconds: u64) -> Timestamp {
+        T0.after(Duration::from_secs(seconds))
+    }
+
+    fn verifier() -> String {
+        "v".repeat(43)
+    }
+
+    fn code() -> Presented {
+        Presented::parse(Kind::Code, Handle::of_grant(Kind::Code, ID, [9; 32]).expose()).unwrap()
+    }
+
+    fn refresh(number: u8, family: [u8; 16]) -> Presented {
+        Presented::parse(Kind::RefreshToken, Handle::refresh_token(ID, family, [number; 32]).expose())
+            .unwrap()
+    }
+
+    fn minted(number: u8, now: Timestamp) -> Minted {
+        Minted {
+            refresh: refresh(number, FAMILY).digest,
+            access: Access {
+                digest: Digest::of([number]),
+                scopes: ScopeSet::default(),
+                expires_at: now.after(Duration::from_secs(3600)),
+            },
+            refresh_expires_at: now.after(Duration::from_secs(86_400)),
+        }
+    }
+
+    fn pending() -> Grant {
+        Grant {
+            id: ID,
+            subject: "s".to_owned(),
+            client_id: "c".to_owned(),
+            resource: Resource::at("https://m", "/mcp"),
+            scopes: ScopeSet::from_iter(["mcp"]),
+            provider: "github".to_owned(),
+            link: Digest::of("l"),
+            consent: Digest::of("c"),
+            approved_at: T0,
+            page_expires_at: at(1800),
+            expires_at: at(60),
+            stage: Stage::Pending,
+        }
+    }
+
+    fn coded() -> Grant {
+        pending()
+            .with_code(Code {
+                digest: code().digest,
+                challenge: CodeChallenge::of(&verifier()),
+                redirect_uri: "https://app.example/cb".to_owned(),
+                expires_at: at(60),
+            })
+            .unwrap()
+    }
+
+    fn live() -> Grant {
+        coded().redeemed(Digest::of(FAMILY), minted(1, T0)).unwrap()
+    }
+
+    fn rotate(grant: &Grant, number: u8, now: Timestamp) -> Grant {
+        grant.rotated(minted(number, now), vec![number], GRACE, now).unwrap().0
+    }
+
+    fn redemption<'a>(
+        client_id: &'a str,
+        verifier: &'a str,
+        redirect_uri: Option<&'a str>,
+    ) -> Redemption<'a> {
+        Redemption { code: code(), client_id, verifier, redirect_uri }
+    }
+
+    #[test]
+    fn a_code_needs_its_client_its_redirect_uri_and_its_verifier() {
+        let good = verifier();
+        for (with, expected) in [
+            (redemption("c", &good, None), "good"),
+            (redemption("c", &good, Some("https://app.example/cb")), "good"),
+            (redemption("x", &good, None), "code_of_another_client"),
+            (redemption("c", &good, Some("https://app.example/cb/")), "redirect_uri_differs"),
+            (redemption("c", "w", None), "verifier_wrong"),
+        ] {
+            let outcome = match coded().judge_code(&with, T0) {
+                Redeemed::Good => "good",
+                Redeemed::Refused(why) => why,
+                Redeemed::Replayed => "replayed",
+            };
+            assert_eq!(outcome, expected);
+        }
+        assert!(matches!(
+            coded().judge_code(&redemption("c", &good, None), at(60)),
+            Redeemed::Refused("code_expired")
+        ));
+        assert!(matches!(pending().judge_code(&redemption("c", &good, None), T0), Redeemed::Refused(_)));
+    }
+
+    #[test]
+    fn a_spent_code_is_a_replay_with_the_right_verifier_only() {
+        let good = verifier();
+        assert!(matches!(live().judge_code(&redemption("c", &good, None), T0), Redeemed::Replayed));
+        assert!(matches!(live().judge_code(&redemption("c", "w", None), T0), Redeemed::Refused(_)));
+        assert!(matches!(live().judge_code(&redemption("x", &good, None), T0), Redeemed::Refused(_)));
+        assert!(live().redeemed(Digest::of(FAMILY), minted(2, T0)).is_none());
+    }
+
+    #[test]
+    fn refresh_tokens_rotate_replay_and_betray_their_copies() {
+        let judge = |grant: &Grant, number: u8, now: Timestamp| match grant.judge_refresh(
+            &refresh(number, FAMILY),
+            "c",
+            GRACE,
+            now,
+        ) {
+            Refreshed::Refused(why) => why,
+            Refreshed::Replay(_) => "replay",
+            Refreshed::Reused => "reused",
+            Refreshed::Rotate => "rotate",
+            Refreshed::TooFast => "too fast",
+        };
+        let first = live();
+        assert_eq!(judge(&first, 1, T0), "rotate");
+        let second = rotate(&first, 2, at(10));
+        assert_eq!(judge(&second, 2, at(10)), "rotate");
+        assert_eq!(judge(&second, 1, at(20)), "replay");
+        assert_eq!(judge(&second, 1, at(130)), "reused");
+        let third = rotate(&second, 3, at(20));
+        assert_eq!(judge(&third, 1, at(30)), "refresh_superseded");
+        assert_eq!(judge(&third, 1, at(131)), "reused");
+        assert_eq!(judge(&third, 2, at(30)), "replay");
+        assert_eq!(
+            judge(&third, 77, at(30)),
+            "reused",
+            "the right family and an unknown token was once ours"
+        );
+        assert_eq!(judge(&third, 3, at(20 + 86_400)), "refresh_expired");
+    }
+
+    #[test]
+    fn forgeries_and_strangers_change_nothing() {
+        let grant = live();
+        assert!(matches!(
+            grant.judge_refresh(&refresh(1, [8; 16]), "c", GRACE, T0),
+            Refreshed::Refused("refresh_forged")
+        ));
+        assert!(matches!(
+            grant.judge_refresh(&refresh(1, FAMILY), "x", GRACE, T0),
+            Refreshed::Refused("token_of_another_client")
+        ));
+        assert!(matches!(
+            coded().judge_refresh(&refresh(1, FAMILY), "c", GRACE, T0),
+            Refreshed::Refused("grant_not_live")
+        ));
+    }
+
+    #[test]
+    fn a_replay_is_counted_and_never_revives_a_revoked_access_token() {
+        let mut grant = rotate(&live(), 2, T0);
+        for _ in 0..MAX_REPLAYS {
+            let Refreshed::Replay(next) = grant.judge_refresh(&refresh(1, FAMILY), "c", GRACE, at(1)) else {
+                panic!()
+            };
+            grant = *next;
+        }
+        assert!(matches!(
+            grant.judge_refresh(&refresh(1, FAMILY), "c", GRACE, at(1)),
+            Refreshed::Refused("replay_not_possible")
+        ));
+        let revoked = rotate(&live(), 2, T0).without_access(&Digest::of([2])).unwrap();
+        assert!(matches!(
+            revoked.judge_refresh(&refresh(1, FAMILY), "c", GRACE, at(1)),
+            Refreshed::Refused("replay_not_possible")
+        ));
+    }
+
+    #[test]
+    fn rotations_and_access_tokens_are_bounded() {
+        let mut grant = live();
+        let mut number = 2;
+        while let Refreshed::Rotate = grant.judge_refresh(&refresh(number - 1, FAMILY), "c", GRACE, at(1)) {
+            grant = rotate(&grant, number, at(1));
+            number += 1;
+            assert!(number < 40);
+        }
+        let Stage::Live(live) = &grant.stage else { panic!() };
+        assert_eq!((live.recent.len(), live.access.len()), (MAX_RECENT, MAX_ACCESS));
+        let (_, pushed_out) = grant.rotated(minted(99, at(200)), vec![], GRACE, at(200)).unwrap();
+        assert_eq!(pushed_out.len(), 1);
+    }
+
+    #[test]
+    fn an_ended_grant_stays_ended_and_is_remembered_past_its_page() {
+        let ended = live().ended(Ending::Revoked, at(5)).unwrap();
+        assert!(ended.ended(Ending::Expired, at(6)).is_none());
+        assert!(
+            ended
+                .with_code(Code {
+                    digest: Digest::of("x"),
+                    challenge: CodeChallenge::of("x"),
+                    redirect_uri: String::new(),
+                    expires_at: T0
+                })
+                .is_none()
+        );
+        assert!(ended.rotated(minted(3, T0), vec![], GRACE, T0).is_none());
+        assert_eq!(ended.kept_until(), at(1800 + 3600));
+        assert!(!ended.is_alive(at(6)));
+    }
+}
