@@ -1,1 +1,13 @@
 //! Sockets.
+//!
+//! Owns how bytes leave this process and how they come in: listeners, TLS, the clients for outgoing calls. Knows nothing
+//! of OAuth, of MCP, or of who is asking; imports nothing of the crate. Redirects are never followed here, and time and
+//! size of everything are bounded here.
+
+pub mod backend;
+pub mod body;
+pub mod connection;
+pub mod handler;
+pub mod listen;
+pub(crate) mod patience;
+pub mod tls;
