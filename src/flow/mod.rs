@@ -1,3 +1,4 @@
 //! The steps.
+pub mod admit;
 pub mod fault;
 pub mod ports;
