@@ -23,6 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How much of a request body is read.
 const BODY_LIMIT: usize = 256 * 1024;
+/// How often a port is looked for that is free on every address of a host.
+const ATTEMPTS: usize = 10;
 /// How long open exchanges may take after the stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -82,14 +84,28 @@ pub struct Bound {
 impl Bound {
     /// Binds `host` at `port` (0: a free one). For `localhost` the IPv6 socket is taken where that is possible.
     pub async fn bind(host: LoopbackHost, port: u16) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            match Self::bind_all(host, port).await {
+                // Somebody else has the free IPv4 port on IPv6, and browsers would find them first.
+                Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                done => return done,
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    async fn bind_all(host: LoopbackHost, port: u16) -> io::Result<Self> {
         let mut addresses = host.addresses().iter();
         let first = addresses.next().copied().unwrap_or("127.0.0.1");
         let listener = TcpListener::bind((first, port)).await?;
         let address = listener.local_addr()?;
         let mut listeners = vec![listener];
         for more in addresses {
-            if let Ok(listener) = TcpListener::bind((*more, address.port())).await {
-                listeners.push(listener);
+            match TcpListener::bind((*more, address.port())).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                // This system has no such address.
+                Err(_) => {}
             }
         }
         Ok(Self { host, address, listeners })

@@ -14,4 +14,6 @@ mod chance;
 pub mod events;
 pub mod fetch;
 pub mod http;
+pub mod mcp_server;
+pub mod naive_proxy;
 pub mod third_party;

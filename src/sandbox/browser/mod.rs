@@ -330,3 +330,6 @@ impl Distance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
