@@ -30,7 +30,11 @@ impl Flows {
 
     async fn register_here(&self, body: &[u8]) -> Result<Registered, Failure> {
         if !self.policy.dynamic_registration {
-            let refusal = Refusal::new(ErrorCode::AccessDenied, "registration_off", "Registration is switched off here.");
+            let refusal = Refusal::new(
+                ErrorCode::AccessDenied,
+                "registration_off",
+                "Registration is switched off here.",
+            );
             return Err(refusal.into());
         }
         let metadata = ClientMetadata::judge(body, &self.redirect_rules())?;
