@@ -215,7 +215,14 @@ mod tests {
     #[test]
     fn strangers_strings_are_refused() {
         let token = Handle::of_grant(Kind::AccessToken, GRANT, [1; 32]);
-        for text in ["", "mcpd_at_", "gho_abc", "mcpd_at_AAAA", &token.expose()[..40], &format!("{}A", token.expose())] {
+        for text in [
+            "",
+            "mcpd_at_",
+            "gho_abc",
+            "mcpd_at_AAAA",
+            &token.expose()[..40],
+            &format!("{}A", token.expose()),
+        ] {
             assert!(Presented::parse(Kind::AccessToken, text).is_none(), "{text}");
         }
         let long = format!("mcpd_at_{}", "A".repeat(100_000));
