@@ -94,6 +94,8 @@ pub struct Policy {
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).
     pub dynamic_registration: bool,
+    /// How long a registration lives that nobody approves.
+    pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
 }
