@@ -90,7 +90,7 @@ mod crash {
                 tokio::spawn(make_and_take(Arc::clone(&store), round.clone(), lane));
             }
             // Somebody ends it. If nobody does, the parent is gone.
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         });
     }
 
@@ -235,8 +235,8 @@ mod crash {
     }
 
     impl Said {
-        fn parse(line: &str) -> Self {
-            let [word, lane, number] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        fn parse(text: &str) -> Self {
+            let [word, lane, number] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
             let word =
                 ["rotated", "saw", "took", "lost", "gone"].into_iter().find(|known| *known == word).unwrap();
             Self { word, lane: lane.parse().unwrap(), number: number.parse().unwrap() }

@@ -27,6 +27,7 @@ pub(super) async fn run<S: Store + 'static>(fresh: impl Fn() -> Arc<S>) {
     of_racing_updaters_one_wins(fresh()).await;
     of_racing_takers_one_wins(fresh()).await;
     loses_no_increment(fresh()).await;
+    scans_always_find_what_stays(fresh()).await;
     applies_a_write_that_nobody_waits_for(fresh()).await;
 }
 
@@ -229,6 +230,36 @@ async fn loses_no_increment(store: Arc<impl Store + 'static>) {
     tasks.join_all().await;
     let total = store.read(&key("counter")).await.unwrap().unwrap().value;
     assert_eq!(total, (TASKS * EACH).to_string());
+}
+
+async fn scans_always_find_what_stays(store: Arc<impl Store + 'static>) {
+    const STAY: usize = 60;
+    for id in 0..STAY {
+        applied(store.write(key(format!("{id:03}/stays")), Expect::Absent, put("x")).await.unwrap());
+    }
+    let mut tasks = JoinSet::new();
+    for task in 0..4 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for round in 0..60 {
+                let key = key(format!("{:03}/passes-{task}", (round * 7 + task) % STAY));
+                let version = applied(store.write(key.clone(), Expect::Absent, put("x")).await.unwrap());
+                applied(store.write(key, Expect::Version(version), Change::Delete).await.unwrap());
+            }
+        });
+    }
+    while !tasks.is_empty() {
+        let found = ids(&*store, Table::Grant, b"", None, usize::MAX).await;
+        assert!(found.is_sorted(), "out of order");
+        assert_eq!(
+            found.iter().filter(|id| id.ends_with(b"/stays")).count(),
+            STAY,
+            "a scan missed something"
+        );
+        while let Some(done) = tasks.try_join_next() {
+            done.unwrap();
+        }
+    }
 }
 
 async fn applies_a_write_that_nobody_waits_for(store: Arc<impl Store + 'static>) {

@@ -29,7 +29,7 @@ pub const MAX_ID: usize = 1024;
 /// The longest value of a record, in bytes.
 ///
 /// The bound is what keeps sled from moving a page into a file of its own: a page holds about twenty values, and a page
-/// of more than a quarter of a segment would go to such a file, which our sync does not cover (`sled::options`).
+/// of more than a quarter of a segment would go to such a file, which our sync does not cover (`SEGMENT` in [`sled`]).
 pub const MAX_VALUE: usize = 48 * 1024;
 
 /// Refuses what no store takes, so that all of them refuse the same.

@@ -3,7 +3,7 @@
 //! sled alone keeps none of the promises of the store port: what it acknowledged is gone after a `kill -9`, its flush is
 //! not an fsync, and its asynchronous flush deadlocks (spacejam/sled#1308). So it is used in one way only:
 //!
-//! - One thread, the [`writer`], owns all writes. It applies a batch, flushes once, syncs sled's file once, and only then
+//! - One thread, the writer, owns all writes. It applies a batch, flushes once, syncs sled's file once, and only then
 //!   answers everybody who asked, losers included.
 //! - Reads go straight to sled, and see durable values only. The writer lists the keys of a batch *before* it applies it
 //!   and clears the list *after* the sync. A reader reads the value first and looks at the list second: if its key is
@@ -221,7 +221,7 @@ fn end_process(fault: &Fault) {
 }
 
 /// The unit in which sled takes space, in bytes; part of the format. With it a page may have a megabyte before sled moves
-/// it to a file of its own, which our sync would not cover; see [`super::MAX_VALUE`].
+/// it to a file of its own, which our sync would not cover; see `MAX_VALUE`.
 const SEGMENT: usize = 4 * 1024 * 1024;
 
 /// How many operations may wait for the writer. It settles more than that within a second.
