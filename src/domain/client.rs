@@ -11,7 +11,7 @@ use super::{
     time::Timestamp,
 };
 
-/// How long a registration lives that nobody ever approved.
+/// How long a registration lives that nobody ever approved, unless configured otherwise.
 pub const UNUSED_TTL: Duration = Duration::from_hours(24);
 /// How long a client lives after its last use.
 pub const USED_TTL: Duration = Duration::from_hours(2160);
@@ -29,6 +29,8 @@ pub struct Client {
     pub secret: Option<Digest>,
     /// When it registered.
     pub registered_at: Timestamp,
+    /// Until when it is kept if nobody approves it.
+    pub unused_until: Timestamp,
     /// When a person last approved it, or it last used a token; `None` before the first approval.
     pub used_at: Option<Timestamp>,
     /// When it was revoked as a whole. Nothing that was approved before counts any more.
@@ -49,7 +51,7 @@ pub struct Credentials {
 impl Client {
     /// When the record may be swept, if nothing uses it until then.
     pub fn expires_at(&self) -> Timestamp {
-        self.used_at.map_or_else(|| self.registered_at.after(UNUSED_TTL), |used| used.after(USED_TTL))
+        self.used_at.map_or(self.unused_until, |used| used.after(USED_TTL))
     }
 
     /// Whether the client may start something new at `now`.
@@ -98,6 +100,7 @@ pub(crate) mod tests {
             metadata: ClientMetadata::judge(body.as_bytes(), &rules).unwrap(),
             secret: secret.map(Digest::of),
             registered_at: now,
+            unused_until: now.after(UNUSED_TTL),
             used_at: None,
             revoked_at: None,
         }

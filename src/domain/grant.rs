@@ -110,6 +110,7 @@ pub struct Previous {
     /// When it was rotated.
     pub rotated_at: Timestamp,
     /// The answer that it got, sealed; gone after the grace window.
+    #[serde(with = "super::secret::base64url")]
     pub answer: Vec<u8>,
     /// The access token in that answer.
     pub access: Digest,
@@ -385,6 +386,18 @@ impl Grant {
             ..self.clone()
         };
         Some((next, pushed_out))
+    }
+
+    /// The record without the sealed answer of the previous refresh token, once nobody can be given it any more.
+    pub fn without_old_answer(&self, grace: Duration, now: Timestamp) -> Option<Self> {
+        let Stage::Live(live) = &self.stage else { return None };
+        let old = live.previous.as_ref().filter(|previous| !previous.answer.is_empty())?;
+        if !old.rotated_at.after(grace).has_passed(now) {
+            return None;
+        }
+        let previous = Previous { answer: Vec::new(), ..old.clone() };
+        let live = Live { previous: Some(previous), ..(**live).clone() };
+        Some(Self { stage: Stage::Live(Box::new(live)), ..self.clone() })
     }
 
     /// The access token with this digest, if it is alive.

@@ -42,6 +42,7 @@ pub struct Link {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LinkTokens {
     /// Access and refresh token, sealed.
+    #[serde(with = "super::secret::base64url")]
     pub sealed: Vec<u8>,
     /// The digest of the access token.
     pub access: Digest,
@@ -66,6 +67,7 @@ pub struct Borrowing {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Replaced {
     /// The token, sealed under the link's key.
+    #[serde(with = "super::secret::base64url")]
     pub sealed: Vec<u8>,
     /// Its digest.
     pub access: Digest,

@@ -105,6 +105,24 @@ pub fn same_secret(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
+/// How sealed bytes stand in a JSON record: base64url, for `#[serde(with = "…")]`.
+pub mod base64url {
+    use base64::Engine as _;
+
+    use super::{Deserialize, Deserializer, Serializer, URL_SAFE_NO_PAD};
+
+    /// Writes the bytes.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads them back.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| serde::de::Error::custom("not base64url"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

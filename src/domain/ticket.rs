@@ -32,6 +32,7 @@ pub struct Ticket {
     /// Until when its page could be answered.
     pub page_expires_at: Timestamp,
     /// Our PKCE verifier for the third-party leg, sealed.
+    #[serde(with = "super::secret::base64url")]
     pub verifier: Vec<u8>,
     /// The digest of the ticket cookie.
     pub cookie: Digest,

@@ -25,6 +25,8 @@ mod register;
 mod revoke;
 mod second;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -85,6 +85,9 @@ impl Flows {
                 continue;
             };
             self.records.index_expiry(next.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;
+            self.records
+                .index_expiry(now.after(self.policy.refresh_grace), Table::Grant, grant.id.as_bytes(), now)
+                .await?;
             if self.records.replace(grant.id.as_bytes(), loaded.version, &next).await?.is_some() {
                 for digest in pushed_out {
                     self.live.end_access(grant.id, &digest);

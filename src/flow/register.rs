@@ -51,6 +51,7 @@ impl Flows {
             metadata,
             secret: secret.as_ref().map(|secret| Digest::of(secret.expose())),
             registered_at: now,
+            unused_until: now.after(self.policy.unused_client_ttl),
             used_at: None,
             revoked_at: None,
         };

@@ -155,6 +155,8 @@ impl Flows {
             return Ok(Fate::Later(grant.kept_until()));
         }
         if !grant.has_ended() {
+            let grace = self.policy.refresh_grace;
+            self.records.update::<Grant>(&entry.id, |grant| grant.without_old_answer(grace, now)).await?;
             return Ok(Fate::Later(grant.expires_at));
         }
         // What follows an end may have been cut off by a crash.

@@ -55,11 +55,20 @@ impl Default for Surroundings {
 }
 
 /// Puts the steps of the journeys together. `runtime` is the control runtime.
-pub fn flows(settings: &Settings, surroundings: &Surroundings, runtime: tokio::runtime::Handle) -> Result<Arc<Flows>, Fault> {
+pub fn flows(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    runtime: tokio::runtime::Handle,
+) -> Result<Arc<Flows>, Fault> {
     let catalog = catalog(settings);
-    let client = Client::trusted(&surroundings.roots).map_err(|error| Fault::caused("prepare outgoing calls", error))?;
-    let third_parties =
-        upstream::third_parties(&settings.providers, settings.public_url.as_str(), &client, &surroundings.clock)?;
+    let client = Client::trusted(&surroundings.roots)
+        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
+    let third_parties = upstream::third_parties(
+        &settings.providers,
+        settings.public_url.as_str(),
+        &client,
+        &surroundings.clock,
+    )?;
     let (store, sealer) = store(settings, surroundings)?;
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
@@ -88,7 +97,11 @@ pub fn catalog(settings: &Settings) -> Catalog {
     Catalog {
         public_url: settings.public_url.as_str().to_owned(),
         servers: servers.collect(),
-        providers: settings.providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
+        providers: settings
+            .providers
+            .iter()
+            .map(|provider| (provider.name.clone(), provider.clone()))
+            .collect(),
     }
 }
 
@@ -108,7 +121,10 @@ fn policy(settings: &Settings) -> Policy {
 }
 
 /// The store, and the seals under its key. A first start without a configured key makes one beside the store.
-fn store(settings: &Settings, surroundings: &Surroundings) -> Result<(Arc<dyn Store>, Arc<dyn Sealer>), Fault> {
+fn store(
+    settings: &Settings,
+    surroundings: &Surroundings,
+) -> Result<(Arc<dyn Store>, Arc<dyn Sealer>), Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
     let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {
