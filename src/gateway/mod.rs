@@ -120,11 +120,10 @@ fn policy(settings: &Settings) -> Policy {
     }
 }
 
+type Kept = (Arc<dyn Store>, Arc<dyn Sealer>);
+
 /// The store, and the seals under its key. A first start without a configured key makes one beside the store.
-fn store(
-    settings: &Settings,
-    surroundings: &Surroundings,
-) -> Result<(Arc<dyn Store>, Arc<dyn Sealer>), Fault> {
+fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
     let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {

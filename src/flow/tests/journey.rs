@@ -330,7 +330,7 @@ async fn a_wrong_issuer_is_refused_before_the_code_is_used() {
 #[tokio::test]
 async fn third_party_tokens_are_refreshed_by_one_and_ahead_of_time() {
     let world = World::new();
-    *world.third.lives.lock().unwrap() = Some(Duration::from_secs(3600));
+    *world.third.lives.lock().unwrap() = Some(Duration::from_hours(1));
     let app = world.register().await;
     let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
     let sessions = Arc::new(crate::flow::admit::Sessions::with_capacity(8));
@@ -354,7 +354,7 @@ async fn third_party_tokens_are_refreshed_by_one_and_ahead_of_time() {
 #[tokio::test]
 async fn an_outage_keeps_the_grant_and_a_refusal_ends_it() {
     let world = World::new();
-    *world.third.lives.lock().unwrap() = Some(Duration::from_secs(3600));
+    *world.third.lives.lock().unwrap() = Some(Duration::from_hours(1));
     let app = world.register().await;
     let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
     let sessions = crate::flow::admit::Sessions::with_capacity(8);

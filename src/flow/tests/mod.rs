@@ -139,13 +139,12 @@ impl ThirdParty for Script {
 
     fn identify(&self, _: &SecretString) -> BoxFuture<'_, Result<Identity, ThirdPartyError>> {
         Box::pin(async {
-            match *self.refuses.lock().unwrap() {
-                Some(error) => Err(error),
-                None => {
-                    let login = *self.person.lock().unwrap();
-                    let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                    Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
-                }
+            if let Some(error) = *self.refuses.lock().unwrap() {
+                Err(error)
+            } else {
+                let login = *self.person.lock().unwrap();
+                let id = login.bytes().map(u64::from).sum::<u64>().to_string();
+                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
             }
         })
     }
@@ -256,14 +255,14 @@ fn assemble(
     let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
-        access_ttl: Duration::from_secs(3600),
-        refresh_ttl: Duration::from_secs(30 * 86_400),
-        code_ttl: Duration::from_secs(60),
-        refresh_grace: Duration::from_secs(120),
+        access_ttl: Duration::from_hours(1),
+        refresh_ttl: Duration::from_hours(720),
+        code_ttl: Duration::from_mins(1),
+        refresh_grace: Duration::from_mins(2),
         cache_ttl: Duration::from_secs(10),
         missing_resource_is_refused: false,
         dynamic_registration: true,
-        unused_client_ttl: Duration::from_secs(86_400),
+        unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
     };
     Flows::new(Parts {
