@@ -1,1 +1,3 @@
 //! HTTP over the flows.
+
+pub mod page;
