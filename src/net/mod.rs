@@ -8,3 +8,10 @@ pub mod client;
 pub mod connect;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod backend;
+pub mod body;
+pub mod connection;
+pub mod handler;
+pub mod listen;
+pub(crate) mod patience;
+pub mod tls;
