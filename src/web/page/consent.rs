@@ -1,0 +1,190 @@
+//! The consent page: what a person is asked before the browser is sent to the third party.
+//!
+//! [`Asking`] is the part that the consent page and the arrival page have in common: who would receive access, to
+//! what. Its fields are filled from the verified request, never from the URL.
+
+use serde::Serialize;
+
+use super::{Label, PageContext, PageKind, Verbatim};
+
+/// The page at `GET /authorize`; its form posts `request` and `decision` (`deny` or `approve`) to `/consent`.
+///
+/// Not `Debug`: the sealed request has no business in a log.
+#[derive(Serialize)]
+pub struct Consent {
+    /// Who asks for what.
+    pub asking: Asking,
+    /// What the third party will be asked for.
+    pub provider_scopes: Vec<ScopeLine>,
+    /// The client sent no `resource` (RFC 8707): the page then asks whether it was given exactly our address.
+    pub missing_resource_warning: bool,
+    /// The sealed pending request.
+    pub request: String,
+}
+
+/// Who asks for access to what.
+#[derive(Clone, Serialize)]
+pub struct Asking {
+    /// Where the code would go: the first and largest thing on the page.
+    pub destination: Destination,
+    /// The client's name.
+    pub client_name: Label,
+    /// Whose word that name is.
+    pub named_by: NamedBy,
+    /// The client's identifier.
+    pub client_id: Verbatim,
+    /// Where the client comes from and since when, such as "registered itself 3 minutes ago".
+    pub source: Label,
+    /// The redirect URI, whole.
+    pub redirect_uri: Verbatim,
+    /// The MCP server that the client would use.
+    pub server: Server,
+    /// The third party's name.
+    pub provider: Label,
+    /// The MCP scopes.
+    pub scopes: Vec<ScopeLine>,
+    /// The redirect ends on the person's own device, where any program could be listening.
+    pub loopback_warning: bool,
+}
+
+/// Where a redirect URI leads, in a person's words.
+#[derive(Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Destination {
+    /// A private-use scheme (RFC 8252 §7.1): whichever app on the device has claimed it.
+    App {
+        /// The scheme without its colon.
+        scheme: Verbatim,
+    },
+    /// A loopback address (RFC 8252 §7.3).
+    Computer {
+        /// The port, where the redirect URI names one.
+        port: Option<u16>,
+    },
+    /// A host on the web, in ASCII (punycode where it must be), with its port if it is not the scheme's own.
+    Web {
+        /// The host.
+        host: Verbatim,
+    },
+}
+
+/// Whose word the client's name is.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedBy {
+    /// The app itself, unverified: registration (RFC 7591) and metadata documents.
+    App,
+    /// The operator of this gateway, in its configuration.
+    Operator,
+}
+
+/// An MCP server as people see it.
+#[derive(Clone, Serialize)]
+pub struct Server {
+    /// Its configured name.
+    pub name: Label,
+    /// Its address here: the resource identifier.
+    pub url: Verbatim,
+}
+
+/// One scope in a list.
+#[derive(Clone, Serialize)]
+pub struct ScopeLine {
+    /// The scope as it goes over the wire.
+    pub name: Verbatim,
+    /// What it means, where we know.
+    pub words: Option<Label>,
+    /// It was not part of what the person approved before. Only the arrival page marks it.
+    pub is_new: bool,
+}
+
+impl ScopeLine {
+    /// A scope that is not marked as new.
+    pub fn new(name: &str, words: Option<&str>) -> Self {
+        Self { name: Verbatim::new(name), words: words.map(Label::sentence), is_new: false }
+    }
+}
+
+impl PageContext for Consent {
+    const KIND: PageKind = PageKind::Consent;
+
+    fn samples() -> Vec<Self> {
+        Asking::samples()
+            .into_iter()
+            .enumerate()
+            .map(|(index, asking)| Self {
+                provider_scopes: match index {
+                    0 => vec![
+                        ScopeLine::new(
+                            "repo",
+                            Some("Read and write your repositories, private ones included"),
+                        ),
+                        ScopeLine::new("read:user", Some("Read your profile")),
+                        ScopeLine::new("write:packages", None),
+                    ],
+                    1 => vec![ScopeLine::new("read:user", Some("Read your profile"))],
+                    _ => Vec::new(),
+                },
+                missing_resource_warning: index == 1,
+                request: "c2FtcGxlLXNlYWxlZC1yZXF1ZXN0".to_owned(),
+                asking,
+            })
+            .collect()
+    }
+}
+
+impl Asking {
+    /// A hosted client, one on this computer, an installed app set up by the operator, and a hostile one.
+    pub(super) fn samples() -> Vec<Self> {
+        let server =
+            Server { name: Label::new("GitHub tools"), url: Verbatim::new("https://mcp.example.com/mcp") };
+        let hosted = Self {
+            destination: Destination::Web { host: Verbatim::new("claude.ai") },
+            client_name: Label::new("Claude"),
+            named_by: NamedBy::App,
+            client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
+            source: Label::new("registered itself 3 minutes ago"),
+            redirect_uri: Verbatim::new("https://claude.ai/api/mcp/auth_callback"),
+            server,
+            provider: Label::new("GitHub"),
+            scopes: vec![
+                ScopeLine::new("repo:read", Some("See your repositories")),
+                ScopeLine::new(
+                    "repo:write",
+                    Some("Change files and open pull requests in your repositories"),
+                ),
+            ],
+            loopback_warning: false,
+        };
+        let local = Self {
+            destination: Destination::Computer { port: Some(33418) },
+            client_name: Label::new("Visual Studio Code"),
+            redirect_uri: Verbatim::new("http://127.0.0.1:33418/"),
+            scopes: vec![ScopeLine::new("mcp", Some("Use GitHub tools"))],
+            loopback_warning: true,
+            ..hosted.clone()
+        };
+        let installed = Self {
+            destination: Destination::App { scheme: Verbatim::new("cursor") },
+            client_name: Label::new("Cursor"),
+            named_by: NamedBy::Operator,
+            source: Label::new("set up by the operator of this gateway"),
+            redirect_uri: Verbatim::new("cursor://anysphere.cursor-mcp/oauth/callback"),
+            scopes: Vec::new(),
+            loopback_warning: true,
+            ..hosted.clone()
+        };
+        let host = format!("{}evil.example", "accounts.github.com.".repeat(12));
+        let hostile = Self {
+            client_name: Label::new(
+                &"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300),
+            ),
+            client_id: Verbatim::new("\"><img src=x onerror='alert(1)'>&amp;"),
+            redirect_uri: Verbatim::new(&format!("https://{host}/{}", "cb/".repeat(200))),
+            destination: Destination::Web { host: Verbatim::new(&host) },
+            ..hosted.clone()
+        };
+        let portless = Self { destination: Destination::Computer { port: None }, ..local.clone() };
+        vec![hosted, local, installed, hostile, portless]
+    }
+}

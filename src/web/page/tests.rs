@@ -1,0 +1,195 @@
+use super::*;
+
+fn pages() -> Pages {
+    Pages::new(ProductName::new("Example gateway")).unwrap()
+}
+
+fn hostile() -> Consent {
+    Consent::samples().remove(3)
+}
+
+#[test]
+fn every_page_renders_with_every_sample() {
+    assert!(pages().check().unwrap() > 25);
+}
+
+#[test]
+fn pages_look_as_reviewed() {
+    let pages = pages();
+    for (index, sample) in Consent::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("consent_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
+    for (index, sample) in Arrival::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("arrival_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
+    for (index, sample) in Leave::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("leave_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
+    let errors: Vec<String> =
+        ErrorPage::samples().iter().map(|sample| text_of(&pages.render(sample).unwrap())).collect();
+    insta::assert_snapshot!("errors", errors.join("\n\n"));
+    let missing = ErrorPage::samples().remove(5);
+    insta::assert_snapshot!("error", without_style(&pages.render(&missing).unwrap()));
+    insta::assert_snapshot!("home", without_style(&pages.render(&Home::samples().remove(0)).unwrap()));
+}
+
+#[test]
+fn no_field_becomes_markup() {
+    const NASTY: &str = "<script>\"'&</script>";
+    let name = || Label::new(NASTY);
+    let verbatim = || Verbatim::new(NASTY);
+    let asking = |destination| Asking {
+        destination,
+        client_name: name(),
+        named_by: NamedBy::App,
+        client_id: verbatim(),
+        source: name(),
+        redirect_uri: verbatim(),
+        server: Server { name: name(), url: verbatim() },
+        provider: name(),
+        scopes: vec![ScopeLine::new(NASTY, Some(NASTY))],
+        loopback_warning: true,
+    };
+    let scopes = || vec![ScopeLine { is_new: true, ..ScopeLine::new(NASTY, Some(NASTY)) }];
+    let pages = Pages::new(ProductName::new(NASTY)).unwrap();
+    let rendered = [
+        pages.render(&Consent {
+            asking: asking(Destination::Web { host: verbatim() }),
+            provider_scopes: scopes(),
+            missing_resource_warning: true,
+            request: NASTY.to_owned(),
+        }),
+        pages.render(&Arrival {
+            asking: asking(Destination::App { scheme: verbatim() }),
+            account: name(),
+            reason: ArrivalReason::Both { expected: name() },
+            provider_scopes: scopes(),
+            id: NASTY.to_owned(),
+        }),
+        pages.render(&Leave {
+            url: LeaveUrl::new(&format!("https://a.example/{NASTY}")).unwrap(),
+            to: LeaveTo::ThirdParty { name: name() },
+        }),
+        pages.render(&ErrorPage::new(ErrorKind::Internal, NASTY, StartAgain::new(&format!("/{NASTY}")))),
+        pages.render(&Home { servers: vec![Server { name: name(), url: verbatim() }] }),
+    ];
+    for page in rendered {
+        let page = page.unwrap();
+        assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;&lt;/script&gt;"), "{page}");
+        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains(NASTY), "{page}");
+        assert!(!page.contains("&amp;lt;"), "escaped twice: {page}");
+    }
+}
+
+#[test]
+fn a_hostile_name_is_cut_and_keeps_the_reading_order() {
+    let page = pages().render(&hostile()).unwrap();
+    assert!(page.len() < 16_000, "{}", page.len());
+    assert!(!page.contains('\u{202E}'));
+    assert!(page.find("class=\"host\"").unwrap() < page.find("class=\"name\"").unwrap());
+    assert!(page.contains("evil.example</bdi>"), "the end of the host is shown");
+}
+
+#[test]
+fn deny_comes_first_and_nothing_is_focused_by_itself() {
+    let pages = pages();
+    let consent = pages.render(&Consent::samples().remove(0)).unwrap();
+    let arrival = pages.render(&Arrival::samples().remove(0)).unwrap();
+    for (page, action) in [(consent, "/consent"), (arrival, "/arrival")] {
+        assert!(page.find("value=\"deny\"").unwrap() < page.find("value=\"approve\"").unwrap());
+        assert!(page.contains(&format!("<form method=\"post\" action=\"{action}\">")));
+        assert!(!page.contains("autofocus"));
+        // An id would be a place for a link's fragment to scroll to.
+        assert!(!page.contains(" id=\""));
+        assert!(!page.contains(" style=\""));
+    }
+}
+
+#[test]
+fn the_policy_allows_exactly_the_style_that_is_sent() {
+    let pages = pages();
+    let page = pages.render(&Home::samples().remove(0)).unwrap();
+    let (_, rest) = page.split_once("<style>").unwrap();
+    let (style, rest) = rest.split_once("</style>").unwrap();
+    assert!(!rest.contains("<style"));
+    let hash = BASE64_STANDARD.encode(digest(&SHA256, style.as_bytes()));
+    for kind in PageKind::ALL {
+        let policy = pages.content_security_policy(kind).to_str().unwrap();
+        assert!(policy.contains(&format!("style-src 'sha256-{hash}';")), "{policy}");
+        assert!(policy.starts_with("default-src 'none'; script-src 'none';"), "{policy}");
+        assert!(policy.ends_with("frame-ancestors 'none'"), "{policy}");
+        let form = if kind.has_form() { "form-action 'self';" } else { "form-action 'none';" };
+        assert!(policy.contains(form), "{policy}");
+    }
+}
+
+#[test]
+fn headers_deny_framing_caching_and_guessing_but_keep_the_opener() {
+    let headers: http::HeaderMap = pages().security_headers(PageKind::Consent).into_iter().collect();
+    let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(value("x-frame-options"), Some("DENY"));
+    assert_eq!(value("cache-control"), Some("no-store"));
+    assert_eq!(value("x-content-type-options"), Some("nosniff"));
+    assert_eq!(value("referrer-policy"), Some("same-origin"));
+    assert_eq!(value("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(value("cross-origin-opener-policy"), None);
+}
+
+#[test]
+fn a_template_that_outgrows_its_context_is_an_error() {
+    #[derive(Serialize)]
+    struct Poor {}
+    impl PageContext for Poor {
+        const KIND: PageKind = PageKind::Error;
+        fn samples() -> Vec<Self> {
+            Vec::new()
+        }
+    }
+    assert!(matches!(pages().render(&Poor {}), Err(PageError::Template(_))));
+}
+
+/// WCAG 2.2 §1.4.3: 4.5 to 1 for text, in both colour schemes; §1.4.11: 3 to 1 for the edges of controls.
+#[test]
+fn colours_have_enough_contrast() {
+    let (light, dark) = STYLE.split_once("@media (prefers-color-scheme: dark)").unwrap();
+    for scheme in [light, dark] {
+        let luminance = |name: &str| {
+            let (_, rest) = scheme.split_once(&format!("--{name}: #")).unwrap();
+            let channel = |at: usize| {
+                let value = f64::from(u8::from_str_radix(&rest[at..at + 2], 16).unwrap()) / 255.0;
+                if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+        };
+        for (front, back, least) in [
+            ("text", "page", 4.5),
+            ("quiet", "page", 4.5),
+            ("text", "field", 4.5),
+            ("on-accent", "accent", 4.5),
+            ("on-warn", "warn", 4.5),
+            ("accent", "page", 3.0),
+            ("line", "page", 3.0),
+        ] {
+            let (a, b) = (luminance(front), luminance(back));
+            let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+            assert!(contrast >= least, "{front} on {back}: {contrast}");
+        }
+    }
+}
+
+fn without_style(page: &str) -> String {
+    let (before, rest) = page.split_once("<style>").unwrap();
+    let (_, after) = rest.split_once("</style>").unwrap();
+    format!("{before}<style></style>{after}")
+}
+
+/// What a person reads in the body, one line per element.
+fn text_of(page: &str) -> String {
+    let (_, body) = page.split_once("<main>").unwrap();
+    body.lines()
+        .map(|line| line.split('<').map(|part| part.rsplit('>').next().unwrap()).collect::<String>())
+        .filter(|line| !line.trim().is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
