@@ -121,15 +121,17 @@ impl Jar {
             .build();
         cookie.set_max_age(max_age);
         // Names, values and paths are made here, of letters, digits and few signs: a header can always hold them.
-        let mut header =
-            HeaderValue::try_from(cookie.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-=; Max-Age=0"));
+        let mut header = HeaderValue::try_from(cookie.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("-=; Max-Age=0"));
         header.set_sensitive(true);
         header
     }
 }
 
 fn is_suffix(suffix: &str) -> bool {
-    !suffix.is_empty() && suffix.len() <= MAX_SUFFIX && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    !suffix.is_empty()
+        && suffix.len() <= MAX_SUFFIX
+        && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn keep(list: &mut Vec<(String, String)>, suffix: &str, value: String) {
@@ -207,17 +209,26 @@ mod tests {
         let (jar, value) = (jar("https://mcp.example.com"), Handle::plain(Kind::Cookie, [1; 32]));
         let all = [
             (jar.render(&value), "__Host-mcpd-render; HttpOnly; SameSite=Lax; Secure; Path=/"),
-            (jar.session(&value), "__Host-mcpd-session; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=1209600"),
+            (
+                jar.session(&value),
+                "__Host-mcpd-session; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=1209600",
+            ),
             (
                 jar.ticket("github", "a1", &value),
                 "__Host-mcpd-ticket-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600",
             ),
-            (jar.arrival("a1", &value), "__Host-mcpd-arrival-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600"),
+            (
+                jar.arrival("a1", &value),
+                "__Host-mcpd-arrival-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600",
+            ),
             (
                 jar.ticket_gone("github", "a1"),
                 "__Host-mcpd-ticket-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
             ),
-            (jar.arrival_gone("a1"), "__Host-mcpd-arrival-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"),
+            (
+                jar.arrival_gone("a1"),
+                "__Host-mcpd-arrival-a1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+            ),
         ];
         for (header, expected) in &all {
             assert_eq!(text(header), *expected);
@@ -239,7 +250,10 @@ mod tests {
                 jar.ticket_gone("github", "a1"),
                 "mcpd-ticket-a1; HttpOnly; SameSite=Lax; Path=/callback/github; Max-Age=0",
             ),
-            (jar.arrival("a1", &value), "mcpd-arrival-a1; HttpOnly; SameSite=Lax; Path=/arrival; Max-Age=600"),
+            (
+                jar.arrival("a1", &value),
+                "mcpd-arrival-a1; HttpOnly; SameSite=Lax; Path=/arrival; Max-Age=600",
+            ),
         ] {
             assert_eq!(text(&header), expected);
         }
@@ -253,7 +267,8 @@ mod tests {
         ]));
         assert_eq!(cookies.render().as_deref(), Some("r"));
         assert_eq!(cookies.session(), None, "a name without the prefix could be another host's");
-        let pairs = |list: &[(String, String)]| list.iter().map(|(a, b)| format!("{a}={b}")).collect::<Vec<_>>();
+        let pairs =
+            |list: &[(String, String)]| list.iter().map(|(a, b)| format!("{a}={b}")).collect::<Vec<_>>();
         assert_eq!(pairs(cookies.tickets()), ["a=1", "b=2"]);
         assert_eq!(pairs(cookies.arrivals()), ["c=3"]);
     }

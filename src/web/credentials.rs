@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_client_authenticates_by_one_method() {
-        let some = |id: &str, secret: Option<&str>, basic| Ok((id.to_owned(), secret.map(str::to_owned), basic));
+        let some =
+            |id: &str, secret: Option<&str>, basic| Ok((id.to_owned(), secret.map(str::to_owned), basic));
         let basic = encoded("a%3Ab:s%20e+c:ret");
         assert_eq!(read(&[], "client_id=c"), some("c", None, false));
         assert_eq!(read(&[], "client_id=c&client_secret="), some("c", None, false));

@@ -86,7 +86,8 @@ pub fn address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAd
     let mut nearest = peer;
     if is_trusted(&peer) {
         let values = headers.get_all("x-forwarded-for").iter();
-        let listed: Vec<&str> = values.flat_map(|value| value.to_str().unwrap_or_default().split(',')).collect();
+        let listed: Vec<&str> =
+            values.flat_map(|value| value.to_str().unwrap_or_default().split(',')).collect();
         for hop in listed.into_iter().rev() {
             // What does not parse was not written by a proxy that we trust.
             let Some(hop) = parse(hop.trim()) else { break };
@@ -177,12 +178,16 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6"));
-            if !forwarded.is_empty() {
-                headers.append("x-forwarded-for", HeaderValue::from_static(forwarded));
-            } else {
+            if forwarded.is_empty() {
                 headers.clear();
+            } else {
+                headers.append("x-forwarded-for", HeaderValue::from_static(forwarded));
             }
-            assert_eq!(address(peer.parse().unwrap(), &headers, &trusted), ip(expected), "{peer} {forwarded}");
+            assert_eq!(
+                address(peer.parse().unwrap(), &headers, &trusted),
+                ip(expected),
+                "{peer} {forwarded}"
+            );
         }
     }
 }

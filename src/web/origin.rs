@@ -13,7 +13,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN,
+        VARY,
     },
 };
 
@@ -126,7 +127,8 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
     let names = names.flat_map(|value| value.to_str().unwrap_or_default().split(','));
     let parameters = names.filter_map(|name| HeaderName::try_from(name.trim()).ok());
     let mut list = ALLOWED.to_owned();
-    for name in parameters.filter(|name| name.as_str().starts_with("mcp-param-")).take(MAX_PARAMETER_HEADERS) {
+    for name in parameters.filter(|name| name.as_str().starts_with("mcp-param-")).take(MAX_PARAMETER_HEADERS)
+    {
         list.push_str(", ");
         list.push_str(name.as_str());
     }
@@ -138,7 +140,7 @@ const ALLOWED: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version
 const EXPOSED: &str = "WWW-Authenticate, Mcp-Session-Id, Retry-After";
 const MAX_PARAMETER_HEADERS: usize = 32;
 /// As long as browsers keep such an answer at most.
-const PREFLIGHT_TTL: Duration = Duration::from_secs(7200);
+const PREFLIGHT_TTL: Duration = Duration::from_hours(2);
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +186,8 @@ mod tests {
         let strict = AllowedOrigins { listed: listed.clone(), any_loopback: false };
         let local = AllowedOrigins { listed, any_loopback: true };
         let judge = |rule: &AllowedOrigins, values: &[&'static str]| {
-            let headers: HeaderMap = values.iter().map(|value| (ORIGIN, HeaderValue::from_static(value))).collect();
+            let headers: HeaderMap =
+                values.iter().map(|value| (ORIGIN, HeaderValue::from_static(value))).collect();
             match rule.judge(&headers) {
                 Sender::Foreign => "foreign",
                 Sender::Program => "program",
@@ -240,7 +243,8 @@ mod tests {
         let applied = |cors: &Cors| {
             let mut headers = HeaderMap::new();
             cors.apply(&mut headers);
-            let value = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+            let value =
+                |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
             (value(ACCESS_CONTROL_ALLOW_ORIGIN), value(VARY))
         };
         let page = HeaderValue::from_static("https://app.example");

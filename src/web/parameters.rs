@@ -132,7 +132,11 @@ mod tests {
     #[test]
     fn what_does_not_decode_is_refused() {
         for text in ["a=%", "a=%4", "a=%zz", "a=%ff", "%ff=a", "a=%c3%28", "a=\u{fffd}%e2%82"] {
-            assert_eq!(Parameters::parse(text.as_bytes()).unwrap_err().reason, "parameter_malformed", "{text}");
+            assert_eq!(
+                Parameters::parse(text.as_bytes()).unwrap_err().reason,
+                "parameter_malformed",
+                "{text}"
+            );
         }
         assert!(Parameters::parse(b"a=\xff").is_err());
     }

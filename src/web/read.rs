@@ -122,7 +122,9 @@ mod tests {
             let read = form(&typed(values), Full::new(Bytes::from_static(b"a=b")), PATIENCE).await;
             assert_eq!(read.is_ok(), accepted, "{values:?}");
         }
-        assert!(json(&typed(&["application/json"]), Full::new(Bytes::from_static(b"{}")), PATIENCE).await.is_ok());
+        assert!(
+            json(&typed(&["application/json"]), Full::new(Bytes::from_static(b"{}")), PATIENCE).await.is_ok()
+        );
         assert!(json(&typed(&[FORM]), Full::new(Bytes::new()), PATIENCE).await.is_err());
     }
 
