@@ -20,9 +20,9 @@ use super::{
 };
 
 /// How long the second page can be answered.
-pub const ARRIVAL_TTL: Duration = Duration::from_secs(10 * 60);
+pub const ARRIVAL_TTL: Duration = Duration::from_mins(10);
 /// After this long without an answer, a taken arrival counts as lost.
-pub const ANSWER_TTL: Duration = Duration::from_secs(60);
+pub const ANSWER_TTL: Duration = Duration::from_mins(1);
 
 /// Who came back.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -55,6 +55,7 @@ pub struct Arrival {
     /// Those of them that the first page did not show.
     pub wider: ScopeSet,
     /// The third-party tokens, sealed.
+    #[serde(with = "super::secret::base64url")]
     pub tokens: Vec<u8>,
     /// The digest of the third-party access token.
     pub access: Digest,
@@ -80,6 +81,7 @@ pub enum ArrivalStage {
     /// Done; the answer, sealed.
     Answered {
         /// Where the browser was sent.
+        #[serde(with = "super::secret::base64url")]
         answer: Vec<u8>,
     },
 }

@@ -11,12 +11,12 @@ use super::{
     time::Timestamp,
 };
 
-/// How long a registration lives that nobody ever approved.
-pub const UNUSED_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long a registration lives that nobody ever approved, unless configured otherwise.
+pub const UNUSED_TTL: Duration = Duration::from_hours(24);
 /// How long a client lives after its last use.
-pub const USED_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+pub const USED_TTL: Duration = Duration::from_hours(2160);
 /// Last use is written at most this often.
-pub const USE_RESOLUTION: Duration = Duration::from_secs(24 * 3600);
+pub const USE_RESOLUTION: Duration = Duration::from_hours(24);
 
 /// A client record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,6 +29,8 @@ pub struct Client {
     pub secret: Option<Digest>,
     /// When it registered.
     pub registered_at: Timestamp,
+    /// Until when it is kept if nobody approves it.
+    pub unused_until: Timestamp,
     /// When a person last approved it, or it last used a token; `None` before the first approval.
     pub used_at: Option<Timestamp>,
     /// When it was revoked as a whole. Nothing that was approved before counts any more.
@@ -49,7 +51,7 @@ pub struct Credentials {
 impl Client {
     /// When the record may be swept, if nothing uses it until then.
     pub fn expires_at(&self) -> Timestamp {
-        self.used_at.map_or_else(|| self.registered_at.after(UNUSED_TTL), |used| used.after(USED_TTL))
+        self.used_at.map_or(self.unused_until, |used| used.after(USED_TTL))
     }
 
     /// Whether the client may start something new at `now`.
@@ -98,6 +100,7 @@ pub(crate) mod tests {
             metadata: ClientMetadata::judge(body.as_bytes(), &rules).unwrap(),
             secret: secret.map(Digest::of),
             registered_at: now,
+            unused_until: now.after(UNUSED_TTL),
             used_at: None,
             revoked_at: None,
         }
@@ -131,11 +134,11 @@ pub(crate) mod tests {
     fn a_registration_that_nobody_approved_lives_a_day() {
         let now = Timestamp::from_millis(1_000_000_000_000);
         let fresh = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
-        assert!(fresh.is_usable(now.after(Duration::from_secs(3600))));
+        assert!(fresh.is_usable(now.after(Duration::from_hours(1))));
         assert!(!fresh.is_usable(now.after(UNUSED_TTL)));
         let used = fresh.noting_use(now).unwrap();
         assert!(used.is_usable(now.after(UNUSED_TTL)));
-        assert!(used.noting_use(now.after(Duration::from_secs(60))).is_none());
+        assert!(used.noting_use(now.after(Duration::from_mins(1))).is_none());
         assert!(used.noting_use(now.after(USE_RESOLUTION)).is_some());
     }
 

@@ -27,7 +27,7 @@ pub const MAX_RECENT: usize = 16;
 /// The most replays of one refresh answer.
 pub const MAX_REPLAYS: u32 = 32;
 /// How long an ended grant is remembered past the expiry of its page.
-pub const MEMORY: Duration = Duration::from_secs(3600);
+pub const MEMORY: Duration = Duration::from_hours(1);
 
 /// A grant record.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -110,6 +110,7 @@ pub struct Previous {
     /// When it was rotated.
     pub rotated_at: Timestamp,
     /// The answer that it got, sealed; gone after the grace window.
+    #[serde(with = "super::secret::base64url")]
     pub answer: Vec<u8>,
     /// The access token in that answer.
     pub access: Digest,
@@ -387,6 +388,18 @@ impl Grant {
         Some((next, pushed_out))
     }
 
+    /// The record without the sealed answer of the previous refresh token, once nobody can be given it any more.
+    pub fn without_old_answer(&self, grace: Duration, now: Timestamp) -> Option<Self> {
+        let Stage::Live(live) = &self.stage else { return None };
+        let old = live.previous.as_ref().filter(|previous| !previous.answer.is_empty())?;
+        if !old.rotated_at.after(grace).has_passed(now) {
+            return None;
+        }
+        let previous = Previous { answer: Vec::new(), ..old.clone() };
+        let live = Live { previous: Some(previous), ..(**live).clone() };
+        Some(Self { stage: Stage::Live(Box::new(live)), ..self.clone() })
+    }
+
     /// The access token with this digest, if it is alive.
     pub fn access(&self, digest: &Digest, now: Timestamp) -> Option<&Access> {
         let Stage::Live(live) = &self.stage else { return None };
@@ -415,7 +428,7 @@ mod tests {
 
     const ID: GrantId = GrantId::new([1; 16]);
     const FAMILY: [u8; 16] = [2; 16];
-    const GRACE: Duration = Duration::from_secs(120);
+    const GRACE: Duration = Duration::from_mins(2);
     const T0: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn at(seconds: u64) -> Timestamp {
@@ -441,9 +454,9 @@ mod tests {
             access: Access {
                 digest: Digest::of([number]),
                 scopes: ScopeSet::default(),
-                expires_at: now.after(Duration::from_secs(3600)),
+                expires_at: now.after(Duration::from_hours(1)),
             },
-            refresh_expires_at: now.after(Duration::from_secs(86_400)),
+            refresh_expires_at: now.after(Duration::from_hours(24)),
         }
     }
 

@@ -3,7 +3,10 @@
 //! What we hand out (codes, tokens, cookies, client secrets) is stored as [`Digest`] only. Every secret that we make has
 //! at least 128 random bits, so a plain SHA-256 is enough: there is nothing to guess that a slow hash would protect.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use subtle::ConstantTimeEq as _;
 
 /// The SHA-256 of a secret. Compared in constant time; printed as its first four bytes.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialOrd)]
+#[derive(Clone, Copy, Eq)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -69,10 +72,17 @@ impl PartialEq for Digest {
     }
 }
 
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "sha256:{a:02x}{b:02x}{c:02x}{d:02x}…")
+        f.write_str("sha256:")?;
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…")
     }
 }
 
@@ -93,6 +103,24 @@ impl<'de> Deserialize<'de> for Digest {
 /// Whether two secrets are the same, without telling by the duration where they differ. Their lengths are no secret.
 pub fn same_secret(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+/// How sealed bytes stand in a JSON record: base64url, for `#[serde(with = "…")]`.
+pub mod base64url {
+    use base64::Engine as _;
+
+    use super::{Deserialize, Deserializer, Serializer, URL_SAFE_NO_PAD};
+
+    /// Writes the bytes.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads them back.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| serde::de::Error::custom("not base64url"))
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long a person may take at the third party.
-pub const TICKET_TTL: Duration = Duration::from_secs(10 * 60);
+pub const TICKET_TTL: Duration = Duration::from_mins(10);
 
 /// A ticket record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -32,6 +32,7 @@ pub struct Ticket {
     /// Until when its page could be answered.
     pub page_expires_at: Timestamp,
     /// Our PKCE verifier for the third-party leg, sealed.
+    #[serde(with = "super::secret::base64url")]
     pub verifier: Vec<u8>,
     /// The digest of the ticket cookie.
     pub cookie: Digest,

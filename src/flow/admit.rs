@@ -170,7 +170,12 @@ const fn invalid_token(reason: &'static str) -> Refusal {
 
 impl Flows {
     /// Admits a bearer token at `resource`.
-    pub async fn admit(self: &Arc<Self>, sessions: &Sessions, token: &str, resource: &Resource) -> Result<Permit, Failure> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        sessions: &Sessions,
+        token: &str,
+        resource: &Resource,
+    ) -> Result<Permit, Failure> {
         let digest = Digest::of(token);
         let now = self.now();
         let is_good = |session: &Session| {
@@ -178,20 +183,21 @@ impl Flows {
                 && !session.expires_at.has_passed(now)
                 && now.since(session.loaded_at) < self.policy.cache_ttl
         };
-        let session = match sessions.0.get(&digest).filter(|session| is_good(session)) {
-            Some(session) => session,
-            None => {
-                let presented = Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
-                let loaded = self.detached(move |flows| async move { flows.load_session(&presented).await }).await;
-                match loaded {
-                    Ok(session) => {
-                        sessions.0.insert(digest, Arc::clone(&session));
-                        session
-                    }
-                    Err(failure) => {
-                        sessions.0.remove(&digest);
-                        return Err(failure);
-                    }
+        let session = if let Some(session) = sessions.0.get(&digest).filter(|session| is_good(session)) {
+            session
+        } else {
+            let presented =
+                Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
+            let loaded =
+                self.detached(move |flows| async move { flows.load_session(&presented).await }).await;
+            match loaded {
+                Ok(session) => {
+                    sessions.0.insert(digest, Arc::clone(&session));
+                    session
+                }
+                Err(failure) => {
+                    sessions.0.remove(&digest);
+                    return Err(failure);
                 }
             }
         };
@@ -215,7 +221,11 @@ impl Flows {
         let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         let link = self.hold_link(&grant).await?.ok_or(invalid_token("link_gone"))?;
-        self.ask_in_background(&grant, &link, person.as_ref().is_none_or(|person| person.record.is_stale(now)));
+        self.ask_in_background(
+            &grant,
+            &link,
+            person.as_ref().is_none_or(|person| person.record.is_stale(now)),
+        );
         Ok(Arc::new(Session {
             grant: grant.id,
             login: person.map(|person| person.record.login).unwrap_or_default(),

@@ -93,7 +93,8 @@ impl Flows {
     }
 
     async fn arrive_here(self: &Arc<Self>, mut callback: Callback) -> Result<Arrived, Failure> {
-        const UNKNOWN: Refusal = Refusal::new(ErrorCode::AccessDenied, "ticket_unknown", "This approval is unknown or used.");
+        const UNKNOWN: Refusal =
+            Refusal::new(ErrorCode::AccessDenied, "ticket_unknown", "This approval is unknown or used.");
         let now = self.now();
         let state = callback.state.as_deref().filter(|state| is_plain(Kind::State, state)).ok_or(UNKNOWN)?;
         let key = Digest::of(state);
@@ -105,7 +106,12 @@ impl Flows {
         let cookie = mine.as_ref().map(|(_, value)| value.clone()).or(anything);
         loaded.record.check(cookie.as_deref(), now)?;
         if loaded.record.request.provider != callback.provider {
-            return Err(Refusal::new(ErrorCode::AccessDenied, "provider_mixed_up", "This answer is another provider's.").into());
+            return Err(Refusal::new(
+                ErrorCode::AccessDenied,
+                "provider_mixed_up",
+                "This answer is another provider's.",
+            )
+            .into());
         }
         // 2. Taken: by this callback and no other.
         if !self.records.take::<Ticket>(key.as_bytes(), loaded.version).await? {
@@ -115,7 +121,8 @@ impl Flows {
         let spent = mine.map(|(suffix, _)| suffix);
         let verifier = self.sealer.open(Purpose::TicketVerifier, key.as_bytes(), &verifier);
         let verifier = verifier.and_then(|verifier| String::from_utf8(verifier).ok()).map(SecretString::from);
-        let verifier = verifier.ok_or_else(|| Fault::new("open the verifier of a ticket: its key is gone"))?;
+        let verifier =
+            verifier.ok_or_else(|| Fault::new("open the verifier of a ticket: its key is gone"))?;
 
         // 3. The client as it is now; the page's one grant must not exist yet.
         let (client, redirect) = self.still_asked_by(proof.request()).await?;
@@ -130,7 +137,11 @@ impl Flows {
             Ok(arrived) => Ok(arrived),
             Err(failure) => {
                 tracing::warn!(target: "mcp_deputy::journal", event = "login_failed", client_id = client.id, reason = reason_of(&failure));
-                Ok(Arrived::Answer { to: self.failed_answer(&failure, &redirect, state.as_deref()), session: None, spent })
+                Ok(Arrived::Answer {
+                    to: self.failed_answer(&failure, &redirect, state.as_deref()),
+                    session: None,
+                    spent,
+                })
             }
         }
     }
@@ -158,10 +169,16 @@ impl Flows {
             }
         };
         let person = arriving(provider, identity);
-        let compared = self.compare(&arrival, provider, &person, &tokens, callback.session.as_deref()).await?;
+        let compared =
+            self.compare(&arrival, provider, &person, &tokens, callback.session.as_deref()).await?;
         if compared.scopes.is_empty() {
             self.let_go_unlinked(provider_name, tokens);
-            return Err(Refusal::new(ErrorCode::AccessDenied, "third_party_scopes_too_few", "The third party did not grant what is needed.").into());
+            return Err(Refusal::new(
+                ErrorCode::AccessDenied,
+                "third_party_scopes_too_few",
+                "The third party did not grant what is needed.",
+            )
+            .into());
         }
         if !compared.wider.is_empty() || compared.expected_login.is_some() {
             return self.second_page(arrival, person, tokens, compared).await;
@@ -189,15 +206,20 @@ impl Flows {
     ) -> Result<Compared, Failure> {
         let request = arrival.proof.request();
         let granted = tokens.scopes.clone().unwrap_or_else(|| request.provider_scopes.clone());
-        let with_equivalents = |scopes: &ScopeSet| ScopeSet::from_iter(provider.with_equivalents(scopes.iter()));
-        let wider = granted.minus(&with_equivalents(&request.provider_scopes)).minus(&ScopeSet::from_iter(NEVER_MORE));
+        let with_equivalents =
+            |scopes: &ScopeSet| ScopeSet::from_iter(provider.with_equivalents(scopes.iter()));
+        let wider = granted
+            .minus(&with_equivalents(&request.provider_scopes))
+            .minus(&ScopeSet::from_iter(NEVER_MORE));
         let scopes = arrival.server.covered_by(&request.scopes, &with_equivalents(&granted));
         let known = match session.filter(|session| is_plain(Kind::Cookie, session)) {
             Some(session) => self.records.load::<Browser>(Digest::of(session).as_bytes()).await?,
             None => None,
         };
         let now = self.now();
-        let known = known.filter(|browser| !browser.record.since.after(crate::domain::person::BROWSER_TTL).has_passed(now));
+        let known = known.filter(|browser| {
+            !browser.record.since.after(crate::domain::person::BROWSER_TTL).has_passed(now)
+        });
         let known = known.and_then(|browser| browser.record.people.get(&request.provider).cloned());
         let expected_login = known.filter(|known| known.subject != person.subject).map(|known| known.login);
         Ok(Compared { granted, wider, scopes, expected_login })
@@ -211,7 +233,8 @@ impl Flows {
         compared: Compared,
     ) -> Result<Arrived, Failure> {
         let now = self.now();
-        let (id, cookie) = (Handle::plain(Kind::Arrival, self.random()?), Handle::plain(Kind::Cookie, self.random()?));
+        let (id, cookie) =
+            (Handle::plain(Kind::Arrival, self.random()?), Handle::plain(Kind::Cookie, self.random()?));
         let key = id.digest();
         let record = Arrival {
             request: arrival.proof.request().clone(),
@@ -238,7 +261,12 @@ impl Flows {
     }
 
     /// The answer to a client when something failed after the person had approved: a fixed code and text.
-    pub(super) fn failed_answer(&self, failure: &Failure, redirect: &MatchedRedirect, state: Option<&str>) -> String {
+    pub(super) fn failed_answer(
+        &self,
+        failure: &Failure,
+        redirect: &MatchedRedirect,
+        state: Option<&str>,
+    ) -> String {
         let (code, text) = match failure {
             Failure::Refused(refusal) => (refusal.code, refusal.text),
             Failure::TooFast(_) => (ErrorCode::TemporarilyUnavailable, "Try again later."),
@@ -297,7 +325,8 @@ pub(super) fn again(request: &AuthorizationRequest) -> String {
 
 /// RFC 9207 section 2.4: compared before the code is used, on errors too.
 fn refuse_other_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), Refusal> {
-    const OTHER: Refusal = Refusal::new(ErrorCode::ServerError, "iss_mismatch", "The login could not be completed.");
+    const OTHER: Refusal =
+        Refusal::new(ErrorCode::ServerError, "iss_mismatch", "The login could not be completed.");
     match (iss, provider.issuer.as_deref(), provider.iss) {
         (Some(iss), Some(expected), _) if iss != expected => Err(OTHER),
         (None, _, IssPolicy::Required) => Err(OTHER),
@@ -321,7 +350,9 @@ fn third_party_said(error: Option<&str>) -> Refusal {
 
 pub(super) fn unavailable_or_refused(error: ThirdPartyError) -> Refusal {
     match error {
-        ThirdPartyError::Refused(reason) => Refusal::new(ErrorCode::ServerError, reason, "The login could not be completed."),
+        ThirdPartyError::Refused(reason) => {
+            Refusal::new(ErrorCode::ServerError, reason, "The login could not be completed.")
+        }
         ThirdPartyError::Unavailable(reason) => Refusal::new(
             ErrorCode::TemporarilyUnavailable,
             reason,
@@ -337,6 +368,3 @@ pub(super) fn reason_of(failure: &Failure) -> &'static str {
         Failure::TooFast(_) => "too_fast",
     }
 }
-
-
-

@@ -80,12 +80,21 @@ pub struct ConsentPage {
 
 impl Flows {
     /// Judges an authorization request and prepares the consent page.
-    pub async fn authorize(self: &Arc<Self>, query: AuthorizeQuery, render_cookie: Option<String>) -> Result<ConsentPage, Failure> {
-        self.detached(|flows| async move { flows.authorize_here(&query, render_cookie.as_deref()).await }).await
+    pub async fn authorize(
+        self: &Arc<Self>,
+        query: AuthorizeQuery,
+        render_cookie: Option<String>,
+    ) -> Result<ConsentPage, Failure> {
+        self.detached(|flows| async move { flows.authorize_here(&query, render_cookie.as_deref()).await })
+            .await
     }
 
     /// The checks, in the order that matters: first who asks and where the answer would go, then everything else.
-    async fn authorize_here(&self, query: &AuthorizeQuery, render_cookie: Option<&str>) -> Result<ConsentPage, Failure> {
+    async fn authorize_here(
+        &self,
+        query: &AuthorizeQuery,
+        render_cookie: Option<&str>,
+    ) -> Result<ConsentPage, Failure> {
         let client = self.refuse_unknown_client(query).await?;
         let redirect = refuse_unregistered_redirect(query, &client)?;
         refuse_request_objects(query)?;
@@ -96,7 +105,10 @@ impl Flows {
         let scopes = refuse_malformed_scope(query)?;
         let scopes = meant.server.meant_by(&scopes)?;
 
-        let provider = self.catalog.provider_of(meant.server).ok_or_else(|| Fault::new("find the provider of a server"))?;
+        let provider = self
+            .catalog
+            .provider_of(meant.server)
+            .ok_or_else(|| Fault::new("find the provider of a server"))?;
         let always: ScopeSet = provider.scopes.iter().cloned().collect();
         let request = AuthorizationRequest {
             client_id: client.id.clone(),
@@ -125,16 +137,17 @@ impl Flows {
     ) -> Result<ConsentPage, Failure> {
         let rendered_at = self.now();
         // A valid cookie is kept, so that a second tab does not make the first one worthless.
-        let (digest, set_render_cookie) = match render_cookie.filter(|cookie| is_plain(Kind::Cookie, cookie)) {
-            Some(cookie) => (Digest::of(cookie), None),
-            None => {
+        let (digest, set_render_cookie) =
+            if let Some(cookie) = render_cookie.filter(|cookie| is_plain(Kind::Cookie, cookie)) {
+                (Digest::of(cookie), None)
+            } else {
                 let cookie = Handle::plain(Kind::Cookie, self.random()?);
                 (cookie.digest(), Some(cookie))
-            }
-        };
+            };
         let grant = GrantId::new(self.random()?);
         let pending = Pending { request: request.clone(), grant, rendered_at, render_cookie: digest };
-        let plain = serde_json::to_vec(&pending).map_err(|error| Fault::caused("render a pending request", error))?;
+        let plain =
+            serde_json::to_vec(&pending).map_err(|error| Fault::caused("render a pending request", error))?;
         let form = URL_SAFE_NO_PAD.encode(self.sealer.seal(Purpose::ConsentForm, FORM, &plain)?);
         let scopes = server.definitions(&request.scopes).cloned().collect();
         tracing::info!(
@@ -142,11 +155,22 @@ impl Flows {
             resource = request.resource.as_str(),
         );
         let destination = redirect.destination();
-        Ok(ConsentPage { form, request, client, destination, server, scopes, provider, set_render_cookie, rendered_at })
+        Ok(ConsentPage {
+            form,
+            request,
+            client,
+            destination,
+            server,
+            scopes,
+            provider,
+            set_render_cookie,
+            rendered_at,
+        })
     }
 
     async fn refuse_unknown_client(&self, query: &AuthorizeQuery) -> Result<Client, Failure> {
-        const UNKNOWN: Refusal = Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
+        const UNKNOWN: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         let id = query.client_id.as_deref().ok_or(missing("client_id_missing", "client_id is needed."))?;
         if !is_plain(Kind::Client, id) {
             return Err(UNKNOWN.into());
@@ -157,7 +181,8 @@ impl Flows {
 }
 
 fn refuse_unregistered_redirect(query: &AuthorizeQuery, client: &Client) -> Result<MatchedRedirect, Refusal> {
-    let uri = query.redirect_uri.as_deref().ok_or(missing("redirect_uri_missing", "redirect_uri is needed."))?;
+    let uri =
+        query.redirect_uri.as_deref().ok_or(missing("redirect_uri_missing", "redirect_uri is needed."))?;
     client.metadata.redirect_uris.matching(uri).ok_or(Refusal::new(
         ErrorCode::InvalidRequest,
         "redirect_uri_unregistered",
@@ -167,7 +192,11 @@ fn refuse_unregistered_redirect(query: &AuthorizeQuery, client: &Client) -> Resu
 
 fn refuse_request_objects(query: &AuthorizeQuery) -> Result<(), Refusal> {
     if query.request_object {
-        return Err(Refusal::new(ErrorCode::RequestNotSupported, "request_object", "Request objects are not supported."));
+        return Err(Refusal::new(
+            ErrorCode::RequestNotSupported,
+            "request_object",
+            "Request objects are not supported.",
+        ));
     }
     Ok(())
 }
@@ -177,7 +206,11 @@ fn refuse_other_responses(query: &AuthorizeQuery) -> Result<(), Refusal> {
         None => return Err(missing("response_type_missing", "response_type is needed.")),
         Some("code") => {}
         Some(_) => {
-            return Err(Refusal::new(ErrorCode::UnsupportedResponseType, "response_type_unsupported", "response_type must be code."));
+            return Err(Refusal::new(
+                ErrorCode::UnsupportedResponseType,
+                "response_type_unsupported",
+                "response_type must be code.",
+            ));
         }
     }
     if query.response_mode.as_deref().is_some_and(|mode| mode != "query") {

@@ -28,9 +28,9 @@ use crate::domain::{
 const WAIT: Duration = Duration::from_millis(200);
 const WAITS: usize = 40;
 /// The MCP server's 401 leads to a refresh at most this often.
-const REFRESH_AGAIN: Duration = Duration::from_secs(600);
+const REFRESH_AGAIN: Duration = Duration::from_mins(10);
 /// The MCP server's 401 leads to a question at the identity endpoint at most this often.
-const IDENTIFY_AGAIN: Duration = Duration::from_secs(60);
+const IDENTIFY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What the MCP server's 401 means for the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,7 +55,11 @@ impl Flows {
     }
 
     /// The same, from a cell. Already on the control runtime.
-    pub(super) async fn borrow_from(self: &Arc<Self>, cell: &Arc<LinkCell>, provider: &str) -> Result<Arc<Borrowed>, ThirdPartyError> {
+    pub(super) async fn borrow_from(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+    ) -> Result<Arc<Borrowed>, ThirdPartyError> {
         let now = self.now();
         let current = cell.current();
         if !current.is_due(now) {
@@ -73,8 +77,14 @@ impl Flows {
         }
         match self.refresh_link(cell, provider, &current.digest).await {
             Ok(()) => Ok(cell.current()),
-            Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason))) if !current.has_expired(self.now()) => {
-                tracing::warn!(reason, provider, "a third-party token could not be refreshed ahead of time; it is used while it lasts");
+            Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason)))
+                if !current.has_expired(self.now()) =>
+            {
+                tracing::warn!(
+                    reason,
+                    provider,
+                    "a third-party token could not be refreshed ahead of time; it is used while it lasts"
+                );
                 Ok(current)
             }
             // Where nothing can be refreshed, the token is used until the third party refuses it.
@@ -92,7 +102,12 @@ impl Flows {
     }
 
     /// Replaces the access token `seen` of a link. Ends when the link holds another one.
-    async fn refresh_link(self: &Arc<Self>, cell: &Arc<LinkCell>, provider: &str, seen: &Digest) -> Result<(), RefreshFault> {
+    async fn refresh_link(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+        seen: &Digest,
+    ) -> Result<(), RefreshFault> {
         let (_, third_party) = self.provider(provider)?;
         let by = u64::from_be_bytes(self.random()?);
         for _ in 0..WAITS {
@@ -137,7 +152,8 @@ impl Flows {
         let now = self.now();
         loop {
             let loaded = self.records.load::<Link>(&cell.key).await?;
-            let current = loaded.filter(|link| !link.record.leaving && link.record.tokens.refresh.as_ref() == Some(sent));
+            let current = loaded
+                .filter(|link| !link.record.leaving && link.record.tokens.refresh.as_ref() == Some(sent));
             let Some(loaded) = current else {
                 if let Ok(tokens) = answer {
                     self.let_go_unlinked(provider.to_owned(), tokens);
@@ -160,7 +176,9 @@ impl Flows {
                     return Err(RefreshFault::ThirdParty(*error));
                 }
                 Err(error) => {
-                    let Some(free) = loaded.record.unclaimed(by) else { return Err(RefreshFault::ThirdParty(*error)) };
+                    let Some(free) = loaded.record.unclaimed(by) else {
+                        return Err(RefreshFault::ThirdParty(*error));
+                    };
                     if self.records.replace(&cell.key, loaded.version, &free).await?.is_some() {
                         return Err(RefreshFault::ThirdParty(*error));
                     }
@@ -172,7 +190,8 @@ impl Flows {
     /// Ends every grant of a link: the third party has ended the permission that they stand on.
     async fn end_link(self: &Arc<Self>, cell: &LinkCell, reason: &'static str) {
         tracing::warn!(target: "mcp_deputy::journal", event = "link_refused", reason);
-        let end = self.end_grants_of(GrantsOf::link(&cell.key), self.now(), |_| true, Ending::ThirdPartyRefused);
+        let end =
+            self.end_grants_of(GrantsOf::link(&cell.key), self.now(), |_| true, Ending::ThirdPartyRefused);
         if let Err(fault) = end.await {
             tracing::error!(error = fault::chain(&fault), "the grants of a refused link could not be ended");
         }
@@ -182,7 +201,8 @@ impl Flows {
     pub(super) async fn hold_link(self: &Arc<Self>, grant: &Grant) -> Result<Option<Arc<LinkCell>>, Fault> {
         let key = personal_key(&grant.subject, &grant.link);
         let Some(loaded) = self.records.load::<Link>(&key).await? else { return Ok(None) };
-        let configured = self.provider(&loaded.record.provider)?.0.client_id == loaded.record.provider_client_id;
+        let configured =
+            self.provider(&loaded.record.provider)?.0.client_id == loaded.record.provider_client_id;
         if loaded.record.leaving || !configured {
             return Ok(None);
         }
@@ -226,10 +246,14 @@ impl Flows {
             return BackendVerdict::Challenge;
         }
         let (cell, grant) = (Arc::clone(permit.link()), permit.grant());
-        let judged = self.detached(move |flows| async move { flows.judge_refused(&cell, grant, &used).await });
+        let judged =
+            self.detached(move |flows| async move { flows.judge_refused(&cell, grant, &used).await });
         judged.await.unwrap_or_else(|failure| {
             if let Failure::Fault(fault) = failure {
-                tracing::error!(error = fault::chain(&fault), "what the MCP server refused could not be judged");
+                tracing::error!(
+                    error = fault::chain(&fault),
+                    "what the MCP server refused could not be judged"
+                );
             }
             BackendVerdict::BadGateway("mcp_server_refused_unjudged")
         })
@@ -242,7 +266,9 @@ impl Flows {
         used: &Digest,
     ) -> Result<BackendVerdict, Failure> {
         let now = self.now();
-        let Some(grant) = self.records.load::<Grant>(grant.as_bytes()).await? else { return Ok(BackendVerdict::Challenge) };
+        let Some(grant) = self.records.load::<Grant>(grant.as_bytes()).await? else {
+            return Ok(BackendVerdict::Challenge);
+        };
         let grant = grant.record;
         let may_refresh = cell.asked(|asked| {
             let due = asked.refreshed_at.is_none_or(|last| now.since(last) >= REFRESH_AGAIN);
@@ -256,8 +282,12 @@ impl Flows {
             let refreshed = self.refresh_link(cell, &grant.provider, used).await;
             drop(turn);
             match refreshed {
-                Ok(()) | Err(RefreshFault::ThirdParty(ThirdPartyError::Refused(_))) => return Ok(BackendVerdict::Challenge),
-                Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason))) => return Ok(BackendVerdict::BadGateway(reason)),
+                Ok(()) | Err(RefreshFault::ThirdParty(ThirdPartyError::Refused(_))) => {
+                    return Ok(BackendVerdict::Challenge);
+                }
+                Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason))) => {
+                    return Ok(BackendVerdict::BadGateway(reason));
+                }
                 Err(RefreshFault::NoRefreshToken) => {}
                 Err(RefreshFault::Fault(fault)) => return Err(fault.into()),
             }
@@ -273,7 +303,11 @@ impl Flows {
             return Ok(BackendVerdict::BadGateway("mcp_server_refused_again"));
         }
         let still_good = self.identify_again(&grant, cell, &cell.current()).await?;
-        Ok(if still_good { BackendVerdict::BadGateway("mcp_server_refused_a_good_token") } else { BackendVerdict::Challenge })
+        Ok(if still_good {
+            BackendVerdict::BadGateway("mcp_server_refused_a_good_token")
+        } else {
+            BackendVerdict::Challenge
+        })
     }
 }
 

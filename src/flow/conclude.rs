@@ -125,7 +125,9 @@ impl Flows {
             revoked_at: None,
         };
         let consent_key = personal_key(&grant.subject, &grant.consent);
-        let again = |known: Option<&Consent>| known.map_or_else(|| newer.clone(), |known| known.approved_again(newer.clone()));
+        let again = |known: Option<&Consent>| {
+            known.map_or_else(|| newer.clone(), |known| known.approved_again(newer.clone()))
+        };
         self.records.upsert::<Consent>(&consent_key, again).await?;
 
         self.refuse_what_was_revoked(grant, &consent_key).await?;
@@ -136,7 +138,10 @@ impl Flows {
             redirect_uri: request.redirect_uri.clone(),
             expires_at: grant.expires_at,
         };
-        let written = self.records.update::<Grant>(grant.id.as_bytes(), |pending| pending.with_code(issued.clone())).await?;
+        let written = self
+            .records
+            .update::<Grant>(grant.id.as_bytes(), |pending| pending.with_code(issued.clone()))
+            .await?;
         if written.is_none() {
             return Err(REVOKED.into());
         }
@@ -155,7 +160,12 @@ impl Flows {
         if honoured { Ok(()) } else { Err(REVOKED.into()) }
     }
 
-    pub(super) async fn note_person(&self, person: &Arriving, provider: &str, now: Timestamp) -> Result<(), Fault> {
+    pub(super) async fn note_person(
+        &self,
+        person: &Arriving,
+        provider: &str,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let key = subject_key(&person.subject);
         let next = |known: Option<&Person>| Person {
             subject: person.subject.clone(),
@@ -217,7 +227,12 @@ impl Flows {
         }
     }
 
-    pub(super) fn link_tokens(&self, key: &[u8], tokens: &ThirdPartyTokens, now: Timestamp) -> Result<LinkTokens, Fault> {
+    pub(super) fn link_tokens(
+        &self,
+        key: &[u8],
+        tokens: &ThirdPartyTokens,
+        now: Timestamp,
+    ) -> Result<LinkTokens, Fault> {
         Ok(LinkTokens {
             sealed: self.seal_tokens(key, tokens)?,
             access: Digest::of(tokens.access.expose_secret()),
@@ -242,9 +257,10 @@ impl Flows {
         };
         let mut browser = known.as_ref().map(|known| known.record.clone()).unwrap_or_default();
         browser.since = now;
-        browser
-            .people
-            .insert(provider.to_owned(), Known { subject: person.subject.clone(), login: person.login.clone() });
+        browser.people.insert(
+            provider.to_owned(),
+            Known { subject: person.subject.clone(), login: person.login.clone() },
+        );
         let session = Handle::plain(Kind::Cookie, self.random()?);
         let key = session.digest();
         self.records.index_expiry(now.after(BROWSER_TTL), Table::Browser, key.as_bytes(), now).await?;
@@ -258,7 +274,7 @@ impl Flows {
     pub(super) fn seal_tokens(&self, record: &[u8], tokens: &ThirdPartyTokens) -> Result<Vec<u8>, Fault> {
         let plain = serde_json::to_vec(&(
             tokens.access.expose_secret(),
-            tokens.refresh.as_ref().map(|refresh| refresh.expose_secret()),
+            tokens.refresh.as_ref().map(secrecy::ExposeSecret::expose_secret),
             tokens.expires_at,
             &tokens.scopes,
         ));
@@ -272,11 +288,14 @@ impl Flows {
 
     pub(super) fn open_sealed_tokens(&self, record: &[u8], sealed: &[u8]) -> Result<ThirdPartyTokens, Fault> {
         let plain = self.sealer.open(Purpose::ThirdPartyTokens, record, sealed);
-        let plain = zeroize::Zeroizing::new(plain.ok_or_else(|| Fault::new("open third-party tokens: their key is gone"))?);
+        let plain = zeroize::Zeroizing::new(
+            plain.ok_or_else(|| Fault::new("open third-party tokens: their key is gone"))?,
+        );
         let (access, refresh, expires_at, scopes): (String, Option<String>, _, _) =
             serde_json::from_slice(&plain).map_err(|_| Fault::new("read third-party tokens"))?;
         Ok(ThirdPartyTokens { access: access.into(), refresh: refresh.map(Into::into), expires_at, scopes })
     }
 }
 
-const REVOKED: Refusal = Refusal::new(ErrorCode::AccessDenied, "revoked_meanwhile", "This approval was revoked.");
+const REVOKED: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "revoked_meanwhile", "This approval was revoked.");

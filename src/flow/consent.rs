@@ -47,7 +47,10 @@ impl Flows {
         render_cookie: Option<String>,
         post: SameOriginPost,
     ) -> Result<Consented, Failure> {
-        self.detached(|flows| async move { flows.consent_here(&form, decision, render_cookie.as_deref(), &post).await }).await
+        self.detached(|flows| async move {
+            flows.consent_here(&form, decision, render_cookie.as_deref(), &post).await
+        })
+        .await
     }
 
     async fn consent_here(
@@ -57,7 +60,8 @@ impl Flows {
         render_cookie: Option<&str>,
         post: &SameOriginPost,
     ) -> Result<Consented, Failure> {
-        const BROKEN: Refusal = Refusal::new(ErrorCode::InvalidRequest, "form_broken", "This form was not made here.");
+        const BROKEN: Refusal =
+            Refusal::new(ErrorCode::InvalidRequest, "form_broken", "This form was not made here.");
         let envelope = URL_SAFE_NO_PAD.decode(form).map_err(|_| BROKEN)?;
         let plain = self.sealer.open(Purpose::ConsentForm, FORM, &envelope).ok_or(BROKEN)?;
         let pending: Pending = serde_json::from_slice(&plain).map_err(|_| BROKEN)?;
@@ -67,7 +71,12 @@ impl Flows {
         if decision == Decision::Deny {
             tracing::info!(target: "mcp_deputy::journal", event = "denied", client_id = client.id, grant = %pending.grant);
             let state = pending.request.state.as_deref();
-            let to = redirect.with_error(ErrorCode::AccessDenied.as_str(), DENIED, state, &self.catalog.public_url);
+            let to = redirect.with_error(
+                ErrorCode::AccessDenied.as_str(),
+                DENIED,
+                state,
+                &self.catalog.public_url,
+            );
             return Ok(Consented::Denied { to });
         }
         let proof = pending.approve(render_cookie, post, now)?;

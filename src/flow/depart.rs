@@ -34,7 +34,8 @@ pub struct Departed {
 impl Flows {
     pub(super) async fn depart(self: &Arc<Self>, proof: ConsentProof) -> Result<Departed, Failure> {
         let now = self.now();
-        let (state, cookie) = (Handle::plain(Kind::State, self.random()?), Handle::plain(Kind::Cookie, self.random()?));
+        let (state, cookie) =
+            (Handle::plain(Kind::State, self.random()?), Handle::plain(Kind::Cookie, self.random()?));
         let verifier = own_verifier(self.random()?);
         let key = state.digest();
         let sealed = self.sealer.seal(Purpose::TicketVerifier, key.as_bytes(), verifier.as_bytes())?;
@@ -75,6 +76,6 @@ mod tests {
     #[test]
     fn newer_cookies_sort_behind_older_ones() {
         assert!(cookie_suffix(1_800_000_000, "zzzzzzzz") < cookie_suffix(1_800_000_001, "aaaaaaaa"));
-assert!(cookie_suffix(1_800_000_000, "a-b_cdefghij").ends_with("abcdefgh"));
+        assert!(cookie_suffix(1_800_000_000, "a-b_cdefghij").ends_with("abcdefgh"));
     }
 }

@@ -27,11 +27,19 @@ use crate::domain::{
 impl Flows {
     /// Lets go of tokens that never came into a link.
     pub(super) fn let_go_unlinked(self: &Arc<Self>, provider: String, tokens: ThirdPartyTokens) {
-        self.in_background("let go of third-party tokens", move |flows| async move { flows.let_go(&provider, None, tokens).await });
+        self.in_background("let go of third-party tokens", move |flows| async move {
+            flows.let_go(&provider, None, tokens).await
+        });
     }
 
     /// Lets go of access tokens that a link has replaced.
-    pub(super) fn let_go_replaced(self: &Arc<Self>, subject: String, provider: String, link: Vec<u8>, stale: Vec<Replaced>) {
+    pub(super) fn let_go_replaced(
+        self: &Arc<Self>,
+        subject: String,
+        provider: String,
+        link: Vec<u8>,
+        stale: Vec<Replaced>,
+    ) {
         if stale.is_empty() {
             return;
         }
@@ -46,7 +54,12 @@ impl Flows {
         });
     }
 
-    async fn let_go(&self, provider: &str, subject: Option<&str>, tokens: ThirdPartyTokens) -> Result<(), Fault> {
+    async fn let_go(
+        &self,
+        provider: &str,
+        subject: Option<&str>,
+        tokens: ThirdPartyTokens,
+    ) -> Result<(), Fault> {
         let (description, third_party) = self.provider(provider)?;
         if !description.revoke_ends_only_this_token {
             return Ok(());

@@ -139,7 +139,8 @@ impl LinkCells {
     pub fn hold(&self, key: &[u8], borrowed: Borrowed) -> Arc<LinkCell> {
         let mut cells = locked(&self.0);
         if let Some(cell) = cells.get(key).and_then(Weak::upgrade) {
-            if cell.current().digest != borrowed.digest && cell.current().obtained_at <= borrowed.obtained_at {
+            if cell.current().digest != borrowed.digest && cell.current().obtained_at <= borrowed.obtained_at
+            {
                 cell.replace(borrowed);
             }
             return cell;
@@ -177,6 +178,9 @@ mod tests {
         assert!(one.is_cancelled() && !two.is_cancelled());
         live.end(id);
         assert!(two.is_cancelled());
-        assert!(!live.subscribe(id).of(Digest::of("3")).is_cancelled(), "a later subscriber reads the store instead");
+        assert!(
+            !live.subscribe(id).of(Digest::of("3")).is_cancelled(),
+            "a later subscriber reads the store instead"
+        );
     }
 }

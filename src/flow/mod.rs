@@ -25,6 +25,8 @@ mod register;
 mod revoke;
 mod second;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -94,6 +96,8 @@ pub struct Policy {
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).
     pub dynamic_registration: bool,
+    /// How long a registration lives that nobody approves.
+    pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
 }
@@ -187,7 +191,11 @@ impl Flows {
         let work = step(Arc::clone(self));
         self.runtime.spawn(async move {
             if let Err(fault) = work.await {
-                tracing::error!(what, error = fault::chain(&fault), "background work failed; the sweeper will try again");
+                tracing::error!(
+                    what,
+                    error = fault::chain(&fault),
+                    "background work failed; the sweeper will try again"
+                );
             }
         });
     }
@@ -203,7 +211,9 @@ impl Flows {
     fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {
         let description = self.catalog.providers.get(name);
         let adapter = self.third_parties.get(name);
-        description.zip(adapter).ok_or_else(|| Fault::new("find the provider entry of a record: it is not configured any more"))
+        description
+            .zip(adapter)
+            .ok_or_else(|| Fault::new("find the provider entry of a record: it is not configured any more"))
     }
 
     /// The client that a request at the token or revocation endpoint comes from.
@@ -219,15 +229,22 @@ impl Flows {
 
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
     /// in between does not get what was approved for what they were before.
-    async fn still_asked_by(&self, request: &AuthorizationRequest) -> Result<(Client, MatchedRedirect), Failure> {
-        const GONE: Refusal = Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
-        const CHANGED: Refusal = Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
+    async fn still_asked_by(
+        &self,
+        request: &AuthorizationRequest,
+    ) -> Result<(Client, MatchedRedirect), Failure> {
+        const GONE: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
+        const CHANGED: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
         let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
         if !client.is_usable(self.now()) {
             return Err(GONE.into());
         }
         let redirect = client.metadata.redirect_uris.matching(&request.redirect_uri).ok_or(CHANGED)?;
-        if client.metadata.fingerprint() != request.fingerprint || self.catalog.server_of(&request.resource).is_none() {
+        if client.metadata.fingerprint() != request.fingerprint
+            || self.catalog.server_of(&request.resource).is_none()
+        {
             return Err(CHANGED.into());
         }
         Ok((client, redirect))

@@ -128,7 +128,12 @@ impl Records {
     }
 
     /// Replaces a record. `None`: somebody was faster.
-    pub async fn replace<R: Record>(&self, id: &[u8], version: Version, record: &R) -> Result<Option<Version>, Fault> {
+    pub async fn replace<R: Record>(
+        &self,
+        id: &[u8],
+        version: Version,
+        record: &R,
+    ) -> Result<Option<Version>, Fault> {
         self.write(R::TABLE, id, Expect::Version(version), Change::Put(render(record)?)).await
     }
 
@@ -138,7 +143,11 @@ impl Records {
     }
 
     /// Applies a transition until it wins. `None`: there is no such record, or the transition does not apply to it.
-    pub async fn update<R: Record>(&self, id: &[u8], mut transition: impl FnMut(&R) -> Option<R> + Send) -> Result<Option<R>, Fault> {
+    pub async fn update<R: Record>(
+        &self,
+        id: &[u8],
+        mut transition: impl FnMut(&R) -> Option<R> + Send,
+    ) -> Result<Option<R>, Fault> {
         for _ in 0..PATIENCE {
             let Some(loaded) = self.load::<R>(id).await? else { return Ok(None) };
             let Some(next) = transition(&loaded.record) else { return Ok(None) };
@@ -150,7 +159,11 @@ impl Records {
     }
 
     /// Creates a record, or applies a transition to the one that is there, until either wins.
-    pub async fn upsert<R: Record>(&self, id: &[u8], mut next: impl FnMut(Option<&R>) -> R + Send) -> Result<R, Fault> {
+    pub async fn upsert<R: Record>(
+        &self,
+        id: &[u8],
+        mut next: impl FnMut(Option<&R>) -> R + Send,
+    ) -> Result<R, Fault> {
         for _ in 0..PATIENCE {
             let loaded = self.load::<R>(id).await?;
             let record = next(loaded.as_ref().map(|loaded| &loaded.record));
@@ -166,7 +179,11 @@ impl Records {
     }
 
     /// All records whose key starts with `prefix`, up to `limit`.
-    pub async fn list<R: Record>(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Bytes, Loaded<R>)>, Fault> {
+    pub async fn list<R: Record>(
+        &self,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Loaded<R>)>, Fault> {
         let found = self.0.scan(R::TABLE, prefix, None, limit).await?;
         found
             .into_iter()
@@ -176,7 +193,8 @@ impl Records {
 
     /// Writes the index entries of a grant: before the grant itself.
     pub async fn index_grant(&self, grant: &Grant, link_key: &[u8], now: Timestamp) -> Result<(), Fault> {
-        let owners = [GrantsOf::subject(&grant.subject), GrantsOf::client(&grant.client_id), GrantsOf::link(link_key)];
+        let owners =
+            [GrantsOf::subject(&grant.subject), GrantsOf::client(&grant.client_id), GrantsOf::link(link_key)];
         for owner in owners {
             let id = [owner.prefix().as_slice(), grant.id.as_bytes()].concat();
             self.write(Table::Index, &id, Expect::Absent, written_at(now)).await?;
@@ -192,7 +210,8 @@ impl Records {
         loop {
             let page = self.0.scan(Table::Index, &prefix, after.as_deref(), PAGE).await?;
             for (entry, _) in &page {
-                let id = entry.get(prefix.len()..).and_then(|id| <[u8; 16]>::try_from(id).ok()).map(GrantId::new);
+                let id =
+                    entry.get(prefix.len()..).and_then(|id| <[u8; 16]>::try_from(id).ok()).map(GrantId::new);
                 if let Some(id) = id {
                     grants.extend(self.load::<Grant>(id.as_bytes()).await?);
                 }
@@ -206,7 +225,9 @@ impl Records {
 
     /// Removes the owner entries of a grant that is gone.
     pub async fn forget_grant(&self, grant: &Grant, link_key: &[u8]) -> Result<(), Fault> {
-        for owner in [GrantsOf::subject(&grant.subject), GrantsOf::client(&grant.client_id), GrantsOf::link(link_key)] {
+        for owner in
+            [GrantsOf::subject(&grant.subject), GrantsOf::client(&grant.client_id), GrantsOf::link(link_key)]
+        {
             let id = [owner.prefix().as_slice(), grant.id.as_bytes()].concat();
             if let Some(found) = self.0.read(&Key::new(Table::Index, id.clone())).await? {
                 self.write(Table::Index, &id, Expect::Version(found.version), Change::Delete).await?;
@@ -216,17 +237,30 @@ impl Records {
     }
 
     /// Notes that a record expires at `when`: before the record itself.
-    pub async fn index_expiry(&self, when: Timestamp, table: Table, id: &[u8], now: Timestamp) -> Result<(), Fault> {
+    pub async fn index_expiry(
+        &self,
+        when: Timestamp,
+        table: Table,
+        id: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let entry = [hour_prefix(when).as_slice(), &[table as u8], id].concat();
         self.write(Table::Index, &entry, Expect::Absent, written_at(now)).await?;
         Ok(())
     }
 
     /// What may have expired by `now`: entries of the hours that are over, and of the current one.
-    pub async fn expiring(&self, now: Timestamp, after: Option<&Bytes>, limit: usize) -> Result<Vec<Expiring>, Fault> {
+    pub async fn expiring(
+        &self,
+        now: Timestamp,
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<Expiring>, Fault> {
         let last = hour_prefix(now);
         let entries = self.0.scan(Table::Index, b"e", after.map(|after| &after[..]), limit).await?;
-        let due = entries.into_iter().take_while(|(entry, _)| entry.get(..last.len()).is_some_and(|hour| *hour <= last[..]));
+        let due = entries
+            .into_iter()
+            .take_while(|(entry, _)| entry.get(..last.len()).is_some_and(|hour| *hour <= last[..]));
         Ok(due.filter_map(|(entry, found)| expiring(entry, found.version)).collect())
     }
 
@@ -236,7 +270,13 @@ impl Records {
         Ok(())
     }
 
-    async fn write(&self, table: Table, id: &[u8], expect: Expect, change: Change) -> Result<Option<Version>, Fault> {
+    async fn write(
+        &self,
+        table: Table,
+        id: &[u8],
+        expect: Expect,
+        change: Change,
+    ) -> Result<Option<Version>, Fault> {
         match self.0.write(Key::new(table, Bytes::copy_from_slice(id)), expect, change).await? {
             Written::Applied(version) => Ok(Some(version)),
             Written::Conflict => Ok(None),
@@ -279,5 +319,6 @@ fn render<R: Serialize>(record: &R) -> Result<Bytes, Fault> {
 
 fn parse<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, Fault> {
     // The error of serde_json names a position and a type, and could name a value: not worth the risk.
-    serde_json::from_slice(bytes).map_err(|_| Fault::new("read a record: it is damaged, or of another version"))
+    serde_json::from_slice(bytes)
+        .map_err(|_| Fault::new("read a record: it is damaged, or of another version"))
 }

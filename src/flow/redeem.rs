@@ -60,8 +60,10 @@ impl Flows {
     async fn redeem_here(self: &Arc<Self>, request: &CodeRequest) -> Result<TokenAnswer, Failure> {
         let client = self.authenticated(&request.credentials).await?;
         let code = request.code.as_ref().ok_or(needed("code_missing", "code is needed."))?;
-        let verifier = request.verifier.as_ref().ok_or(needed("verifier_missing", "code_verifier is needed."))?;
-        let code = Presented::parse(Kind::Code, code.expose_secret()).ok_or(Refusal::invalid_grant("code_malformed"))?;
+        let verifier =
+            request.verifier.as_ref().ok_or(needed("verifier_missing", "code_verifier is needed."))?;
+        let code = Presented::parse(Kind::Code, code.expose_secret())
+            .ok_or(Refusal::invalid_grant("code_malformed"))?;
         loop {
             let loaded = self.records.load::<Grant>(code.grant.as_bytes()).await?;
             let loaded = loaded.ok_or(Refusal::invalid_grant("code_unknown"))?;
@@ -74,10 +76,10 @@ impl Flows {
             };
             let grant = loaded.record;
             match grant.judge_code(&redemption, now) {
-                Redeemed::Refused(reason) => return Err(self.refused_code(reason, &client, &grant).into()),
+                Redeemed::Refused(reason) => return Err(refused_code(reason, &client, &grant).into()),
                 Redeemed::Replayed => {
                     self.end_grant(grant.id, Ending::CodeReplayed).await?;
-                    return Err(self.refused_code("code_replayed", &client, &grant).into());
+                    return Err(refused_code("code_replayed", &client, &grant).into());
                 }
                 Redeemed::Good => {}
             }
@@ -89,7 +91,7 @@ impl Flows {
             if self.records.replace(grant.id.as_bytes(), loaded.version, &next).await?.is_some() {
                 self.note_use(&client).await?;
                 tracing::info!(target: "mcp_deputy::journal", event = "code_redeemed", client_id = client.id, grant = %grant.id);
-                return Ok(self.token_answer(&fresh, now));
+                return Ok(token_answer(&fresh, now));
             }
         }
     }
@@ -110,20 +112,20 @@ impl Flows {
         };
         Ok(Fresh { access, refresh, minted })
     }
+}
 
-    pub(super) fn token_answer(&self, fresh: &Fresh, now: Timestamp) -> TokenAnswer {
-        TokenAnswer {
-            access_token: SecretString::from(fresh.access.expose()),
-            refresh_token: SecretString::from(fresh.refresh.expose()),
-            expires_in: fresh.minted.access.expires_at.since(now).as_secs(),
-            scope: fresh.minted.access.scopes.to_string(),
-        }
+pub(super) fn token_answer(fresh: &Fresh, now: Timestamp) -> TokenAnswer {
+    TokenAnswer {
+        access_token: SecretString::from(fresh.access.expose()),
+        refresh_token: SecretString::from(fresh.refresh.expose()),
+        expires_in: fresh.minted.access.expires_at.since(now).as_secs(),
+        scope: fresh.minted.access.scopes.to_string(),
     }
+}
 
-    fn refused_code(&self, reason: &'static str, client: &Client, grant: &Grant) -> Refusal {
-        tracing::warn!(target: "mcp_deputy::journal", event = "code_refused", reason, client_id = client.id, grant = %grant.id);
-        Refusal::invalid_grant(reason)
-    }
+fn refused_code(reason: &'static str, client: &Client, grant: &Grant) -> Refusal {
+    tracing::warn!(target: "mcp_deputy::journal", event = "code_refused", reason, client_id = client.id, grant = %grant.id);
+    Refusal::invalid_grant(reason)
 }
 
 /// RFC 8707 section 2.2: a token request may name the resource again, and no other.
@@ -132,7 +134,11 @@ pub(super) fn refuse_other_resource(named: &[String], grant: &Grant) -> Result<(
     if same {
         return Ok(());
     }
-    Err(Refusal::new(ErrorCode::InvalidTarget, "resource_differs", "The resource is not the one that was approved."))
+    Err(Refusal::new(
+        ErrorCode::InvalidTarget,
+        "resource_differs",
+        "The resource is not the one that was approved.",
+    ))
 }
 
 pub(super) const fn needed(reason: &'static str, text: &'static str) -> Refusal {

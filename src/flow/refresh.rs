@@ -9,7 +9,7 @@ use super::{
     Failure, Flows, TokenAnswer,
     fault::Fault,
     ports::{Purpose, Table, ThirdPartyError},
-    redeem::{needed, refuse_other_resource},
+    redeem::{needed, refuse_other_resource, token_answer},
 };
 use crate::domain::{
     client::{Client, Credentials},
@@ -42,7 +42,8 @@ impl Flows {
 
     async fn refresh_here(self: &Arc<Self>, request: &RefreshRequest) -> Result<TokenAnswer, Failure> {
         let client = self.authenticated(&request.credentials).await?;
-        let presented = request.token.as_ref().ok_or(needed("refresh_token_missing", "refresh_token is needed."))?;
+        let presented =
+            request.token.as_ref().ok_or(needed("refresh_token_missing", "refresh_token is needed."))?;
         let token = Presented::parse(Kind::RefreshToken, presented.expose_secret());
         let token = token.ok_or(Refusal::invalid_grant("refresh_malformed"))?;
         let mut checked_person = false;
@@ -76,10 +77,17 @@ impl Flows {
                 continue;
             }
             let fresh = self.fresh_tokens(&grant, family_of(presented)?, scopes, now)?;
-            let answer = self.token_answer(&fresh, now);
+            let answer = token_answer(&fresh, now);
             let sealed = self.seal_answer(&grant, &answer, fresh.minted.access.expires_at)?;
-            let Some((next, pushed_out)) = grant.rotated(fresh.minted, sealed, self.policy.refresh_grace, now) else { continue };
+            let Some((next, pushed_out)) =
+                grant.rotated(fresh.minted, sealed, self.policy.refresh_grace, now)
+            else {
+                continue;
+            };
             self.records.index_expiry(next.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;
+            self.records
+                .index_expiry(now.after(self.policy.refresh_grace), Table::Grant, grant.id.as_bytes(), now)
+                .await?;
             if self.records.replace(grant.id.as_bytes(), loaded.version, &next).await?.is_some() {
                 for digest in pushed_out {
                     self.live.end_access(grant.id, &digest);
@@ -104,13 +112,21 @@ impl Flows {
             Ok(borrowed) => self.identify_again(grant, &cell, &borrowed).await.map(|_| ()),
             Err(ThirdPartyError::Refused(_)) => Ok(()),
             Err(ThirdPartyError::Unavailable(reason)) => {
-                tracing::warn!(reason, "the third party could not be asked about a person; the stored facts decide");
+                tracing::warn!(
+                    reason,
+                    "the third party could not be asked about a person; the stored facts decide"
+                );
                 Ok(())
             }
         }
     }
 
-    fn seal_answer(&self, grant: &Grant, answer: &TokenAnswer, expires_at: Timestamp) -> Result<Vec<u8>, Fault> {
+    fn seal_answer(
+        &self,
+        grant: &Grant,
+        answer: &TokenAnswer,
+        expires_at: Timestamp,
+    ) -> Result<Vec<u8>, Fault> {
         let plain = serde_json::to_vec(&(
             answer.access_token.expose_secret(),
             answer.refresh_token.expose_secret(),
@@ -122,10 +138,13 @@ impl Flows {
     }
 
     fn replayed_answer(&self, grant: &Grant, now: Timestamp) -> Result<TokenAnswer, Failure> {
-        let Stage::Live(live) = &grant.stage else { return Err(Refusal::invalid_grant("grant_not_live").into()) };
+        let Stage::Live(live) = &grant.stage else {
+            return Err(Refusal::invalid_grant("grant_not_live").into());
+        };
         let sealed = live.previous.as_ref().map(|previous| previous.answer.as_slice()).unwrap_or_default();
         let plain = self.sealer.open(Purpose::RefreshAnswer, grant.id.as_bytes(), sealed);
-        let plain = zeroize::Zeroizing::new(plain.ok_or_else(|| Fault::new("open a token answer: its key is gone"))?);
+        let plain =
+            zeroize::Zeroizing::new(plain.ok_or_else(|| Fault::new("open a token answer: its key is gone"))?);
         let (access, refresh, scope, expires_at): (String, String, String, Timestamp) =
             serde_json::from_slice(&plain).map_err(|_| Fault::new("read a token answer"))?;
         Ok(TokenAnswer {
@@ -139,7 +158,8 @@ impl Flows {
 
 /// RFC 6749 section 6: never more than was granted; the refresh token itself keeps everything.
 fn asked_scopes(asked: Option<&str>, grant: &Grant) -> Result<ScopeSet, Refusal> {
-    const MORE: Refusal = Refusal::new(ErrorCode::InvalidScope, "scope_widened", "The scope is more than was granted.");
+    const MORE: Refusal =
+        Refusal::new(ErrorCode::InvalidScope, "scope_widened", "The scope is more than was granted.");
     let asked = ScopeSet::parse(asked.unwrap_or_default()).ok_or(MORE)?;
     // Scopes that we never grant are asked for again by clients that were told so before: they do not count as more.
     let asked = asked.minus(&ScopeSet::from_iter(["openid", "profile", "email", "offline_access"]));
@@ -152,7 +172,8 @@ fn asked_scopes(asked: Option<&str>, grant: &Grant) -> Result<ScopeSet, Refusal>
 
 /// The family secret stays the same from token to token; only its digest is stored, so it is read from the old token.
 fn family_of(token: &SecretString) -> Result<[u8; 16], Failure> {
-    Presented::family_secret(token.expose_secret()).ok_or_else(|| Refusal::invalid_grant("refresh_malformed").into())
+    Presented::family_secret(token.expose_secret())
+        .ok_or_else(|| Refusal::invalid_grant("refresh_malformed").into())
 }
 
 fn refused(reason: &'static str, client: &Client, grant: &Grant) -> Refusal {

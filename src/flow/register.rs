@@ -30,7 +30,11 @@ impl Flows {
 
     async fn register_here(&self, body: &[u8]) -> Result<Registered, Failure> {
         if !self.policy.dynamic_registration {
-            let refusal = Refusal::new(ErrorCode::AccessDenied, "registration_off", "Registration is switched off here.");
+            let refusal = Refusal::new(
+                ErrorCode::AccessDenied,
+                "registration_off",
+                "Registration is switched off here.",
+            );
             return Err(refusal.into());
         }
         let metadata = ClientMetadata::judge(body, &self.redirect_rules())?;
@@ -47,6 +51,7 @@ impl Flows {
             metadata,
             secret: secret.as_ref().map(|secret| Digest::of(secret.expose())),
             registered_at: now,
+            unused_until: now.after(self.policy.unused_client_ttl),
             used_at: None,
             revoked_at: None,
         };

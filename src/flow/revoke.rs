@@ -7,13 +7,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{
-    Failure, Flows,
-    conclude::personal_key,
-    fault::Fault,
-    records::GrantsOf,
-    ports::Table,
-};
+use super::{Failure, Flows, conclude::personal_key, fault::Fault, ports::Table, records::GrantsOf};
 use crate::domain::{
     client::{Client, Credentials},
     consent::Consent,
@@ -25,8 +19,13 @@ use crate::domain::{
 
 impl Flows {
     /// Ends what a client gives back. A token that is not one, or not this client's, is no error (RFC 7009 section 2.2).
-    pub async fn revoke(self: &Arc<Self>, credentials: Credentials, token: SecretString) -> Result<(), Failure> {
-        self.detached(|flows| async move { flows.revoke_here(&credentials, token.expose_secret()).await }).await
+    pub async fn revoke(
+        self: &Arc<Self>,
+        credentials: Credentials,
+        token: SecretString,
+    ) -> Result<(), Failure> {
+        self.detached(|flows| async move { flows.revoke_here(&credentials, token.expose_secret()).await })
+            .await
     }
 
     async fn revoke_here(self: &Arc<Self>, credentials: &Credentials, token: &str) -> Result<(), Failure> {
@@ -35,7 +34,9 @@ impl Flows {
             return self.revoke_refresh(&client, &refresh).await;
         }
         if let Some(access) = Presented::parse(Kind::AccessToken, token) {
-            let mine = |grant: &Grant| (grant.client_id == client.id).then(|| grant.without_access(&access.digest)).flatten();
+            let mine = |grant: &Grant| {
+                (grant.client_id == client.id).then(|| grant.without_access(&access.digest)).flatten()
+            };
             if self.records.update::<Grant>(access.grant.as_bytes(), mine).await?.is_some() {
                 self.live.end_access(access.grant, &access.digest);
                 tracing::info!(target: "mcp_deputy::journal", event = "access_token_returned", client_id = client.id, grant = %access.grant);
@@ -48,7 +49,10 @@ impl Flows {
         let Some(loaded) = self.records.load::<Grant>(refresh.grant.as_bytes()).await? else { return Ok(()) };
         // Any token of the family that we really issued ends the grant; a forgery, or another client's, ends nothing.
         let judged = loaded.record.judge_refresh(refresh, &client.id, self.policy.refresh_grace, self.now());
-        if !matches!(judged, Refreshed::Refused("refresh_forged" | "token_of_another_client" | "grant_not_live")) {
+        if !matches!(
+            judged,
+            Refreshed::Refused("refresh_forged" | "token_of_another_client" | "grant_not_live")
+        ) {
             self.end_grant(loaded.record.id, Ending::Returned).await?;
         }
         Ok(())
@@ -59,7 +63,9 @@ impl Flows {
         self.detached(|flows| async move {
             let now = flows.now();
             flows.records.index_expiry(now, Table::Client, client_id.as_bytes(), now).await?;
-            let mark = |client: &Client| Some(Client { revoked_at: Some(client.revoked_at.unwrap_or(now).max(now)), ..client.clone() });
+            let mark = |client: &Client| {
+                Some(Client { revoked_at: Some(client.revoked_at.unwrap_or(now).max(now)), ..client.clone() })
+            };
             if flows.records.update::<Client>(client_id.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
@@ -84,7 +90,11 @@ impl Flows {
     }
 
     /// Revokes one consent: the app and everything that it holds for this person, redirect URI and server.
-    pub async fn revoke_consent(self: &Arc<Self>, subject: String, part: crate::domain::secret::Digest) -> Result<usize, Failure> {
+    pub async fn revoke_consent(
+        self: &Arc<Self>,
+        subject: String,
+        part: crate::domain::secret::Digest,
+    ) -> Result<usize, Failure> {
         self.detached(|flows| async move {
             let now = flows.now();
             let key = personal_key(&subject, &part);
@@ -120,7 +130,8 @@ impl Flows {
     /// Returns whether this call ended it.
     pub(super) async fn end_grant(self: &Arc<Self>, id: GrantId, why: Ending) -> Result<bool, Fault> {
         let now = self.now();
-        let Some(ended) = self.records.update::<Grant>(id.as_bytes(), |grant| grant.ended(why, now)).await? else {
+        let Some(ended) = self.records.update::<Grant>(id.as_bytes(), |grant| grant.ended(why, now)).await?
+        else {
             self.live.end(id);
             return Ok(false);
         };
@@ -142,7 +153,9 @@ impl Flows {
         }
         let grants = self.records.grants_of(GrantsOf::subject(&ended.subject)).await?;
         let another = grants.iter().any(|grant| {
-            grant.record.consent == ended.consent && grant.record.id != ended.id && !matches!(grant.record.stage, Stage::Ended(_))
+            grant.record.consent == ended.consent
+                && grant.record.id != ended.id
+                && !matches!(grant.record.stage, Stage::Ended(_))
         });
         if !another {
             // A callback that wrote it again meanwhile wins: the version is the one that was read before the listing.
@@ -153,4 +166,4 @@ impl Flows {
 }
 
 /// How long a mark of revocation is kept, at least.
-pub(super) const MARK_TTL: std::time::Duration = std::time::Duration::from_secs(30 * 60);
+pub(super) const MARK_TTL: std::time::Duration = std::time::Duration::from_mins(30);

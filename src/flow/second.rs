@@ -6,13 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Arrived, Decision, Failure, Flows,
-    arrive::again,
-    conclude::Concluding,
-    consent::DENIED,
-    fault::Fault,
-    ports::Purpose,
-    records::Loaded,
+    Arrived, Decision, Failure, Flows, arrive::again, conclude::Concluding, consent::DENIED, fault::Fault,
+    ports::Purpose, records::Loaded,
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
@@ -46,11 +41,16 @@ pub struct ArrivalPage {
     pub provider: Provider,
 }
 
-const UNKNOWN: Refusal = Refusal::new(ErrorCode::AccessDenied, "arrival_unknown", "This page is unknown or has expired.");
+const UNKNOWN: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "arrival_unknown", "This page is unknown or has expired.");
 
 impl Flows {
     /// Prepares the second page.
-    pub async fn show_arrival(self: &Arc<Self>, id: String, cookies: Vec<(String, String)>) -> Result<ArrivalPage, Failure> {
+    pub async fn show_arrival(
+        self: &Arc<Self>,
+        id: String,
+        cookies: Vec<(String, String)>,
+    ) -> Result<ArrivalPage, Failure> {
         self.detached(|flows| async move {
             let (_, loaded, _) = flows.arrival(&id, &cookies).await?;
             let arrival = loaded.record;
@@ -72,7 +72,10 @@ impl Flows {
         session: Option<String>,
         post: SameOriginPost,
     ) -> Result<Arrived, Failure> {
-        self.detached(|flows| async move { flows.answer_arrival_here(&id, decision, &cookies, session, &post).await }).await
+        self.detached(|flows| async move {
+            flows.answer_arrival_here(&id, decision, &cookies, session, &post).await
+        })
+        .await
     }
 
     async fn answer_arrival_here(
@@ -103,7 +106,12 @@ impl Flows {
         if decision == Decision::Deny {
             tracing::info!(target: "mcp_deputy::journal", event = "denied", client_id = client.id, grant = %taking.grant);
             self.let_go_unlinked(taking.request.provider.clone(), tokens);
-            let to = redirect.with_error(ErrorCode::AccessDenied.as_str(), DENIED, state.as_deref(), &self.catalog.public_url);
+            let to = redirect.with_error(
+                ErrorCode::AccessDenied.as_str(),
+                DENIED,
+                state.as_deref(),
+                &self.catalog.public_url,
+            );
             self.keep_answer(&key, version, &taking, &to).await?;
             return Ok(Arrived::Answer { to, session: None, spent: Some(suffix) });
         }
@@ -157,7 +165,13 @@ impl Flows {
         Ok((key, loaded, (suffix, cookie)))
     }
 
-    async fn keep_answer(&self, key: &Digest, version: super::ports::Version, taken: &Arrival, to: &str) -> Result<(), Fault> {
+    async fn keep_answer(
+        &self,
+        key: &Digest,
+        version: super::ports::Version,
+        taken: &Arrival,
+        to: &str,
+    ) -> Result<(), Fault> {
         let sealed = self.sealer.seal(Purpose::ArrivalAnswer, key.as_bytes(), to.as_bytes())?;
         self.records.replace(key.as_bytes(), version, &taken.answered(sealed)).await?;
         Ok(())
@@ -170,7 +184,9 @@ impl Flows {
             let loaded = self.records.load::<Arrival>(key.as_bytes()).await?;
             if let Some(ArrivalStage::Answered { answer }) = loaded.map(|loaded| loaded.record.stage) {
                 let to = self.sealer.open(Purpose::ArrivalAnswer, key.as_bytes(), &answer);
-                let to = to.and_then(|to| String::from_utf8(to).ok()).ok_or_else(|| Fault::new("open the answer of an arrival"))?;
+                let to = to
+                    .and_then(|to| String::from_utf8(to).ok())
+                    .ok_or_else(|| Fault::new("open the answer of an arrival"))?;
                 return Ok(Arrived::Answer { to, session: None, spent: Some(suffix) });
             }
             if waited >= ANSWER_PATIENCE {

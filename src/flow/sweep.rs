@@ -42,7 +42,7 @@ enum Fate {
 
 const PAGE: usize = 256;
 /// An entry younger than this stays, in case its record is about to be written.
-const SETTLED: Duration = Duration::from_secs(3600);
+const SETTLED: Duration = Duration::from_hours(1);
 
 impl Flows {
     /// One round over everything that is due.
@@ -69,7 +69,9 @@ impl Flows {
     async fn sweep_entry(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<bool, Fault> {
         let fate = match entry.table {
             Table::Arrival => self.sweep_arrival(entry, now).await?,
-            Table::Browser => self.sweep_by::<Browser>(entry, now, |browser| browser.since.after(BROWSER_TTL)).await?,
+            Table::Browser => {
+                self.sweep_by::<Browser>(entry, now, |browser| browser.since.after(BROWSER_TTL)).await?
+            }
             Table::Client => self.sweep_client(entry, now).await?,
             Table::Consent => self.sweep_consent(entry, now).await?,
             Table::Grant => self.sweep_grant(entry, now).await?,
@@ -85,14 +87,21 @@ impl Flows {
         match fate {
             Fate::Done if settled => {}
             Fate::Done => return Ok(false),
-            Fate::Later(when) => self.records.index_expiry(when.max(now.after(SETTLED)), entry.table, &entry.id, now).await?,
+            Fate::Later(when) => {
+                self.records.index_expiry(when.max(now.after(SETTLED)), entry.table, &entry.id, now).await?;
+            }
         }
         self.records.forget_expiry(entry).await?;
         Ok(true)
     }
 
     /// Removes a record whose time has come.
-    async fn sweep_by<R: Record>(&self, entry: &Expiring, now: Timestamp, end: impl Fn(&R) -> Timestamp) -> Result<Fate, Fault> {
+    async fn sweep_by<R: Record>(
+        &self,
+        entry: &Expiring,
+        now: Timestamp,
+        end: impl Fn(&R) -> Timestamp,
+    ) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<R>(&entry.id).await? else { return Ok(Fate::Done) };
         let when = end(&loaded.record);
         if !when.has_passed(now) {
@@ -107,7 +116,8 @@ impl Flows {
         let Some(loaded) = self.records.load::<Arrival>(&entry.id).await? else { return Ok(Fate::Done) };
         let arrival = loaded.record;
         let answered = matches!(arrival.stage, ArrivalStage::Answered { .. });
-        if !arrival.is_lost(now) && !(answered && arrival.expires_at.has_passed(now)) {
+        let is_over = arrival.is_lost(now) || (answered && arrival.expires_at.has_passed(now));
+        if !is_over {
             return Ok(Fate::Later(arrival.expires_at));
         }
         if self.records.take::<Arrival>(&entry.id, loaded.version).await? && !answered {
@@ -145,6 +155,8 @@ impl Flows {
             return Ok(Fate::Later(grant.kept_until()));
         }
         if !grant.has_ended() {
+            let grace = self.policy.refresh_grace;
+            self.records.update::<Grant>(&entry.id, |grant| grant.without_old_answer(grace, now)).await?;
             return Ok(Fate::Later(grant.expires_at));
         }
         // What follows an end may have been cut off by a crash.

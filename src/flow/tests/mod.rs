@@ -1,0 +1,399 @@
+//! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
+//! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
+
+mod journey;
+mod stops;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{
+    Arrived, AuthorizeQuery, Callback, CodeRequest, Consented, Decision, Departed, Failure, Flows, Parts,
+    Policy, RefreshRequest, TokenAnswer,
+    fault::Fault,
+    ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
+};
+use crate::{
+    domain::{
+        catalog::{Catalog, McpServer, ScopeDefinition},
+        client::Credentials,
+        post::SameOriginPost,
+        provider::{IssPolicy, Provider, RefreshRule, Revocation, TokenAuthMethod},
+        resource::Resource,
+        scope::ScopeSet,
+        time::Timestamp,
+    },
+    store::{
+        memory::MemoryStore,
+        seal::{MasterKey, Seals},
+    },
+};
+
+pub(super) const PUBLIC: &str = "https://mcp.example.com";
+pub(super) const CALLBACK: &str = "https://app.example/cb";
+pub(super) const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
+
+/// A clock that is set by hand.
+#[derive(Debug)]
+pub(super) struct Hand(AtomicU64);
+
+impl Hand {
+    pub(super) fn forward(&self, span: Duration) {
+        self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Numbers that never repeat.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Entropy for Counter {
+    fn fill(&self, out: &mut [u8]) -> Result<(), Fault> {
+        for chunk in out.chunks_mut(8) {
+            let number =
+                self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            chunk.copy_from_slice(&number[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A third party that logs in whoever is next, without asking: its consent is remembered.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) person: Mutex<&'static str>,
+    pub(super) granted: Mutex<Option<&'static str>>,
+    pub(super) lives: Mutex<Option<Duration>>,
+    pub(super) refuses: Mutex<Option<ThirdPartyError>>,
+    pub(super) alive: Mutex<Vec<String>>,
+    pub(super) refreshes: AtomicU64,
+    count: AtomicU64,
+    clock: Arc<Hand>,
+}
+
+impl Script {
+    fn tokens(&self) -> ThirdPartyTokens {
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        let access = format!("access-{number}");
+        self.alive.lock().unwrap().push(access.clone());
+        let lives = *self.lives.lock().unwrap();
+        ThirdPartyTokens {
+            access: access.into(),
+            refresh: lives.map(|_| format!("refresh-{number}").into()),
+            expires_at: lives.map(|span| self.clock.now().after(span)),
+            scopes: self.granted.lock().unwrap().map(|scopes| ScopeSet::parse(scopes).unwrap()),
+        }
+    }
+
+    pub(super) fn alive(&self) -> Vec<String> {
+        self.alive.lock().unwrap().clone()
+    }
+}
+
+impl ThirdParty for Script {
+    fn departure(&self, departure: &Departure<'_>) -> String {
+        format!(
+            "https://third.example/authorize?state={}&challenge={}",
+            departure.state, departure.code_challenge
+        )
+    }
+
+    fn redeem(
+        &self,
+        _: SecretString,
+        _: SecretString,
+    ) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
+        Box::pin(async {
+            match *self.refuses.lock().unwrap() {
+                Some(error) => Err(error),
+                None => Ok(self.tokens()),
+            }
+        })
+    }
+
+    fn refresh(&self, _: SecretString) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.refreshes.fetch_add(1, Ordering::SeqCst);
+            match *self.refuses.lock().unwrap() {
+                Some(error) => Err(error),
+                None => Ok(self.tokens()),
+            }
+        })
+    }
+
+    fn identify(&self, _: &SecretString) -> BoxFuture<'_, Result<Identity, ThirdPartyError>> {
+        Box::pin(async {
+            if let Some(error) = *self.refuses.lock().unwrap() {
+                Err(error)
+            } else {
+                let login = *self.person.lock().unwrap();
+                let id = login.bytes().map(u64::from).sum::<u64>().to_string();
+                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+            }
+        })
+    }
+
+    fn revoke(&self, token: SecretString) -> BoxFuture<'_, Result<(), ThirdPartyError>> {
+        Box::pin(async move {
+            self.alive.lock().unwrap().retain(|alive| alive != token.expose_secret());
+            Ok(())
+        })
+    }
+}
+
+/// Everything around the steps, and a way to start them again on the same store.
+pub(super) struct World {
+    pub(super) flows: Arc<Flows>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) clock: Arc<Hand>,
+    pub(super) third: Arc<Script>,
+    entropy: Arc<Counter>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
+        let third = Arc::new(Script {
+            person: Mutex::new("ada"),
+            granted: Mutex::new(None),
+            lives: Mutex::new(None),
+            refuses: Mutex::new(None),
+            alive: Mutex::default(),
+            refreshes: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            clock: Arc::clone(&clock),
+        });
+        let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
+        let flows = assemble(&store, &clock, &entropy, &third);
+        Self { flows, store, clock, third, entropy }
+    }
+
+    /// What a new process would be, on what the old one left in the store.
+    pub(super) fn restart(&mut self) {
+        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third);
+    }
+
+    pub(super) async fn register(&self) -> String {
+        let body = format!(
+            r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App"}}"#
+        );
+        self.flows.register(body.into_bytes()).await.unwrap().client.id
+    }
+
+    /// The consent page: its form and the render cookie.
+    pub(super) async fn page(&self, client_id: &str) -> (String, String) {
+        let page = self.flows.authorize(query(client_id), None).await.unwrap();
+        (page.form, page.set_render_cookie.unwrap().expose().to_owned())
+    }
+
+    pub(super) async fn approve(&self, form: &str, cookie: &str) -> Result<Departed, Failure> {
+        let answer =
+            self.flows.consent(form.to_owned(), Decision::Approve, Some(cookie.to_owned()), post()).await?;
+        match answer {
+            Consented::Departed(departed) => Ok(departed),
+            Consented::Denied { .. } => panic!("denied"),
+        }
+    }
+
+    pub(super) async fn come_back(
+        &self,
+        departed: &Departed,
+        session: Option<String>,
+    ) -> Result<Arrived, Failure> {
+        self.flows.arrive(callback(departed, session)).await
+    }
+
+    /// The whole way to a code.
+    pub(super) async fn code(&self, client_id: &str) -> String {
+        let (form, cookie) = self.page(client_id).await;
+        let departed = self.approve(&form, &cookie).await.unwrap();
+        code_of(self.come_back(&departed, None).await.unwrap()).expect("a code")
+    }
+
+    pub(super) async fn redeem(&self, client_id: &str, code: &str) -> Result<TokenAnswer, Failure> {
+        self.flows.redeem(code_request(client_id, code)).await
+    }
+
+    pub(super) async fn refresh(&self, client_id: &str, token: &str) -> Result<TokenAnswer, Failure> {
+        let request = RefreshRequest {
+            credentials: credentials(client_id),
+            token: Some(token.into()),
+            scope: None,
+            resource: vec![],
+        };
+        self.flows.refresh(request).await
+    }
+
+    pub(super) async fn is_admitted(&self, token: &str) -> bool {
+        let sessions = super::admit::Sessions::with_capacity(8);
+        self.flows.admit(&sessions, token, &Resource::at(PUBLIC, "/mcp")).await.is_ok()
+    }
+}
+
+fn assemble(
+    store: &Arc<MemoryStore>,
+    clock: &Arc<Hand>,
+    entropy: &Arc<Counter>,
+    third: &Arc<Script>,
+) -> Arc<Flows> {
+    let provider = provider();
+    let key = MasterKey::from_bytes([42; 32]);
+    let policy = Policy {
+        access_ttl: Duration::from_hours(1),
+        refresh_ttl: Duration::from_hours(720),
+        code_ttl: Duration::from_mins(1),
+        refresh_grace: Duration::from_mins(2),
+        cache_ttl: Duration::from_secs(10),
+        missing_resource_is_refused: false,
+        dynamic_registration: true,
+        unused_client_ttl: Duration::from_hours(24),
+        private_schemes: vec![],
+    };
+    Flows::new(Parts {
+        store: Arc::clone(store) as _,
+        sealer: Arc::new(Seals::new(&key, &[], Arc::clone(entropy) as _).unwrap()),
+        clock: Arc::clone(clock) as _,
+        entropy: Arc::clone(entropy) as _,
+        third_parties: BTreeMap::from([("third".to_owned(), Arc::clone(third) as _)]),
+        catalog: Catalog {
+            public_url: PUBLIC.to_owned(),
+            servers: ["/mcp", "/other"].map(server).into(),
+            providers: BTreeMap::from([("third".to_owned(), provider)]),
+        },
+        policy,
+        runtime: tokio::runtime::Handle::current(),
+    })
+}
+
+fn server(path: &str) -> McpServer {
+    let scope = |name: &str, provider_scopes: &str, default| ScopeDefinition {
+        name: name.to_owned(),
+        description: name.to_owned(),
+        provider_scopes: ScopeSet::parse(provider_scopes).unwrap(),
+        default,
+        implies: vec![],
+    };
+    McpServer {
+        path: path.to_owned(),
+        resource: Resource::at(PUBLIC, path),
+        name: "Tools".to_owned(),
+        provider: "third".to_owned(),
+        scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+    }
+}
+
+fn provider() -> Provider {
+    let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
+    Provider {
+        name: "third".to_owned(),
+        title: "Third".to_owned(),
+        preset: None,
+        host: None,
+        issuer: Some("https://third.example".to_owned()),
+        iss: IssPolicy::IfPresent,
+        authorization_endpoint: url("/authorize"),
+        token_endpoint: url("/token"),
+        revocation: Revocation::Rfc7009(url("/revoke")),
+        userinfo_endpoint: url("/user"),
+        subject: vec!["id".to_owned()],
+        username: vec!["login".to_owned()],
+        display_name: vec![],
+        email: vec![],
+        scopes: vec![],
+        default_scopes: vec!["user".to_owned()],
+        requires_scope: true,
+        scope_separator: " ".to_owned(),
+        granted_scope_separators: vec![',', ' '],
+        scope_equivalents: vec![],
+        pkce: true,
+        token_auth_method: TokenAuthMethod::Post,
+        authorize_params: vec![],
+        client_id: "static".to_owned(),
+        client_secret: None,
+        refresh: RefreshRule::Rotating,
+        access_outlives_refresh: false,
+        revoke_ends_only_this_token: true,
+        errors_at_200: false,
+    }
+}
+
+pub(super) fn query(client_id: &str) -> AuthorizeQuery {
+    AuthorizeQuery {
+        client_id: Some(client_id.to_owned()),
+        redirect_uri: Some(CALLBACK.to_owned()),
+        response_type: Some("code".to_owned()),
+        state: Some("their state".to_owned()),
+        code_challenge: Some(crate::domain::pkce::CodeChallenge::of(VERIFIER).as_str().to_owned()),
+        code_challenge_method: Some("S256".to_owned()),
+        resource: vec![format!("{PUBLIC}/mcp")],
+        ..AuthorizeQuery::default()
+    }
+}
+
+pub(super) fn post() -> SameOriginPost {
+    SameOriginPost::judge(Some("same-origin"), Some(PUBLIC), PUBLIC).unwrap()
+}
+
+pub(super) fn credentials(client_id: &str) -> Credentials {
+    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+}
+
+pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {
+    CodeRequest {
+        credentials: credentials(client_id),
+        code: Some(code.into()),
+        verifier: Some(VERIFIER.into()),
+        redirect_uri: None,
+        resource: vec![],
+    }
+}
+
+pub(super) fn parameter(url: &str, name: &str) -> Option<String> {
+    let url = Url::parse(url).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+pub(super) fn callback(departed: &Departed, session: Option<String>) -> Callback {
+    Callback {
+        provider: departed.provider.clone(),
+        state: parameter(&departed.url, "state"),
+        code: Some("third-party-code".into()),
+        error: None,
+        iss: None,
+        tickets: vec![(departed.suffix.clone(), departed.cookie.expose().to_owned())],
+        session,
+    }
+}
+
+/// The code in an answer to the client; `None` for everything else.
+pub(super) fn code_of(arrived: Arrived) -> Option<String> {
+    match arrived {
+        Arrived::Answer { to, .. } => {
+            assert!(to.starts_with(CALLBACK), "{to}");
+            assert_eq!(parameter(&to, "iss").as_deref(), Some(PUBLIC));
+            assert_eq!(parameter(&to, "state").as_deref(), Some("their state"));
+            parameter(&to, "code")
+        }
+        Arrived::AlreadyDone { .. } | Arrived::SecondPage { .. } => None,
+    }
+}
+
+pub(super) fn reason<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> &'static str {
+    super::arrive::reason_of(&outcome.unwrap_err())
+}

@@ -1,0 +1,196 @@
+//! A crash, or a revocation, between every two writes of the callback; and a crash between every two of a revocation.
+
+use secrecy::ExposeSecret as _;
+
+use super::{journey::settle, *};
+use crate::{
+    domain::{
+        grant::{Grant, Stage},
+        handle::GrantId,
+        link::Link,
+        person,
+    },
+    flow::records::GrantsOf,
+};
+
+/// Everything about the person that is left in the store.
+async fn alive(world: &World) -> (usize, usize) {
+    let subject =
+        person::subject("https://third.example", &"ada".bytes().map(u64::from).sum::<u64>().to_string());
+    let grants = world.flows.records.grants_of(GrantsOf::subject(&subject)).await.unwrap();
+    let alive = grants.iter().filter(|grant| !grant.record.has_ended()).count();
+    let links = world.flows.records.list::<Link>(&[], 100).await.unwrap().len();
+    (alive, links)
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_the_callback_leaves_no_access_and_nothing_behind() {
+    let mut crashes = 0;
+    for writes in 0..40 {
+        let mut world = World::new();
+        let app = world.register().await;
+        let (form, cookie) = world.page(&app).await;
+        let departed = world.approve(&form, &cookie).await.unwrap();
+        world.store.crash_after(writes);
+        let arrived = world.come_back(&departed, None).await;
+        let code = arrived.ok().and_then(code_of);
+        world.store.recover();
+        settle().await;
+        world.restart();
+        let Some(code) = code else {
+            crashes += 1;
+            // Whoever comes back with the same ticket gets nothing twice; a code that nobody received ends by itself.
+            world.clock.forward(Duration::from_secs(61));
+            world.flows.sweep().await.unwrap();
+            settle().await;
+            assert_eq!(alive(&world).await, (0, 0), "after {writes} writes");
+            continue;
+        };
+        // The answer left: everything that it stands on is durable.
+        let tokens = world.redeem(&app, &code).await.unwrap();
+        assert!(world.is_admitted(tokens.access_token.expose_secret()).await);
+        assert!(crashes > 8, "the callback writes more than that");
+        return;
+    }
+    panic!("the callback never ends");
+}
+
+/// Revokes at the pause before write number `writes` of the callback, in all three ways.
+#[tokio::test]
+async fn a_revocation_anywhere_in_the_callback_wins() {
+    for how in ["client", "person", "consent"] {
+        for writes in 0..40 {
+            let world = World::new();
+            let app = world.register().await;
+            // The person is known already, so that there is something to revoke from the start.
+            let earlier = world.code(&app).await;
+            let (form, cookie) = world.page(&app).await;
+            let departed = world.approve(&form, &cookie).await.unwrap();
+            world.clock.forward(Duration::from_secs(1));
+            let mut pause = world.store.pause_before(writes);
+            let (flows, back) = (Arc::clone(&world.flows), callback(&departed, None));
+            let mut coming = tokio::spawn(async move { flows.arrive(back).await });
+            let reached = tokio::select! {
+                () = pause.reached() => true,
+                _ = &mut coming => false,
+            };
+            if !reached {
+                assert!(writes > 8, "{how}: the callback writes more than {writes}");
+                break;
+            }
+            let flows = Arc::clone(&world.flows);
+            let subject = person::subject(
+                "https://third.example",
+                &"ada".bytes().map(u64::from).sum::<u64>().to_string(),
+            );
+            let grant = Presented::grant_of(&earlier);
+            let client = app.clone();
+            let revoking = tokio::spawn(async move {
+                match how {
+                    "client" => flows.revoke_client(client).await,
+                    "person" => flows.revoke_person(subject).await,
+                    _ => {
+                        let part = flows
+                            .records
+                            .load::<Grant>(grant.as_bytes())
+                            .await
+                            .unwrap()
+                            .unwrap()
+                            .record
+                            .consent;
+                        flows.revoke_consent(subject, part).await
+                    }
+                }
+            });
+            revoking.await.unwrap().unwrap();
+            pause.resume();
+            let arrived = coming.await.unwrap();
+            let code = arrived.ok().and_then(code_of);
+            settle().await;
+            if let Some(code) = code {
+                let redeemed = world.redeem(&app, &code).await;
+                assert!(redeemed.is_err(), "{how}: what was revoked before write {writes} came back");
+            }
+            let earlier = world.redeem(&app, &earlier).await;
+            assert!(earlier.is_err(), "{how}: the earlier grant survived");
+            assert_eq!(alive(&world).await.0, 0, "{how} at {writes}");
+        }
+    }
+}
+
+struct Presented;
+
+impl Presented {
+    fn grant_of(code: &str) -> GrantId {
+        crate::domain::handle::Presented::parse(crate::domain::handle::Kind::Code, code).unwrap().grant
+    }
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_a_revocation_is_finished_by_the_sweeper() {
+    for how in ["client", "person", "token"] {
+        for writes in 0..20 {
+            let mut world = World::new();
+            let app = world.register().await;
+            let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+            let access = tokens.access_token.expose_secret().to_owned();
+            let subject = person::subject(
+                "https://third.example",
+                &"ada".bytes().map(u64::from).sum::<u64>().to_string(),
+            );
+            world.clock.forward(Duration::from_secs(1));
+            let before = world.store.writes_applied();
+            world.store.crash_after(writes);
+            let revoked = match how {
+                "client" => world.flows.revoke_client(app.clone()).await.is_ok(),
+                "person" => world.flows.revoke_person(subject).await.is_ok(),
+                _ => world.flows.revoke(credentials(&app), tokens.refresh_token.clone()).await.is_ok(),
+            };
+            settle().await;
+            let marked = world.store.writes_applied() - before >= 2;
+            world.store.recover();
+            world.restart();
+            world.flows.sweep().await.unwrap();
+            settle().await;
+            let dead = !world.is_admitted(&access).await;
+            assert!(dead || !revoked, "{how}: acknowledged after {writes} writes and lost");
+            assert!(
+                dead || !marked || how == "token",
+                "{how}: the mark of {writes} writes was not carried out"
+            );
+            if dead {
+                world.clock.forward(Duration::from_hours(2));
+                world.flows.sweep().await.unwrap();
+                settle().await;
+                assert_eq!(alive(&world).await, (0, 0), "{how} after {writes} writes");
+                assert!(
+                    world.third.alive().is_empty(),
+                    "{how} after {writes} writes: {:?}",
+                    world.third.alive()
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_nobody_redeems_ends_with_everything_that_it_stands_on() {
+    let world = World::new();
+    let app = world.register().await;
+    let code = world.code(&app).await;
+    let id = Presented::grant_of(&code);
+    world.clock.forward(Duration::from_secs(61));
+    assert!(world.redeem(&app, &code).await.is_err());
+    world.flows.sweep().await.unwrap();
+    settle().await;
+    let grant = world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().unwrap().record;
+    assert!(matches!(grant.stage, Stage::Ended(_)));
+    assert_eq!(alive(&world).await, (0, 0));
+    assert!(world.third.alive().is_empty());
+    // The id stays taken while its page could still be posted, and goes then.
+    world.clock.forward(Duration::from_hours(3));
+    world.flows.sweep().await.unwrap();
+    world.clock.forward(Duration::from_hours(3));
+    world.flows.sweep().await.unwrap();
+    assert!(world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().is_none());
+}

@@ -1,0 +1,15 @@
+//! Real Chromium against our pages, with the headers that are really sent.
+//!
+//! Skipped, and said so, where chromium or chromedriver is missing; with `MCP_DEPUTY_REQUIRE_BROWSER=1` that fails.
+//! Screenshots go to `target/screenshots/`.
+
+#[cfg(test)]
+mod approve;
+#[cfg(test)]
+mod leave;
+#[cfg(test)]
+mod looks;
+#[cfg(test)]
+mod site;
+#[cfg(test)]
+mod support;

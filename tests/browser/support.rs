@@ -1,0 +1,304 @@
+//! A browser for tests: chromedriver on a free port, headless Chromium with a profile of its own.
+//!
+//! [`Browser::start`] gives `None` (after saying why) where there is no browser. Whatever was started ends with the
+//! value, also when a test panics.
+
+use std::{
+    env,
+    future::Future,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    pin::Pin,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::{
+    ChromiumLikeCapabilities, DesiredCapabilities, WebDriver,
+    action_chain::ActionChain,
+    error::{WebDriverError, WebDriverResult},
+    session::http::{Body, HttpClient},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many browsers run at a time: more of them make every delay a guess.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// A running browser with one window. Fields are dropped in this order: session, driver, profile.
+pub(crate) struct Browser {
+    driver: WebDriver,
+    _process: Process,
+    _profile: TempDir,
+    _place: SemaphorePermit<'static>,
+}
+
+impl Browser {
+    /// A browser on a machine with a mouse.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(MOUSE, json!({})).await
+    }
+
+    /// A browser on a machine whose pointer is a finger: it never hovers.
+    pub(crate) async fn start_touch() -> Option<Self> {
+        Self::start_with(FINGER, json!({})).await
+    }
+
+    /// A browser that runs no scripts in pages.
+    pub(crate) async fn start_without_scripts() -> Option<Self> {
+        let prefs = json!({ "profile.managed_default_content_settings.javascript": 2 });
+        Self::start_with(MOUSE, prefs).await
+    }
+
+    async fn start_with(pointer: &str, prefs: Value) -> Option<Self> {
+        let place = PLACES.acquire().await.unwrap();
+        let (Some(chromium), Some(chromedriver)) =
+            (find(&["chromium", "chromium-browser", "google-chrome"]), find(&["chromedriver"]))
+        else {
+            let required = env::var("MCP_DEPUTY_REQUIRE_BROWSER").is_ok_and(|value| value == "1");
+            assert!(!required, "chromium or chromedriver is missing, and MCP_DEPUTY_REQUIRE_BROWSER=1");
+            // Not `eprintln!`: the test runner would keep that to itself.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: chromium or chromedriver is missing (Debian: apt-get install chromium-driver)"
+            );
+            return None;
+        };
+        let (process, port) = Process::start(&chromedriver);
+        let profile = TempDir::new().unwrap();
+        let mut capabilities = DesiredCapabilities::chrome();
+        capabilities.set_binary(chromium.to_str().unwrap()).unwrap();
+        for argument in ARGUMENTS {
+            capabilities.add_arg(argument).unwrap();
+        }
+        capabilities.add_arg(pointer).unwrap();
+        capabilities.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
+        capabilities.add_experimental_option("prefs", prefs).unwrap();
+        let driver = WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities)
+            .client(Wire::new())
+            .connect()
+            .await
+            .unwrap();
+        Some(Self { driver, _process: process, _profile: profile, _place: place })
+    }
+
+    /// The session itself, for what is not spelled out here.
+    pub(crate) fn driver(&self) -> &WebDriver {
+        &self.driver
+    }
+
+    /// Opens `url` and waits until it is loaded.
+    pub(crate) async fn goto(&self, url: &str) {
+        self.driver.goto(url).await.unwrap();
+    }
+
+    /// The result of a script in the page, such as `return 1`.
+    pub(crate) async fn ask(&self, script: &str) -> Value {
+        self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+    }
+
+    /// Where the middle of the first element that matches `selector` is, seen or not, scrolled into view.
+    pub(crate) async fn middle_of(&self, selector: &str) -> (i64, i64) {
+        let script = format!(
+            "const e = document.querySelector({selector:?}); e.scrollIntoView({{block: 'center'}}); \
+             const b = e.getBoundingClientRect(); \
+             return [Math.round(b.x + b.width / 2), Math.round(b.y + b.height / 2)]"
+        );
+        let place = self.ask(&script).await;
+        (place[0].as_i64().unwrap(), place[1].as_i64().unwrap())
+    }
+
+    /// Pointer and keyboard, as fast as they get.
+    pub(crate) fn hands(&self) -> ActionChain {
+        self.driver.action_chain_with_delay(Some(Duration::ZERO), Some(Duration::ZERO))
+    }
+
+    /// Moves the pointer.
+    pub(crate) async fn point_at(&self, (x, y): (i64, i64)) {
+        let chain = self.hands();
+        chain.move_to(x, y).perform().await.unwrap();
+    }
+
+    /// Moves the pointer and clicks without a pause between.
+    pub(crate) async fn click_at(&self, (x, y): (i64, i64)) {
+        let chain = self.hands();
+        chain.move_to(x, y).click().perform().await.unwrap();
+    }
+
+    /// Points at the element, waits until it can be seen, and clicks it: what a person does.
+    pub(crate) async fn click(&self, selector: &str) {
+        let place = self.middle_of(selector).await;
+        self.point_at(place).await;
+        self.wait_for(&format!("return {}", seen(selector))).await;
+        self.click_at(place).await;
+    }
+
+    /// Presses one key, without a pause.
+    pub(crate) async fn press(&self, key: impl Into<char>) {
+        let key: char = key.into();
+        let chain = self.hands();
+        chain.key_down(key).key_up(key).perform().await.unwrap();
+    }
+
+    /// Waits up to ten seconds until the script returns true.
+    pub(crate) async fn wait_for(&self, script: &str) {
+        for _ in 0..200 {
+            let answer = self.driver.execute(script, Vec::new()).await;
+            if answer.is_ok_and(|answer| answer.json() == &Value::Bool(true)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never true: {script} at {:?}", self.driver.current_url().await);
+    }
+
+    /// Waits up to ten seconds until the address begins with `start`, and gives it.
+    pub(crate) async fn wait_for_url(&self, start: &str) -> String {
+        for _ in 0..200 {
+            let url = self.driver.current_url().await.unwrap().to_string();
+            if url.starts_with(start) {
+                return url;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never at {start} but at {:?}", self.driver.current_url().await);
+    }
+
+    /// A command of the Chrome developer tools protocol.
+    pub(crate) async fn devtools(&self, method: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(method, parameters).await.unwrap()
+    }
+
+    /// Makes this window's page as large as a screen of that size.
+    pub(crate) async fn screen(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Sets media features, such as `("prefers-color-scheme", "dark")`.
+    pub(crate) async fn media(&self, name: &str, value: &str) {
+        let features = json!({ "features": [{ "name": name, "value": value }] });
+        self.devtools("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Saves the whole page as `target/screenshots/NAME.png`.
+    pub(crate) async fn screenshot(&self, name: &str) {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shot["data"].as_str().unwrap());
+        std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();
+    }
+}
+
+/// Script text that is true when the element can be seen.
+pub(crate) fn seen(selector: &str) -> String {
+    format!("(getComputedStyle(document.querySelector({selector:?})).visibility === 'visible')")
+}
+
+/// chromedriver, ended with the value.
+struct Process(Child);
+
+impl Process {
+    fn start(path: &PathBuf) -> (Self, u16) {
+        let mut child =
+            Command::new(path).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        let process = Self(child);
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let port = lines
+            .find_map(|line| {
+                line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
+            })
+            .unwrap();
+        // The pipe stays read, so that the driver never waits for it.
+        std::thread::spawn(move || lines.for_each(drop));
+        (process, port)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How commands travel to the driver: thirtyfour's own client would bring another HTTP and TLS stack.
+struct Wire(Client<HttpConnector, Full<Bytes>>);
+
+impl Wire {
+    fn new() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build_http())
+    }
+}
+
+impl HttpClient for Wire {
+    fn send<'a, 'b, 'f>(
+        &'a self,
+        request: Request<Body<'b>>,
+    ) -> Pin<Box<dyn Future<Output = WebDriverResult<Response<Bytes>>> + Send + 'f>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let request = request.map(|body| {
+                Full::new(match body {
+                    Body::Empty => Bytes::new(),
+                    Body::Json(value) => Bytes::from(value.to_string()),
+                })
+            });
+            let failed = |error: &dyn std::error::Error| WebDriverError::RequestFailed(error.to_string());
+            let (parts, body) = self.0.request(request).await.map_err(|error| failed(&error))?.into_parts();
+            let body = body.collect().await.map_err(|error| failed(&error))?.to_bytes();
+            Ok(Response::from_parts(parts, body))
+        })
+    }
+
+    fn new<'a, 'f>(&'a self) -> Pin<Box<dyn Future<Output = Arc<dyn HttpClient>> + Send + 'f>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        Box::pin(async { Arc::new(Wire::new()) as Arc<dyn HttpClient> })
+    }
+}
+
+fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
+}
+
+const ARGUMENTS: [&str; 11] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    // Room for a whole page, so that a place found in one page is the same place in the next.
+    "--screen-info={1200x1400}",
+    "--window-size=1000,1300",
+    // Windows of tests are not on a screen, and all of them count as seen.
+    "--disable-backgrounding-occluded-windows",
+];
+
+// Without a screen Chromium finds no pointing device, and answers media queries accordingly: say what there is.
+const MOUSE: &str =
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4";
+const FINGER: &str =
+    "--blink-settings=primaryHoverType=1,availableHoverTypes=1,primaryPointerType=2,availablePointerTypes=2";
