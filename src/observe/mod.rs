@@ -1,1 +1,3 @@
 //! Logs and audit events.
+
+pub mod log;

@@ -22,6 +22,12 @@ use http::HeaderName;
 
 pub use forward::{Context, Forwarded, forward};
 
+/// What `web` needs of the sockets, so that it has no other business there.
+pub use crate::net::{
+    backend::Backend,
+    body::{Body, empty, full},
+};
+
 /// How the MCP server is given the person's third-party token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credential {

@@ -1,0 +1,135 @@
+//! Logs: one JSON object per line on stderr.
+//!
+//! What is logged is decided where it is logged; this only says where it goes and from which level on. Lines carry the
+//! fields of the request's span (id, method, path), so that a support id finds everything that belongs to it. Nothing that
+//! reaches the log may be a secret, at any level: the leak test of the whole suite runs at level trace.
+//!
+//! Called once by the command line. Must never be called by a library user's code path.
+
+use std::io;
+
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter,
+    filter::ParseError,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    registry::Registry,
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+/// What is logged where nobody says otherwise. The HTTP libraries log what they send: headers included.
+pub const DEFAULT_FILTER: &str = "info";
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Form {
+    /// One JSON object per line, for machines.
+    #[default]
+    Json,
+    /// For the eyes of somebody who tries things out.
+    Plain,
+}
+
+/// Why logging could not begin.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error("the log filter is not valid: {0}")]
+    Filter(#[from] ParseError),
+    /// Somebody began before.
+    #[error("logging has begun already")]
+    Twice(#[from] TryInitError),
+}
+
+/// Begins to log to stderr. `filter` is what `MCP_DEPUTY_LOG` or else `RUST_LOG` says; `None` or empty: the default.
+pub fn begin(filter: Option<&str>, form: Form) -> Result<(), LogError> {
+    let subscriber = subscriber(filter, form, io::stderr)?;
+    Ok(subscriber.try_init()?)
+}
+
+/// The same with another writer, for tests.
+pub fn subscriber<W>(
+    filter: Option<&str>,
+    form: Form,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(DEFAULT_FILTER);
+    let registry = Registry::default().with(EnvFilter::try_new(filter)?);
+    Ok(match form {
+        Form::Json => {
+            let json = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer);
+            Box::new(registry.with(json))
+        }
+        Form::Plain => Box::new(registry.with(fmt::layer().with_ansi(false).with_writer(writer))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(filter: Option<&str>, form: Form, work: impl FnOnce()) -> String {
+        let paper = Paper::default();
+        let pen = paper.clone();
+        let subscriber = subscriber(filter, form, move || pen.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_json_and_carries_the_span_of_its_request() {
+        let text = written(None, Form::Json, || {
+            let span = tracing::info_span!("request", id = "0a1b", method = "GET", path = "/token");
+            span.in_scope(|| tracing::info!(reason = "client_unknown", "refused"));
+            tracing::debug!("not said by default");
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["reason"], "client_unknown");
+        assert_eq!(line["message"], "refused");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["span"]["id"], "0a1b");
+    }
+
+    #[test]
+    fn the_filter_decides_and_a_broken_one_is_told() {
+        let say = || {
+            tracing::info!("hello");
+            tracing::debug!("details");
+        };
+        assert_eq!(written(Some("warn"), Form::Plain, say), "");
+        assert_eq!(written(Some("debug"), Form::Plain, say).lines().count(), 2);
+        assert_eq!(written(Some(""), Form::Plain, say).lines().count(), 1);
+        assert!(matches!(
+            subscriber(Some("mcp_deputy=loud"), Form::Json, io::sink),
+            Err(LogError::Filter(_))
+        ));
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line() {
+        let text =
+            written(None, Form::Json, || tracing::info!(path = "/x\n{\"message\":\"forged\"}", "refused"));
+        assert_eq!(text.lines().count(), 1);
+    }
+}

@@ -1,0 +1,96 @@
+//! `GET` and `POST /arrival`: the second page, shown where somebody else came back, or more scopes than were approved.
+
+use http::{HeaderMap, StatusCode, header::SET_COOKIE};
+
+use super::{
+    authorize::Asked,
+    browser::Cookies,
+    consent::decision,
+    page::{Arrival, ArrivalReason, ErrorKind, Label, ScopeLine, StartAgain},
+    reply::{self, Reply},
+    route::Visit,
+    site::Site,
+};
+use crate::{
+    domain::refusal::{ErrorCode, Refusal},
+    flow::{ArrivalPage, Arrived, Failure},
+    proxy::Body,
+};
+
+const ID_MISSING: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "arrival_unknown", "This page is unknown or has expired.");
+
+/// Shows the second page, as often as asked.
+pub(super) async fn show(visit: &Visit<'_>) -> Reply {
+    let asked = async {
+        let id = visit.query()?.take("id")?.ok_or(ID_MISSING)?;
+        let shown = visit.site.flows.show_arrival(id.clone(), visit.cookies().arrivals().to_vec()).await?;
+        Ok::<_, Failure>((id, shown))
+    };
+    match asked.await {
+        Ok((id, shown)) => reply::page(&visit.site.pages, StatusCode::OK, &context(visit.site, id, &shown)),
+        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
+    }
+}
+
+/// Takes what the person pressed there.
+pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
+    let cookies = visit.cookies();
+    let Visit { site, id, head, .. } = visit;
+    match decide(site, &head.headers, &cookies, body).await {
+        Err(failure) => reply::failure_page(&site.pages, &failure, id, None),
+        Ok(Arrived::AlreadyDone { again }) => {
+            reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, StartAgain::new(&again))
+        }
+        Ok(Arrived::Answer { to, session, spent }) => {
+            let mut reply = reply::leave(&site.pages, &to, reply::client_at(&to), id);
+            let session = session.map(|session| site.jar.session(&session));
+            for cookie in session.into_iter().chain(spent.map(|suffix| site.jar.arrival_gone(&suffix))) {
+                reply.headers_mut().append(SET_COOKIE, cookie);
+            }
+            reply
+        }
+        Ok(Arrived::SecondPage { .. }) => {
+            tracing::error!("a second page led to another one");
+            reply::error_page(&site.pages, ErrorKind::Internal, id, None)
+        }
+    }
+}
+
+async fn decide(site: &Site, headers: &HeaderMap, cookies: &Cookies, body: Body) -> Result<Arrived, Failure> {
+    let post = site.same_origin(headers)?;
+    let form = site.form(headers, body).await?;
+    let decision = decision(&form)?;
+    let id = form.take("id")?.ok_or(ID_MISSING)?;
+    site.flows.answer_arrival(id, decision, cookies.arrivals().to_vec(), cookies.session(), post).await
+}
+
+fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
+    let ArrivalPage { arrival, client, destination, server, provider } = shown;
+    let asked = Asked {
+        request: &arrival.request,
+        client,
+        destination,
+        server,
+        provider,
+        scopes: server.definitions(&arrival.request.scopes),
+        now: site.clock.now(),
+    };
+    let is_wider = !arrival.wider.is_empty();
+    let reason = match arrival.expected_login.as_deref().map(Label::new) {
+        None => ArrivalReason::WiderScopes,
+        Some(expected) if is_wider => ArrivalReason::Both { expected },
+        Some(expected) => ArrivalReason::DifferentPerson { expected },
+    };
+    let lines = arrival
+        .granted
+        .iter()
+        .map(|name| ScopeLine { is_new: arrival.wider.contains(name), ..ScopeLine::new(name, None) });
+    Arrival {
+        asking: asked.asking(),
+        account: Label::new(&arrival.person.login),
+        reason,
+        provider_scopes: lines.collect(),
+        id,
+    }
+}

@@ -1,0 +1,88 @@
+//! `GET /callback/<provider>`: the browser comes back from the third party.
+//!
+//! Also how the outcome of a journey becomes an answer, which the arrival page shares.
+
+use http::{HeaderValue, header::SET_COOKIE};
+use secrecy::SecretString;
+
+use super::{
+    browser::{Cookies, surplus},
+    page::{ErrorKind, StartAgain},
+    parameters::Parameters,
+    reply::{self, Reply},
+    route::Visit,
+};
+use crate::{
+    domain::refusal::Refusal,
+    flow::{Arrived, Callback},
+};
+
+/// Every parameter that is read, each at most once.
+const ONCE: [&str; 4] = ["state", "code", "error", "iss"];
+
+/// Takes the third party's answer.
+pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
+    let cookies = visit.cookies();
+    let parameters = match visit.query() {
+        Ok(parameters) => parameters,
+        Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),
+    };
+    if let Some(name) = parameters.repeated(&ONCE) {
+        tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
+    }
+    let arrived = match callback(&parameters, provider, &cookies) {
+        Ok(callback) => visit.site.flows.arrive(callback).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    match arrived {
+        Ok(arrived) => answer_arrived(visit, provider, &cookies, arrived),
+        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
+    }
+}
+
+fn callback(parameters: &Parameters, provider: &str, cookies: &Cookies) -> Result<Callback, Refusal> {
+    Ok(Callback {
+        provider: provider.to_owned(),
+        state: parameters.take("state")?,
+        code: parameters.one("code")?.map(SecretString::from),
+        error: parameters.take("error")?,
+        iss: parameters.take("iss")?,
+        tickets: cookies.tickets().to_vec(),
+        session: cookies.session(),
+    })
+}
+
+fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived: Arrived) -> Reply {
+    let (site, id) = (visit.site, visit.id);
+    let mut set = Vec::new();
+    let (mut reply, spent) = match arrived {
+        Arrived::AlreadyDone { again } => {
+            let again = StartAgain::new(&again);
+            (reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, again), None)
+        }
+        Arrived::Answer { to, session, spent } => {
+            set.extend(session.map(|session| site.jar.session(&session)));
+            (reply::redirect(&site.pages, &to, id), spent)
+        }
+        Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
+            set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));
+            set.push(site.jar.arrival(&suffix, &cookie));
+            // The id of an arrival is base64url: nothing in it needs escaping.
+            let page = HeaderValue::try_from(format!("/arrival?id={}", arrival.expose()));
+            let reply = page.map_or_else(
+                |_| reply::error_page(&site.pages, ErrorKind::Internal, id, None),
+                reply::see_other,
+            );
+            (reply, spent)
+        }
+    };
+    let left: Vec<_> =
+        cookies.tickets().iter().filter(|(suffix, _)| Some(suffix) != spent.as_ref()).cloned().collect();
+    let gone = spent.as_deref().into_iter().chain(surplus(&left, 0));
+    set.extend(gone.map(|suffix| site.jar.ticket_gone(provider, suffix)));
+    for cookie in set {
+        reply.headers_mut().append(SET_COOKIE, cookie);
+    }
+    reply
+}

@@ -1,0 +1,82 @@
+//! `POST /consent`: the answer to the consent page. The only way from here to the third party.
+
+use http::{
+    HeaderMap,
+    header::{REFERER, SET_COOKIE},
+};
+
+use super::{
+    browser,
+    page::{Label, LeaveTo, StartAgain},
+    parameters::Parameters,
+    reply::{self, Reply},
+    route::Visit,
+    site::Site,
+};
+use crate::{
+    domain::refusal::{ErrorCode, Refusal},
+    flow::{Consented, Decision, Failure},
+    proxy::Body,
+};
+
+/// Takes what the person pressed.
+pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
+    let cookies = visit.cookies();
+    let Visit { site, id, head, .. } = visit;
+    let consented = match consent(site, &head.headers, cookies.render(), body).await {
+        Ok(consented) => consented,
+        Err(failure) => {
+            return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
+        }
+    };
+    match consented {
+        Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
+        Consented::Departed(departed) => {
+            let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
+            let mut reply = reply::leave(&site.pages, &departed.url, whom, id);
+            let headers = reply.headers_mut();
+            // Over https the tickets are seen here; on http loopback they are seen, and trimmed, at the callback.
+            for suffix in browser::surplus(cookies.tickets(), 1) {
+                headers.append(SET_COOKIE, site.jar.ticket_gone(&departed.provider, suffix));
+            }
+            headers
+                .append(SET_COOKIE, site.jar.ticket(&departed.provider, &departed.suffix, &departed.cookie));
+            reply
+        }
+    }
+}
+
+async fn consent(
+    site: &Site,
+    headers: &HeaderMap,
+    render: Option<String>,
+    body: Body,
+) -> Result<Consented, Failure> {
+    // Before anything is read: a form that another site sent is not looked at.
+    let post = site.same_origin(headers)?;
+    let form = site.form(headers, body).await?;
+    let decision = decision(&form)?;
+    let request = form.take("request")?.ok_or(Refusal::new(
+        ErrorCode::InvalidRequest,
+        "form_broken",
+        "This form was not made here.",
+    ))?;
+    site.flows.consent(request, decision, render, post).await
+}
+
+/// What was pressed. There is no default: a form without an answer is none.
+pub(super) fn decision(form: &Parameters) -> Result<Decision, Refusal> {
+    match form.one("decision")? {
+        Some("approve") => Ok(Decision::Approve),
+        Some("deny") => Ok(Decision::Deny),
+        _ => Err(Refusal::new(ErrorCode::InvalidRequest, "decision_missing", "decision is needed.")),
+    }
+}
+
+/// The page that the form stood on, from the `Referer` that browsers send within an origin: to start again there. It can
+/// only be our own authorization endpoint, which judges everything anew.
+fn page_before(site: &Site, headers: &HeaderMap) -> Option<StartAgain> {
+    let referer = headers.get(REFERER)?.to_str().ok()?;
+    let path = referer.strip_prefix(site.public_url.as_str())?;
+    path.starts_with("/authorize?").then(|| StartAgain::new(path)).flatten()
+}

@@ -1,0 +1,18 @@
+//! `/`: what this is, and the addresses to give to a client.
+
+use http::StatusCode;
+
+use super::{
+    page::{Home, Label, Server, Verbatim},
+    reply::{self, Reply},
+    route::Visit,
+};
+
+/// The page.
+pub(super) fn show(visit: &Visit<'_>, status: StatusCode) -> Reply {
+    let servers = visit.site.flows.catalog().servers.iter();
+    let servers = servers
+        .map(|server| Server { name: Label::new(&server.name), url: Verbatim::new(server.resource.as_str()) })
+        .collect();
+    reply::page(&visit.site.pages, status, &Home { servers })
+}

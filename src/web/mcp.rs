@@ -1,0 +1,139 @@
+//! The paths of the MCP servers: admission, and then the data plane.
+//!
+//! The order: Origin (403), preflight (204), token (401, on every method), the person's third-party token, forwarding.
+//! Only then does anything of the request matter. A token in the query is not looked at.
+
+use std::time::Duration;
+
+use http::{
+    HeaderValue, Method, Request, StatusCode,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use super::{
+    credentials::{Bearer, bearer},
+    home,
+    origin::{Cors, Sender, is_preflight},
+    reply::{self, Reply},
+    route::{Visit, Web, wants_page},
+    site::{Door, Mount},
+};
+use crate::{
+    domain::{catalog::McpServer, refusal::ErrorCode},
+    flow::{BackendVerdict, Failure, admit::Permit, ports::ThirdPartyError},
+    proxy::{Body, Context, Credential, Forwarded, answer::json_rpc_error, forward},
+};
+
+/// What may be asked of an MCP server.
+pub(super) const METHODS: &str = "GET, POST, DELETE";
+
+/// When a third party that is down may be back.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Answers a request to an MCP server's path.
+pub(super) async fn answer(web: &Web, mount: &Mount, visit: Visit<'_>, body: Body) -> Reply {
+    let path = mount.route.path.as_str();
+    let (Some(door), Some(server)) = (visit.site.doors.get(path), visit.site.flows.catalog().server_at(path))
+    else {
+        return json_rpc_error(StatusCode::NOT_FOUND, "nothing is here");
+    };
+    let cors = match door.origins.judge(&visit.head.headers) {
+        Sender::Foreign => {
+            tracing::info!(reason = "origin_foreign", "refused");
+            return json_rpc_error(StatusCode::FORBIDDEN, "this origin is not allowed here");
+        }
+        Sender::Program => Cors::Page(None),
+        Sender::Page(origin) => Cors::Page(Some(origin)),
+    };
+    let mut reply = if is_preflight(&visit.head.method) {
+        Cors::preflight(METHODS, &visit.head.headers)
+    } else {
+        admitted(web, mount, door, server, visit, body).await
+    };
+    cors.apply(reply.headers_mut());
+    reply
+}
+
+async fn admitted(
+    web: &Web,
+    mount: &Mount,
+    door: &Door,
+    server: &McpServer,
+    visit: Visit<'_>,
+    body: Body,
+) -> Reply {
+    let token = match bearer(&visit.head.headers) {
+        Ok(Bearer::Token(token)) => token,
+        Ok(Bearer::Absent) if visit.head.method == Method::GET && wants_page(&visit.head.headers) => {
+            // Somebody opened the address in a browser: the same 401, with words.
+            let mut reply = home::show(&visit, StatusCode::UNAUTHORIZED);
+            reply.headers_mut().insert(WWW_AUTHENTICATE, door.challenge.clone());
+            return reply;
+        }
+        Ok(Bearer::Absent) => return challenged(&door.challenge, "an access token is needed"),
+        Ok(Bearer::Empty) => return challenged(&door.invalid_token, INVALID_TOKEN),
+        Err(refusal) => {
+            let mut reply = reply::mcp_error(&refusal.into());
+            reply.headers_mut().insert(WWW_AUTHENTICATE, door.invalid_request.clone());
+            return reply;
+        }
+    };
+    match visit.site.flows.admit(&web.sessions, token, &server.resource).await {
+        Ok(permit) => forwarded(mount, door, &permit, visit, body).await,
+        Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
+            tracing::info!(reason = refusal.reason, "refused");
+            challenged(&door.invalid_token, INVALID_TOKEN)
+        }
+        Err(failure) => reply::mcp_error(&failure),
+    }
+}
+
+async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>, body: Body) -> Reply {
+    let Visit { site, caller, head, .. } = visit;
+    let borrowed = match &mount.route.credential {
+        Credential::None => None,
+        Credential::Authorization | Credential::Header(_) => match site.flows.borrow(permit).await {
+            Ok(borrowed) => Some(borrowed),
+            Err(ThirdPartyError::Refused(reason)) => {
+                tracing::info!(reason, "refused");
+                return challenged(&door.invalid_token, INVALID_TOKEN);
+            }
+            Err(ThirdPartyError::Unavailable(reason)) => {
+                tracing::warn!(reason, "no third-party token for a request");
+                let mut reply =
+                    json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "the third party is not available");
+                reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
+                return reply;
+            }
+        },
+    };
+    let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
+    let context = Context { sealer: &**site.flows.sealer(), clock: &*site.clock, draining: &caller.draining };
+    let request = Request::from_parts(head, body);
+    match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
+        Forwarded::Answer(reply) => reply,
+        Forwarded::Ended => challenged(&door.invalid_token, INVALID_TOKEN),
+        Forwarded::Unauthorized => {
+            let verdict = match &borrowed {
+                Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
+                None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
+            };
+            match verdict {
+                BackendVerdict::Challenge => challenged(&door.invalid_token, INVALID_TOKEN),
+                BackendVerdict::BadGateway(reason) => {
+                    tracing::warn!(reason, mount = mount.route.path, "the MCP server answered 401");
+                    json_rpc_error(StatusCode::BAD_GATEWAY, "the MCP server refused the gateway")
+                }
+            }
+        }
+    }
+}
+
+const INVALID_TOKEN: &str = "the access token is not valid here, or not any more";
+
+/// 401 with our own challenge (RFC 6750 section 3).
+fn challenged(challenge: &HeaderValue, message: &'static str) -> Reply {
+    let mut reply = json_rpc_error(StatusCode::UNAUTHORIZED, message);
+    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+    reply
+}

@@ -1,0 +1,37 @@
+//! `POST /revoke` (RFC 7009). `token_type_hint` is not needed: our tokens say what they are.
+
+use http::{HeaderMap, HeaderValue, Response, header::CACHE_CONTROL};
+use secrecy::SecretString;
+
+use super::{
+    credentials,
+    reply::{self, Reply},
+    route::Visit,
+    site::Site,
+};
+use crate::{
+    domain::refusal::{ErrorCode, Refusal},
+    flow::Failure,
+    proxy::{Body, empty},
+};
+
+/// Ends a token.
+pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
+    let Visit { site, id, head, .. } = visit;
+    match revoke(site, &head.headers, body).await {
+        Ok(()) => {
+            let mut reply = Response::new(empty());
+            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            reply
+        }
+        Err(failure) => reply::oauth_error(&failure, credentials::uses_header(&head.headers), id),
+    }
+}
+
+async fn revoke(site: &Site, headers: &HeaderMap, body: Body) -> Result<(), Failure> {
+    let form = site.form(headers, body).await?;
+    let credentials = credentials::of_client(headers, &form)?;
+    let token = form.one("token")?.map(SecretString::from);
+    let token = token.ok_or(Refusal::new(ErrorCode::InvalidRequest, "token_missing", "token is needed."))?;
+    site.flows.revoke(credentials, token).await
+}

@@ -1,0 +1,222 @@
+//! The URL space, whole, and the order in which every request is judged: Host; what is there; for MCP servers Origin and
+//! preflight before anything else; then the endpoint.
+//!
+//! Each request runs in a span of its own with its id. What is logged of it: the method, the path (only one of ours, since
+//! people paste secrets into URLs), the status, how long it took. Never a query, a header or a body.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, ALLOW, CACHE_CONTROL},
+    request::Parts,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{
+    arrival, authorize, callback, consent, home, mcp,
+    metadata::{ISSUER, RESOURCE},
+    origin::{self, Cors},
+    page::ErrorKind,
+    register,
+    reply::{self, Reply},
+    request_id::RequestId,
+    revoke,
+    site::{Mount, Site},
+    token,
+};
+use crate::{
+    flow::admit::Sessions,
+    proxy::{Body, full},
+};
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Cancelled when the gateway begins to drain.
+    pub draining: CancellationToken,
+}
+
+/// One worker's share: its sessions and its connections to the MCP servers, by path.
+pub struct Web {
+    pub(super) site: Arc<Site>,
+    pub(super) sessions: Sessions,
+    pub(super) mounts: BTreeMap<String, Mount>,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Arrival,
+    Authorize,
+    Callback(&'a str),
+    Consent,
+    Home,
+    Mcp(&'a Mount),
+    Metadata,
+    Nothing,
+    Register,
+    Revoke,
+    Token,
+}
+
+/// A request that was not answered yet, and what belongs to it.
+pub(super) struct Visit<'a> {
+    pub(super) site: &'a Site,
+    pub(super) caller: &'a Caller,
+    pub(super) id: RequestId,
+    pub(super) head: Parts,
+}
+
+impl Web {
+    /// A worker's share. Paths of `mounts` are those of the catalog.
+    pub fn new(site: Arc<Site>, sessions: Sessions, mounts: BTreeMap<String, Mount>) -> Self {
+        Self { site, sessions, mounts }
+    }
+
+    /// Answers a request. It always does.
+    pub async fn answer(&self, request: Request<Body>, caller: &Caller) -> Response<Body> {
+        let id = RequestId::new(&*self.site.entropy);
+        let place = self.place(request.uri().path());
+        let path = if matches!(place, Place::Nothing) { "(unknown)" } else { request.uri().path() };
+        let span = tracing::info_span!("request", id = %id, method = method_name(request.method()), path);
+        let begun = self.site.clock.now();
+        async {
+            let (head, body) = request.into_parts();
+            let visit = Visit { site: &self.site, caller, id, head };
+            let mut reply = Box::pin(self.judge(place, visit, body)).await;
+            reply.headers_mut().insert("x-request-id", id.header());
+            let millis = u64::try_from(self.site.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(target: "mcp_deputy::access", status = reply.status().as_u16(), millis, "answered");
+            reply
+        }
+        .instrument(span)
+        .await
+    }
+
+    fn place(&self, path: &str) -> Place<'_> {
+        match path {
+            "/" => Place::Home,
+            "/arrival" => Place::Arrival,
+            "/authorize" => Place::Authorize,
+            "/consent" => Place::Consent,
+            "/register" => Place::Register,
+            "/revoke" => Place::Revoke,
+            "/token" => Place::Token,
+            ISSUER => Place::Metadata,
+            _ if path.starts_with(RESOURCE) && self.site.metadata.at(path).is_some() => Place::Metadata,
+            _ => {
+                let providers = &self.site.flows.catalog().providers;
+                let provider = path.strip_prefix("/callback/").and_then(|name| providers.get_key_value(name));
+                match provider {
+                    Some((name, _)) => Place::Callback(name),
+                    None => self.mounts.get(path).map_or(Place::Nothing, Place::Mcp),
+                }
+            }
+        }
+    }
+
+    async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
+        if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
+            tracing::info!(reason = "host_foreign", "refused");
+            return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
+        }
+        if let Place::Mcp(mount) = place {
+            return mcp::answer(self, mount, visit, body).await;
+        }
+        let (methods, cors) = place.manners();
+        let mut reply = match (place, &visit.head.method) {
+            (_, method) if origin::is_preflight(method) && cors == Cors::Anybody => {
+                Cors::preflight(methods, &visit.head.headers)
+            }
+            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
+            (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
+            (Place::Register, &Method::POST) => register::answer(visit, body).await,
+            (Place::Authorize, &Method::GET) => authorize::answer(&visit).await,
+            (Place::Consent, &Method::POST) => consent::answer(visit, body).await,
+            (Place::Callback(provider), &Method::GET) => callback::answer(&visit, provider).await,
+            (Place::Arrival, &Method::GET) => arrival::show(&visit).await,
+            (Place::Arrival, &Method::POST) => arrival::answer(visit, body).await,
+            (Place::Token, &Method::POST) => token::answer(visit, body).await,
+            (Place::Revoke, &Method::POST) => revoke::answer(visit, body).await,
+            (Place::Nothing, _) => visit.nothing(ErrorKind::NotFound, "Nothing is here.\n"),
+            _ => {
+                let mut reply =
+                    visit.nothing(ErrorKind::MethodNotAllowed, "This method is not allowed here.\n");
+                reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+                reply
+            }
+        };
+        cors.apply(reply.headers_mut());
+        reply
+    }
+
+    fn document(&self, visit: &Visit<'_>) -> Reply {
+        let mut reply = reply::json(StatusCode::OK, &());
+        *reply.body_mut() = full(self.site.metadata.at(visit.head.uri.path()).unwrap_or_default());
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        reply.headers_mut().remove(http::header::PRAGMA);
+        reply
+    }
+}
+
+impl Place<'_> {
+    /// The methods, for `Allow` and preflights, and which pages may read the answers.
+    fn manners(self) -> (&'static str, Cors) {
+        match self {
+            Place::Metadata => ("GET, HEAD", Cors::Anybody),
+            Place::Register | Place::Revoke | Place::Token => ("POST", Cors::Anybody),
+            Place::Home => ("GET, HEAD", Cors::Nobody),
+            Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
+            Place::Arrival => ("GET, POST", Cors::Nobody),
+            Place::Consent => ("POST", Cors::Nobody),
+            Place::Mcp(_) => (mcp::METHODS, Cors::Page(None)),
+            Place::Nothing => ("", Cors::Nobody),
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// The parameters in the query.
+    pub(super) fn query(&self) -> Result<super::parameters::Parameters, crate::domain::refusal::Refusal> {
+        super::parameters::Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// The cookies.
+    pub(super) fn cookies(&self) -> super::browser::Cookies {
+        self.site.jar.read(&self.head.headers)
+    }
+
+    /// A page for a browser, a line for a program.
+    fn nothing(&self, kind: ErrorKind, sentence: &'static str) -> Reply {
+        if wants_page(&self.head.headers) {
+            return reply::error_page(&self.site.pages, kind, self.id, None);
+        }
+        let status = match kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            _ => StatusCode::METHOD_NOT_ALLOWED,
+        };
+        reply::text(status, sentence)
+    }
+}
+
+/// Whether a person is looking: browsers ask for HTML when they navigate, MCP clients never do.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.to_ascii_lowercase().contains("text/html"))
+}
+
+/// Only methods that are known by name are logged.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::HEAD => "HEAD",
+        _ => "other",
+    }
+}

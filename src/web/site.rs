@@ -1,0 +1,166 @@
+//! What all workers share: the flows, the pages, and what of the configuration matters to HTTP.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+use thiserror::Error;
+
+use super::{
+    browser::Jar,
+    limit::{self, Limit},
+    metadata::{self, Metadata},
+    origin::AllowedOrigins,
+    page::Pages,
+    parameters::Parameters,
+    read,
+    route::Caller,
+};
+use crate::{
+    domain::{
+        origin::{Origin, OriginError},
+        post::SameOriginPost,
+        refusal::Refusal,
+    },
+    flow::{
+        Flows,
+        ports::{Clock, Entropy},
+    },
+    proxy::{Backend, Body, Route},
+};
+
+/// How many token requests may fail per minute and address. Hosted clients share addresses and repeat themselves.
+const FAILED_TOKENS_PER_MINUTE: u32 = 300;
+
+/// What a site is made of.
+pub struct SiteParts {
+    /// The steps.
+    pub flows: Arc<Flows>,
+    /// What people see.
+    pub pages: Pages,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance, for request ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// Which pages may call the MCP server at each path.
+    pub allowed_origins: BTreeMap<String, AllowedOrigins>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long the body of a request to one of our own endpoints may take.
+    pub body_timeout: Duration,
+    /// Registrations from one address.
+    pub registrations_per_minute: u32,
+}
+
+/// What all workers share.
+pub struct Site {
+    pub(super) flows: Arc<Flows>,
+    pub(super) pages: Pages,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) public_url: Origin,
+    pub(super) jar: Jar,
+    pub(super) metadata: Metadata,
+    pub(super) doors: BTreeMap<String, Door>,
+    pub(super) registrations: Limit,
+    pub(super) failed_tokens: Limit,
+    trusted_proxies: Vec<IpNet>,
+    body_timeout: Duration,
+}
+
+/// What stands at the door of an MCP server.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) origins: AllowedOrigins,
+    /// The challenge to a request without a token (RFC 6750 section 3, RFC 9728 section 5.1).
+    pub(super) challenge: HeaderValue,
+    /// To one whose token is not good.
+    pub(super) invalid_token: HeaderValue,
+    /// To one that cannot be understood.
+    pub(super) invalid_request: HeaderValue,
+}
+
+/// What one worker needs to forward to an MCP server.
+#[derive(Debug)]
+pub struct Mount {
+    /// What is forwarded, and how.
+    pub route: Route,
+    /// Where to: this worker's own connections.
+    pub backend: Backend,
+}
+
+/// Why a site cannot be made: the configuration was not checked.
+#[derive(Debug, Error)]
+pub enum SiteError {
+    /// A challenge does not fit into a header.
+    #[error("a challenge is not a header value")]
+    Challenge(#[from] http::header::InvalidHeaderValue),
+    /// The metadata cannot be written.
+    #[error("the metadata cannot be written")]
+    Metadata(#[from] serde_json::Error),
+    /// The public URL is no origin.
+    #[error("the public URL is not an origin")]
+    PublicUrl(#[from] OriginError),
+}
+
+impl Site {
+    /// Puts a site together.
+    pub fn new(parts: SiteParts) -> Result<Arc<Self>, SiteError> {
+        let SiteParts { flows, pages, clock, entropy, mut allowed_origins, trusted_proxies, .. } = parts;
+        let catalog = flows.catalog();
+        let public_url = Origin::parse(&catalog.public_url)?;
+        let mut doors = BTreeMap::new();
+        for server in &catalog.servers {
+            let address = metadata::address(catalog, server);
+            let base =
+                format!("Bearer resource_metadata=\"{address}\", scope=\"{}\"", server.default_scopes());
+            let door = Door {
+                origins: allowed_origins.remove(&server.path).unwrap_or_default(),
+                invalid_token: HeaderValue::try_from(format!("{base}, error=\"invalid_token\""))?,
+                invalid_request: HeaderValue::try_from(format!("{base}, error=\"invalid_request\""))?,
+                challenge: HeaderValue::try_from(base)?,
+            };
+            doors.insert(server.path.clone(), door);
+        }
+        Ok(Arc::new(Self {
+            metadata: Metadata::new(catalog, flows.policy().dynamic_registration)?,
+            jar: Jar::new(&public_url),
+            registrations: Limit::per_minute(parts.registrations_per_minute),
+            failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),
+            body_timeout: parts.body_timeout,
+            flows,
+            pages,
+            clock,
+            entropy,
+            public_url,
+            doors,
+            trusted_proxies,
+        }))
+    }
+
+    /// The address that a request counts against.
+    pub(super) fn address(&self, caller: &Caller, headers: &HeaderMap) -> IpAddr {
+        limit::address(caller.peer, headers, &self.trusted_proxies)
+    }
+
+    /// The parameters of a form.
+    pub(super) async fn form(&self, headers: &HeaderMap, body: Body) -> Result<Parameters, Refusal> {
+        Parameters::parse(&read::form(headers, body, self.body_timeout).await?)
+    }
+
+    /// The bytes of a JSON document.
+    pub(super) async fn json(&self, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
+        Ok(read::json(headers, body, self.body_timeout).await?.to_vec())
+    }
+
+    /// Judges where the POST of a page came from.
+    pub(super) fn same_origin(&self, headers: &HeaderMap) -> Result<SameOriginPost, Refusal> {
+        // A header that stands twice or cannot be read is none that a browser sent: it is judged as a foreign one.
+        let only = |name: &str| {
+            let mut values = headers.get_all(name).iter();
+            let first = values.next()?;
+            Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or_default() })
+        };
+        SameOriginPost::judge(only("sec-fetch-site"), only("origin"), self.public_url.as_str())
+    }
+}
