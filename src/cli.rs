@@ -47,10 +47,6 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Try everything on this computer, with nothing to configure: a simulated third party, a sample MCP server, the
-    /// gateway, and the attack that it stops.
-    #[cfg(feature = "sandbox")]
-    Sandbox(crate::sandbox::Options),
 }
 
 /// Reads the command line and does what it says.
@@ -70,8 +66,6 @@ pub fn run() -> ExitCode {
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check(config.as_deref()),
-        #[cfg(feature = "sandbox")]
-        Command::Sandbox(options) => crate::sandbox::run(&options),
     }
 }
 
@@ -106,9 +100,16 @@ fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    log::start();
+    let filter = ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
+        return wrong(&error);
+    }
     // The control runtime: the store, the permission journey and every call to the third party. Workers have their own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(serve_here(settings)),
         Err(error) => failed(&error),

@@ -21,11 +21,10 @@ use crate::{
     proxy::{Credential, Route},
     serve::{Drained, Server},
     web::{
+        Caller, Mount, Site, SiteParts, Web,
         admin::Admin,
         origin::AllowedOrigins,
         page::{Pages, ProductName},
-        route::{Caller, Web},
-        site::{Mount, Site, SiteParts},
     },
 };
 
@@ -74,9 +73,13 @@ impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
-        let pages = Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+        let pages =
+            Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
         let allowed_origins = settings.servers.iter().map(|server| {
-            let allowed = AllowedOrigins { listed: server.allowed_origins.clone(), any_loopback: server.any_loopback_origin };
+            let allowed = AllowedOrigins {
+                listed: server.allowed_origins.clone(),
+                any_loopback: server.any_loopback_origin,
+            };
             (server.path.clone(), allowed)
         });
         let site = Site::new(SiteParts {
@@ -92,7 +95,8 @@ impl Gateway {
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
-        let gateway = Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls) };
+        let gateway =
+            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls) };
         // Whoever was revoked before a crash is not served after it, not even once.
         gateway.sweep().await?;
         // A backend that cannot be made is found now and not with the first request.
@@ -183,7 +187,10 @@ impl Gateway {
         interval.tick().await;
         while stop.run_until_cancelled(interval.tick()).await.is_some() {
             if let Err(fault) = self.sweep().await {
-                tracing::error!(error = crate::flow::fault::chain(&fault), "a sweep failed; the next one tries again");
+                tracing::error!(
+                    error = crate::flow::fault::chain(&fault),
+                    "a sweep failed; the next one tries again"
+                );
             }
         }
     }

@@ -48,7 +48,10 @@ impl Admin {
 /// Whether the request names an IP address or `localhost`: what a probe uses, and what DNS rebinding cannot.
 fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    let header = hosts.next().and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let header = hosts
+        .next()
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| host.parse::<http::uri::Authority>().ok());
     if hosts.next().is_some() {
         return false;
     }
