@@ -1,7 +1,7 @@
 //! The command line: what may be typed, and what each command prints.
 //!
 //! Exit statuses: 0 all is well; 1 something failed while starting or running; 64 the command line or the configuration
-//! is wrong (EX_USAGE), said in a sentence before any port is bound.
+//! is wrong (`EX_USAGE`), said in a sentence before any port is bound.
 
 use std::{
     error::Error,
@@ -37,13 +37,13 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     Serve {
-        /// The configuration. Without it: ./proxy.toml, or MCP_DEPUTY_* variables where there is none.
+        /// The configuration. Without it: ./proxy.toml, or environment variables where there is none.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Say whether the configuration is right, without running anything.
     Check {
-        /// The configuration. Without it: ./proxy.toml, or MCP_DEPUTY_* variables where there is none.
+        /// The configuration. Without it: ./proxy.toml, or environment variables where there is none.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

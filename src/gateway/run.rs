@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How often the sweeper looks around.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// Sessions that each worker remembers.
 const SESSIONS: usize = 10_000;
 
