@@ -1,2 +1,5 @@
-//! The `mcp-deputy` binary.
-fn main() {}
+//! The `mcp-deputy` binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    mcp_deputy::cli::run()
+}

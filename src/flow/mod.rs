@@ -173,6 +173,15 @@ impl Flows {
         &self.sealer
     }
 
+    /// Whether the store answers.
+    pub async fn check_store(self: &Arc<Self>) -> Result<(), Failure> {
+        self.detached(|flows| async move {
+            flows.records.load::<Client>(b"").await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs a step as a task of its own, to its end, even when nobody waits for the answer any more.
     async fn detached<T, F>(self: &Arc<Self>, step: impl FnOnce(Arc<Self>) -> F) -> Result<T, Failure>
     where

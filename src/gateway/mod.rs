@@ -4,10 +4,12 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod run;
 mod system;
 
 use std::{path::Path, sync::Arc};
 
+pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{

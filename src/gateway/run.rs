@@ -1,0 +1,216 @@
+//! The running gateway: what is bound, who answers, the sweeper beside it, and the drain at the end.
+
+use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use super::{Surroundings, flows};
+use crate::{
+    config::{self, Settings},
+    flow::{Flows, admit::Sessions, fault::Fault},
+    net::{
+        backend::{Backend, BackendSettings},
+        body::Body,
+        connect,
+        handler::{ConnectionContext, Handler},
+        listen::{Endpoint, Limits},
+        tls::{Certificates, PemFiles},
+    },
+    proxy::{Credential, Route},
+    serve::{Drained, Server},
+    web::{
+        Caller, Mount, Site, SiteParts, Web,
+        admin::Admin,
+        origin::AllowedOrigins,
+        page::{Pages, ProductName},
+    },
+};
+
+/// How often the sweeper looks around.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Sessions that each worker remembers.
+const SESSIONS: usize = 10_000;
+
+/// The two listeners, bound.
+#[derive(Debug)]
+pub struct Bound {
+    /// For everybody.
+    pub public: Endpoint,
+    /// For the operator: health and readiness.
+    pub admin: Endpoint,
+}
+
+impl Bound {
+    /// Binds what the configuration names. Fails when somebody else listens there.
+    pub fn bind(settings: &Settings) -> Result<Self, Fault> {
+        let tls = Self::certificate(settings)?;
+        let bind = |address, tls| {
+            Endpoint::bind(address, tls).map_err(|error| Fault::caused(format!("listen on {address}"), error))
+        };
+        Ok(Self { public: bind(settings.listen, tls)?, admin: bind(settings.admin_listen, None)? })
+    }
+
+    /// Reads the certificate, where one is configured.
+    pub fn certificate(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, Fault> {
+        let Some(files) = &settings.tls else { return Ok(None) };
+        let files = PemFiles { certificate: files.certificate.clone(), key: files.key.clone() };
+        let config = Certificates::from_files(&files).and_then(|certificates| certificates.server_config());
+        config.map(Some).map_err(|error| Fault::caused("use the TLS certificate", error))
+    }
+}
+
+/// Everything that is needed to answer requests.
+pub struct Gateway {
+    settings: Arc<Settings>,
+    flows: Arc<Flows>,
+    site: Arc<Site>,
+    upstream_tls: Arc<rustls::ClientConfig>,
+}
+
+impl Gateway {
+    /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
+    pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
+        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
+        let pages =
+            Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+        let allowed_origins = settings.servers.iter().map(|server| {
+            let allowed = AllowedOrigins {
+                listed: server.allowed_origins.clone(),
+                any_loopback: server.any_loopback_origin,
+            };
+            (server.path.clone(), allowed)
+        });
+        let site = Site::new(SiteParts {
+            flows: Arc::clone(&flows),
+            pages,
+            clock: Arc::clone(&surroundings.clock),
+            entropy: Arc::clone(&surroundings.entropy),
+            allowed_origins: allowed_origins.collect(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            body_timeout: settings.limits.body_timeout,
+            registrations_per_minute: settings.limits.registrations_per_minute,
+        })
+        .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
+        let upstream_tls = connect::tls(&surroundings.roots)
+            .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
+        let gateway =
+            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls) };
+        // Whoever was revoked before a crash is not served after it, not even once.
+        gateway.sweep().await?;
+        // A backend that cannot be made is found now and not with the first request.
+        gateway.mounts()?;
+        Ok(gateway)
+    }
+
+    /// The steps, for the operator's commands and for tests.
+    pub fn flows(&self) -> &Arc<Flows> {
+        &self.flows
+    }
+
+    /// Serves until `stop` is cancelled, and drains.
+    pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+        let gateway = Arc::new(self);
+        let limits = &gateway.settings.limits;
+        let server = Server {
+            public: bound.public,
+            control: vec![bound.admin],
+            workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            limits: Limits {
+                connections: limits.max_connections,
+                header_read: limits.header_timeout,
+                keep_alive: limits.idle_timeout,
+                ..Limits::default()
+            },
+            drain_deadline: limits.drain_deadline,
+        };
+        let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows))));
+        let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
+        let desks = Arc::clone(&gateway);
+        let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
+        sweeper.abort();
+        drained
+    }
+
+    /// One worker's share: its own sessions and its own connections.
+    fn desk(&self) -> Desk {
+        // The mounts were made once at start: what fails there does not get here.
+        let mounts = self.mounts().unwrap_or_default();
+        Desk(Web::new(Arc::clone(&self.site), Sessions::with_capacity(SESSIONS), mounts))
+    }
+
+    fn mounts(&self) -> Result<BTreeMap<String, Mount>, Fault> {
+        let limits = &self.settings.limits;
+        let mount = |server: &config::ServerSettings| {
+            let unusable = || Fault::new(format!("use the upstream_url of {}", server.path));
+            let upstream = server.upstream_url.as_str().parse().map_err(|_| unusable())?;
+            let backend = Backend::new(BackendSettings {
+                upstream,
+                http2: server.upstream_http2,
+                tls: Some(Arc::clone(&self.upstream_tls)),
+                connect_timeout: limits.upstream_connect_timeout,
+            });
+            let route = Route {
+                path: server.path.clone(),
+                credential: match &server.credential {
+                    config::Credential::Authorization => Credential::Authorization,
+                    config::Credential::Header(name) => Credential::Header(name.clone()),
+                    config::Credential::None => Credential::None,
+                },
+                identity_headers: server.identity_headers,
+                max_body: limits.mcp_max_body_bytes,
+                upload_stall: limits.body_timeout,
+                response_timeout: limits.upstream_response_timeout,
+                end_streams_at_expiry: self.settings.tokens.end_streams_at_expiry,
+                drain_grace: limits.drain_deadline / 2,
+            };
+            Ok((server.path.clone(), Mount { route, backend: backend.map_err(|_| unusable())? }))
+        };
+        self.settings.servers.iter().map(mount).collect()
+    }
+
+    async fn sweep(&self) -> Result<(), Fault> {
+        match self.flows.sweep().await {
+            Ok(swept) => {
+                tracing::debug!(seen = swept.seen, removed = swept.removed, "swept");
+                Ok(())
+            }
+            Err(crate::flow::Failure::Fault(fault)) => Err(fault),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn keep_sweeping(self: Arc<Self>, stop: CancellationToken) {
+        let mut interval = tokio::time::interval(SWEEP);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval.tick().await;
+        while stop.run_until_cancelled(interval.tick()).await.is_some() {
+            if let Err(fault) = self.sweep().await {
+                tracing::error!(
+                    error = crate::flow::fault::chain(&fault),
+                    "a sweep failed; the next one tries again"
+                );
+            }
+        }
+    }
+}
+
+/// A worker at the public listener.
+struct Desk(Web);
+
+impl Handler for Desk {
+    async fn handle(&self, request: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+        let caller = Caller { peer: connection.peer, draining: connection.draining.clone() };
+        self.0.answer(request.map(Body::from), &caller).await
+    }
+}
+
+/// The admin listener.
+struct AdminDesk(Admin);
+
+impl Handler for AdminDesk {
+    async fn handle(&self, request: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+        self.0.answer(&request.map(drop), connection.draining.is_cancelled()).await
+    }
+}
