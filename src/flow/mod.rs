@@ -26,7 +26,7 @@ mod revoke;
 mod second;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -19,8 +19,11 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-/// What is logged where nobody says otherwise. The HTTP libraries log what they send: headers included.
+/// What is logged where nobody says otherwise.
 pub const DEFAULT_FILTER: &str = "info";
+
+/// Libraries that, below this level, may log what they send and receive. Nobody can turn them up.
+const CAPPED: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,tokio_rustls=info";
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,7 +62,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(DEFAULT_FILTER);
-    let registry = Registry::default().with(EnvFilter::try_new(filter)?);
+    let registry = Registry::default().with(EnvFilter::try_new(format!("{filter},{CAPPED}"))?);
     Ok(match form {
         Form::Json => {
             let json = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer);
@@ -124,6 +127,18 @@ mod tests {
             subscriber(Some("mcp_deputy=loud"), Form::Json, io::sink),
             Err(LogError::Filter(_))
         ));
+    }
+
+    #[test]
+    fn libraries_that_log_headers_cannot_be_turned_up() {
+        let say = || {
+            tracing::trace!(target: "mcp_deputy", "ours");
+            tracing::trace!(target: "h2::codec::framed_read", "theirs");
+            tracing::debug!(target: "hyper::proto::h1", "theirs");
+        };
+        for filter in ["trace", "trace,h2=trace,hyper=debug"] {
+            assert_eq!(written(Some(filter), Form::Plain, say).lines().count(), 1, "{filter}");
+        }
     }
 
     #[test]

@@ -8,18 +8,18 @@
 //!
 //! Knows names and attributes only. What a value is worth is decided where its hash is compared.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use cookie::{Cookie, SameSite, time::Duration};
+use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use crate::domain::{handle::Handle, origin::Origin};
+use crate::domain::{
+    arrival::ARRIVAL_TTL, handle::Handle, origin::Origin, person::BROWSER_TTL, ticket::TICKET_TTL,
+};
 
 /// The most tickets, and the most arrivals, of one browser.
 pub const MAX_OF_A_KIND: usize = 8;
 
-const TRANSIENT: Duration = Duration::minutes(10);
-const SESSION: Duration = Duration::days(14);
 const MAX_SUFFIX: usize = 32;
 
 /// How cookies are written here: by the scheme of `public_url`.
@@ -71,19 +71,19 @@ impl Jar {
 
     /// The session cookie.
     pub fn session(self, value: &Handle) -> HeaderValue {
-        self.written("session", value.expose(), "/", Some(SESSION))
+        self.written("session", value.expose(), "/", Some(BROWSER_TTL))
     }
 
     /// A ticket cookie for the callback of `provider`.
     pub fn ticket(self, provider: &str, suffix: &str, value: &Handle) -> HeaderValue {
         let path = self.narrowed(&format!("/callback/{provider}"));
-        self.written(&format!("ticket-{suffix}"), value.expose(), &path, Some(TRANSIENT))
+        self.written(&format!("ticket-{suffix}"), value.expose(), &path, Some(TICKET_TTL))
     }
 
     /// An arrival cookie.
     pub fn arrival(self, suffix: &str, value: &Handle) -> HeaderValue {
         let path = self.narrowed("/arrival");
-        self.written(&format!("arrival-{suffix}"), value.expose(), &path, Some(TRANSIENT))
+        self.written(&format!("arrival-{suffix}"), value.expose(), &path, Some(ARRIVAL_TTL))
     }
 
     /// Removes a ticket cookie.
@@ -119,7 +119,8 @@ impl Jar {
             .secure(self.is_https)
             .same_site(SameSite::Lax)
             .build();
-        cookie.set_max_age(max_age);
+        let seconds = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        cookie.set_max_age(max_age.map(|age| cookie::time::Duration::seconds(seconds(age))));
         // Names, values and paths are made here, of letters, digits and few signs: a header can always hold them.
         let mut header = HeaderValue::try_from(cookie.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("-=; Max-Age=0"));

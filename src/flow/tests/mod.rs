@@ -38,16 +38,16 @@ use crate::{
     },
 };
 
-pub(super) const PUBLIC: &str = "https://mcp.example.com";
-pub(super) const CALLBACK: &str = "https://app.example/cb";
-pub(super) const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
+pub(crate) const PUBLIC: &str = "https://mcp.example.com";
+pub(crate) const CALLBACK: &str = "https://app.example/cb";
+pub(crate) const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
 
 /// A clock that is set by hand.
 #[derive(Debug)]
-pub(super) struct Hand(AtomicU64);
+pub(crate) struct Hand(AtomicU64);
 
 impl Hand {
-    pub(super) fn forward(&self, span: Duration) {
+    pub(crate) fn forward(&self, span: Duration) {
         self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -75,11 +75,11 @@ impl Entropy for Counter {
 
 /// A third party that logs in whoever is next, without asking: its consent is remembered.
 #[derive(Debug)]
-pub(super) struct Script {
-    pub(super) person: Mutex<&'static str>,
-    pub(super) granted: Mutex<Option<&'static str>>,
+pub(crate) struct Script {
+    pub(crate) person: Mutex<&'static str>,
+    pub(crate) granted: Mutex<Option<&'static str>>,
     pub(super) lives: Mutex<Option<Duration>>,
-    pub(super) refuses: Mutex<Option<ThirdPartyError>>,
+    pub(crate) refuses: Mutex<Option<ThirdPartyError>>,
     pub(super) alive: Mutex<Vec<String>>,
     pub(super) refreshes: AtomicU64,
     count: AtomicU64,
@@ -158,16 +158,16 @@ impl ThirdParty for Script {
 }
 
 /// Everything around the steps, and a way to start them again on the same store.
-pub(super) struct World {
-    pub(super) flows: Arc<Flows>,
+pub(crate) struct World {
+    pub(crate) flows: Arc<Flows>,
     pub(super) store: Arc<MemoryStore>,
-    pub(super) clock: Arc<Hand>,
-    pub(super) third: Arc<Script>,
+    pub(crate) clock: Arc<Hand>,
+    pub(crate) third: Arc<Script>,
     entropy: Arc<Counter>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
         let third = Arc::new(Script {
             person: Mutex::new("ada"),
