@@ -1,1 +1,218 @@
-//! Listeners, workers, drain.
+//! Runtimes, listeners, drain.
+//!
+//! The *control* runtime (the caller's) accepts connections and answers the control listeners (health, metrics,
+//! administration). *Workers* are threads with a current-thread runtime each: a connection is dealt to one of them and
+//! never leaves it, and each has a handler of its own, made on its thread, so that connections to MCP servers and the
+//! share of the session cache are never touched by two threads.
+//!
+//! **Drain.** When `stop` is cancelled: nothing more is accepted, streams are told to end, requests under way are
+//! answered, and what is still open at the deadline is cut. The control listeners go on until the workers are done, so
+//! that whoever watches readiness sees "draining" instead of nothing.
+//!
+//! Knows nothing of what is served. Called by the composition root.
+
+use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::net::{
+    connection,
+    handler::{ConnectionContext, Handler},
+    listen::{Accepted, Endpoint, Limits, accept},
+};
+
+/// How long open connections of the control listeners may take when everything else has ended.
+const CONTROL_DRAIN: Duration = Duration::from_secs(1);
+
+/// Everything that is served, bound already.
+#[derive(Debug)]
+pub struct Server {
+    /// Dealt to the workers.
+    pub public: Endpoint,
+    /// Answered on the control runtime, by one handler; it tells them apart by [`ConnectionContext::local`].
+    pub control: Vec<Endpoint>,
+    /// How many workers.
+    pub workers: NonZeroUsize,
+    /// For each listener.
+    pub limits: Limits,
+    /// From `stop` to the moment at which what is still open is cut.
+    pub drain_deadline: Duration,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drained {
+    /// Public connections that were still open at the deadline.
+    pub cut: usize,
+}
+
+impl Drained {
+    /// Whether every request was answered.
+    pub fn is_graceful(self) -> bool {
+        self.cut == 0
+    }
+}
+
+impl Server {
+    /// Serves until `stop` is cancelled and everything has drained. `make` makes the handler of a worker, on its thread
+    /// and inside its runtime.
+    ///
+    /// Fails only when a thread or a runtime cannot be had.
+    pub async fn run<H, C>(
+        self,
+        make: impl Fn(usize) -> Arc<H> + Send + Sync + 'static,
+        control: Arc<C>,
+        stop: CancellationToken,
+    ) -> io::Result<Drained>
+    where
+        H: Handler,
+        C: Handler,
+    {
+        let limits = Arc::new(self.limits);
+        let make = Arc::new(make);
+        let control_stop = CancellationToken::new();
+        let mut controls = JoinSet::new();
+        for endpoint in self.control {
+            controls.spawn(serve_here(
+                endpoint,
+                Arc::clone(&control),
+                Arc::clone(&limits),
+                control_stop.clone(),
+            ));
+        }
+
+        let mut team = Vec::with_capacity(self.workers.get());
+        for index in 0..self.workers.get() {
+            let worker = Worker {
+                index,
+                tls: self.public.tls.clone().map(TlsAcceptor::from),
+                limits: Arc::clone(&limits),
+                // A child of its own: a token is behind a lock, and this one is looked at for every request.
+                draining: stop.child_token(),
+                drain_deadline: self.drain_deadline,
+            };
+            team.push(worker.start(Arc::clone(&make))?);
+        }
+        let (desks, reports): (Vec<_>, Vec<_>) = team.into_iter().unzip();
+
+        let mut round = 0_usize;
+        let deal = |mut accepted: Accepted| {
+            round = round.wrapping_add(1);
+            // The next in turn; one that is gone (which must not happen) is passed over.
+            for desk in desks.iter().cycle().skip(round % desks.len()).take(desks.len()) {
+                match desk.send(accepted) {
+                    Ok(()) => return,
+                    Err(back) => accepted = back.0,
+                }
+            }
+            tracing::error!(reason = "workers_gone", "a connection could not be dealt");
+        };
+        accept(self.public.listener, limits.connections, stop.clone(), deal).await?;
+        drop(desks);
+
+        let mut cut = 0;
+        for report in reports {
+            cut += report.await.map_err(|_| io::Error::other("a worker ended by itself"))?;
+        }
+        control_stop.cancel();
+        while controls.join_next().await.is_some() {}
+        Ok(Drained { cut })
+    }
+}
+
+/// A worker that is not running yet.
+struct Worker {
+    index: usize,
+    tls: Option<TlsAcceptor>,
+    limits: Arc<Limits>,
+    draining: CancellationToken,
+    drain_deadline: Duration,
+}
+
+impl Worker {
+    /// Starts the thread. Connections go in through the sender; the number of those that were cut comes out at the end.
+    fn start<H: Handler>(
+        self,
+        make: Arc<impl Fn(usize) -> Arc<H> + Send + Sync + 'static>,
+    ) -> io::Result<(mpsc::UnboundedSender<Accepted>, oneshot::Receiver<usize>)> {
+        let (desk, dealt) = mpsc::unbounded_channel();
+        let (report, reported) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || {
+            let cut = runtime.block_on(self.work(make.as_ref(), dealt));
+            // Not waiting for name look-ups that are still under way.
+            runtime.shutdown_background();
+            // Nobody listens any more when the server itself was dropped.
+            report.send(cut).unwrap_or_default();
+        })?;
+        Ok((desk, reported))
+    }
+
+    async fn work<H: Handler>(
+        self,
+        make: &impl Fn(usize) -> Arc<H>,
+        mut dealt: mpsc::UnboundedReceiver<Accepted>,
+    ) -> usize {
+        let handler = make(self.index);
+        let open = TaskTracker::new();
+        while let Some(accepted) = dealt.recv().await {
+            let (handler, draining) = (Arc::clone(&handler), self.draining.clone());
+            let (tls, limits) = (self.tls.clone(), Arc::clone(&self.limits));
+            open.spawn(serve_one(accepted, tls, handler, Some(self.index), draining, limits));
+        }
+        open.close();
+        // The desk closes with `stop`, so the deadline counts from there.
+        if tokio::time::timeout(self.drain_deadline, open.wait()).await.is_ok() {
+            return 0;
+        }
+        open.len()
+    }
+}
+
+/// Serves a control listener on the current runtime until `stop`.
+async fn serve_here<C: Handler>(
+    endpoint: Endpoint,
+    handler: Arc<C>,
+    limits: Arc<Limits>,
+    stop: CancellationToken,
+) {
+    let open = TaskTracker::new();
+    let tls = endpoint.tls.map(TlsAcceptor::from);
+    let deal = |accepted| {
+        let (handler, draining, limits) = (Arc::clone(&handler), stop.clone(), Arc::clone(&limits));
+        open.spawn(serve_one(accepted, tls.clone(), handler, None, draining, limits));
+    };
+    if let Err(error) = accept(endpoint.listener, limits.connections, stop.clone(), deal).await {
+        tracing::error!(reason = "control_listener_failed", %error);
+    }
+    open.close();
+    if tokio::time::timeout(CONTROL_DRAIN, open.wait()).await.is_err() {
+        tracing::debug!(reason = "control_connections_cut", count = open.len());
+    }
+}
+
+async fn serve_one<H: Handler>(
+    accepted: Accepted,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    worker: Option<usize>,
+    draining: CancellationToken,
+    limits: Arc<Limits>,
+) {
+    let Accepted { stream, peer, place } = accepted;
+    // Both fail only when the client is gone already or this process has no file descriptors.
+    let Ok(local) = stream.local_addr() else { return };
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let context = ConnectionContext { peer, local, tls: tls.is_some(), worker, draining };
+    connection::serve(stream, tls, handler, context, &limits).await;
+    drop(place);
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,9 @@ use super::{
 };
 
 /// How long the second page can be answered.
-pub const ARRIVAL_TTL: Duration = Duration::from_secs(10 * 60);
+pub const ARRIVAL_TTL: Duration = Duration::from_mins(10);
 /// After this long without an answer, a taken arrival counts as lost.
-pub const ANSWER_TTL: Duration = Duration::from_secs(60);
+pub const ANSWER_TTL: Duration = Duration::from_mins(1);
 
 /// Who came back.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -12,11 +12,11 @@ use super::{
 };
 
 /// How long a registration lives that nobody ever approved.
-pub const UNUSED_TTL: Duration = Duration::from_secs(24 * 3600);
+pub const UNUSED_TTL: Duration = Duration::from_hours(24);
 /// How long a client lives after its last use.
-pub const USED_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+pub const USED_TTL: Duration = Duration::from_hours(2160);
 /// Last use is written at most this often.
-pub const USE_RESOLUTION: Duration = Duration::from_secs(24 * 3600);
+pub const USE_RESOLUTION: Duration = Duration::from_hours(24);
 
 /// A client record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -131,11 +131,11 @@ pub(crate) mod tests {
     fn a_registration_that_nobody_approved_lives_a_day() {
         let now = Timestamp::from_millis(1_000_000_000_000);
         let fresh = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
-        assert!(fresh.is_usable(now.after(Duration::from_secs(3600))));
+        assert!(fresh.is_usable(now.after(Duration::from_hours(1))));
         assert!(!fresh.is_usable(now.after(UNUSED_TTL)));
         let used = fresh.noting_use(now).unwrap();
         assert!(used.is_usable(now.after(UNUSED_TTL)));
-        assert!(used.noting_use(now.after(Duration::from_secs(60))).is_none());
+        assert!(used.noting_use(now.after(Duration::from_mins(1))).is_none());
         assert!(used.noting_use(now.after(USE_RESOLUTION)).is_some());
     }
 

@@ -63,7 +63,7 @@ use super::{
 };
 
 /// How long a page can be answered.
-pub const PAGE_TTL: Duration = Duration::from_secs(30 * 60);
+pub const PAGE_TTL: Duration = Duration::from_mins(30);
 
 /// A page that was rendered and not answered yet. Travels sealed inside the form; nothing of it is stored.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -27,7 +27,7 @@ pub const MAX_RECENT: usize = 16;
 /// The most replays of one refresh answer.
 pub const MAX_REPLAYS: u32 = 32;
 /// How long an ended grant is remembered past the expiry of its page.
-pub const MEMORY: Duration = Duration::from_secs(3600);
+pub const MEMORY: Duration = Duration::from_hours(1);
 
 /// A grant record.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -415,7 +415,7 @@ mod tests {
 
     const ID: GrantId = GrantId::new([1; 16]);
     const FAMILY: [u8; 16] = [2; 16];
-    const GRACE: Duration = Duration::from_secs(120);
+    const GRACE: Duration = Duration::from_mins(2);
     const T0: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn at(seconds: u64) -> Timestamp {
@@ -441,9 +441,9 @@ mod tests {
             access: Access {
                 digest: Digest::of([number]),
                 scopes: ScopeSet::default(),
-                expires_at: now.after(Duration::from_secs(3600)),
+                expires_at: now.after(Duration::from_hours(1)),
             },
-            refresh_expires_at: now.after(Duration::from_secs(86_400)),
+            refresh_expires_at: now.after(Duration::from_hours(24)),
         }
     }
 

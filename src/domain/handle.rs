@@ -155,6 +155,13 @@ impl Presented {
     }
 }
 
+impl Presented {
+    /// The family secret inside a refresh token, for the token that follows it.
+    pub fn family_secret(text: &str) -> Option<[u8; 16]> {
+        decode(Kind::RefreshToken, text)?.get(16..)?.first_chunk::<16>().copied()
+    }
+}
+
 /// Whether `text` is a well-formed handle of `kind` without an id inside. Cheap; asks nobody.
 pub fn is_plain(kind: Kind, text: &str) -> bool {
     decode(kind, text).is_some_and(|payload| payload.len() == 32)

@@ -13,7 +13,7 @@ use super::{scope::ScopeSet, secret::Digest, time::Timestamp};
 /// How long one caller may take to refresh before another may try.
 pub const BORROW_TTL: Duration = Duration::from_secs(15);
 /// How long a replaced access token stays alive for requests that still carry it.
-pub const REPLACED_TTL: Duration = Duration::from_secs(10 * 60);
+pub const REPLACED_TTL: Duration = Duration::from_mins(10);
 /// The most replaced tokens that are kept; the oldest is let go at once.
 pub const MAX_REPLACED: usize = 8;
 
@@ -133,7 +133,7 @@ impl Link {
 /// When a token with this end should be refreshed.
 pub fn due_at(expires_at: Timestamp, obtained_at: Timestamp) -> Timestamp {
     let life = expires_at.since(obtained_at);
-    let margin = (life / 10).clamp(Duration::from_secs(60).min(life / 2), Duration::from_secs(300));
+    let margin = (life / 10).clamp(Duration::from_mins(1).min(life / 2), Duration::from_mins(5));
     expires_at.before(margin)
 }
 
@@ -196,11 +196,11 @@ mod tests {
     #[test]
     fn tokens_are_due_before_they_expire() {
         let start = Timestamp::from_millis(0);
-        let hour = start.after(Duration::from_secs(3600));
-        assert_eq!(due_at(hour, start), start.after(Duration::from_secs(3300)));
+        let hour = start.after(Duration::from_hours(1));
+        assert_eq!(due_at(hour, start), start.after(Duration::from_mins(55)));
         let short = start.after(Duration::from_secs(10));
         assert_eq!(due_at(short, start), start.after(Duration::from_secs(5)));
-        let eight_hours = start.after(Duration::from_secs(28_800));
-        assert_eq!(due_at(eight_hours, start), start.after(Duration::from_secs(28_500)));
+        let eight_hours = start.after(Duration::from_hours(8));
+        assert_eq!(due_at(eight_hours, start), start.after(Duration::from_mins(475)));
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{secret::Digest, time::Timestamp};
 
 /// Facts older than this are asked for again.
-pub const FACTS_TTL: Duration = Duration::from_secs(10 * 60);
+pub const FACTS_TTL: Duration = Duration::from_mins(10);
 
 /// The subject of a person: `issuer|id`.
 pub fn subject(issuer: &str, id: &str) -> String {
@@ -72,7 +72,7 @@ pub struct Known {
 }
 
 /// How long a browser is known.
-pub const BROWSER_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
+pub const BROWSER_TTL: Duration = Duration::from_hours(336);
 
 #[cfg(test)]
 mod tests {

@@ -23,11 +23,9 @@ impl SameOriginPost {
             None => false,
         };
         match origin {
-            Some("null") if from_here => Ok(Self(())),
             Some(origin) if origin == public_url => Ok(Self(())),
-            Some(_) => Err(CROSS_SITE),
-            None if from_here => Ok(Self(())),
-            None => Err(CROSS_SITE),
+            Some("null") | None if from_here => Ok(Self(())),
+            _ => Err(CROSS_SITE),
         }
     }
 }

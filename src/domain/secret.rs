@@ -3,7 +3,10 @@
 //! What we hand out (codes, tokens, cookies, client secrets) is stored as [`Digest`] only. Every secret that we make has
 //! at least 128 random bits, so a plain SHA-256 is enough: there is nothing to guess that a slow hash would protect.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use subtle::ConstantTimeEq as _;
 
 /// The SHA-256 of a secret. Compared in constant time; printed as its first four bytes.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialOrd)]
+#[derive(Clone, Copy, Eq)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -69,10 +72,17 @@ impl PartialEq for Digest {
     }
 }
 
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "sha256:{a:02x}{b:02x}{c:02x}{d:02x}…")
+        f.write_str("sha256:")?;
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…")
     }
 }
 

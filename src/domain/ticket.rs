@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long a person may take at the third party.
-pub const TICKET_TTL: Duration = Duration::from_secs(10 * 60);
+pub const TICKET_TTL: Duration = Duration::from_mins(10);
 
 /// A ticket record.
 #[derive(Clone, Debug, Deserialize, Serialize)]

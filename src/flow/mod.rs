@@ -1,3 +1,267 @@
-//! The steps.
+//! The steps of the permission journey and the admission of requests: one file per arrow, over the ports.
+//!
+//! A step loads records, lets `domain` judge, writes one record at a time under a condition, and calls the third party. It
+//! never speaks HTTP and never names an adapter. The order of writes is the security argument of this module and is
+//! stated where each step is written (see also docs/storage.md).
+//!
+//! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
+//! end, whoever hangs up: [`Flows`] methods do that themselves.
+
+pub mod admit;
+mod arrive;
+mod authorize;
+mod borrow;
+mod conclude;
+mod consent;
+mod depart;
 pub mod fault;
+mod let_go;
+pub mod live;
 pub mod ports;
+pub mod records;
+mod redeem;
+mod refresh;
+mod register;
+mod revoke;
+mod second;
+mod sweep;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use fault::Fault;
+use live::{LinkCells, LiveGrants};
+use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use records::Records;
+
+pub use self::{
+    arrive::{Arrived, Callback},
+    authorize::{AuthorizeQuery, ConsentPage},
+    borrow::BackendVerdict,
+    consent::{Consented, Decision},
+    depart::Departed,
+    redeem::{CodeRequest, TokenAnswer},
+    refresh::RefreshRequest,
+    register::Registered,
+    second::ArrivalPage,
+};
+use crate::domain::{
+    catalog::Catalog,
+    client::{Client, Credentials},
+    provider::Provider,
+    redirect::{MatchedRedirect, RedirectRules},
+    refusal::{ErrorCode, Refusal},
+    request::AuthorizationRequest,
+    time::Timestamp,
+};
+
+/// Why a step did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something inside failed; opaque outside.
+    Fault(Fault),
+    /// An outcome of the protocol.
+    Refused(Refusal),
+    /// Too often; worth another try after this long.
+    TooFast(Duration),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What the operator decided.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long an access token lives.
+    pub access_ttl: Duration,
+    /// How long a refresh token lives without being used.
+    pub refresh_ttl: Duration,
+    /// How long a code lives.
+    pub code_ttl: Duration,
+    /// How long the previous refresh token replays its answer.
+    pub refresh_grace: Duration,
+    /// How long a session is served from memory before the store is asked again.
+    pub cache_ttl: Duration,
+    /// Whether a request without `resource` is refused (D4).
+    pub missing_resource_is_refused: bool,
+    /// Whether clients may register themselves (RFC 7591).
+    pub dynamic_registration: bool,
+    /// How long a registration lives that nobody approves.
+    pub unused_client_ttl: Duration,
+    /// Private-use redirect schemes that are allowed (D18).
+    pub private_schemes: Vec<String>,
+}
+
+/// What the steps are made of.
+pub struct Parts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Seals and MACs.
+    pub sealer: Arc<dyn Sealer>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The third parties, by name of their entry.
+    pub third_parties: ThirdParties,
+    /// What is configured.
+    pub catalog: Catalog,
+    /// What the operator decided.
+    pub policy: Policy,
+    /// The control runtime.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// The steps. One per process, shared.
+pub struct Flows {
+    records: Records,
+    sealer: Arc<dyn Sealer>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    third_parties: ThirdParties,
+    catalog: Catalog,
+    policy: Policy,
+    runtime: tokio::runtime::Handle,
+    live: LiveGrants,
+    links: LinkCells,
+}
+
+impl Flows {
+    /// Puts the steps together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            records: Records::new(parts.store),
+            sealer: parts.sealer,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            third_parties: parts.third_parties,
+            catalog: parts.catalog,
+            policy: parts.policy,
+            runtime: parts.runtime,
+            live: LiveGrants::default(),
+            links: LinkCells::default(),
+        })
+    }
+
+    /// What is configured.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What the operator decided.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The current moment.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Seals and MACs, for the session ids of the data plane.
+    pub fn sealer(&self) -> &Arc<dyn Sealer> {
+        &self.sealer
+    }
+
+    /// Runs a step as a task of its own, to its end, even when nobody waits for the answer any more.
+    async fn detached<T, F>(self: &Arc<Self>, step: impl FnOnce(Arc<Self>) -> F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let task = self.runtime.spawn(step(Arc::clone(self)));
+        task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
+    }
+
+    /// Runs something that nobody waits for.
+    fn in_background<F>(self: &Arc<Self>, what: &'static str, step: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = Result<(), Fault>> + Send + 'static,
+    {
+        let work = step(Arc::clone(self));
+        self.runtime.spawn(async move {
+            if let Err(fault) = work.await {
+                tracing::error!(
+                    what,
+                    error = fault::chain(&fault),
+                    "background work failed; the sweeper will try again"
+                );
+            }
+        });
+    }
+
+    fn random<const N: usize>(&self) -> Result<[u8; N], Fault> {
+        ports::random(&*self.entropy)
+    }
+
+    fn redirect_rules(&self) -> RedirectRules<'_> {
+        RedirectRules { own_origin: &self.catalog.public_url, private_schemes: &self.policy.private_schemes }
+    }
+
+    fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {
+        let description = self.catalog.providers.get(name);
+        let adapter = self.third_parties.get(name);
+        description
+            .zip(adapter)
+            .ok_or_else(|| Fault::new("find the provider entry of a record: it is not configured any more"))
+    }
+
+    /// The client that a request at the token or revocation endpoint comes from.
+    async fn authenticated(&self, credentials: &Credentials) -> Result<Client, Failure> {
+        let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
+        let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
+        if !client.is_usable(self.now()) {
+            return Err(Refusal::invalid_client("client_gone").into());
+        }
+        client.authenticate(credentials)?;
+        Ok(client)
+    }
+
+    /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
+    /// in between does not get what was approved for what they were before.
+    async fn still_asked_by(
+        &self,
+        request: &AuthorizationRequest,
+    ) -> Result<(Client, MatchedRedirect), Failure> {
+        const GONE: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
+        const CHANGED: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
+        let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
+        if !client.is_usable(self.now()) {
+            return Err(GONE.into());
+        }
+        let redirect = client.metadata.redirect_uris.matching(&request.redirect_uri).ok_or(CHANGED)?;
+        if client.metadata.fingerprint() != request.fingerprint
+            || self.catalog.server_of(&request.resource).is_none()
+        {
+            return Err(CHANGED.into());
+        }
+        Ok((client, redirect))
+    }
+
+    /// Notes that a client is in use, at most once a day.
+    async fn note_use(&self, client: &Client) -> Result<(), Fault> {
+        let now = self.now();
+        if client.noting_use(now).is_none() {
+            return Ok(());
+        }
+        let used = client.noting_use(now).map_or(now, |used| used.expires_at());
+        self.records.index_expiry(used, ports::Table::Client, client.id.as_bytes(), now).await?;
+        self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
+        Ok(())
+    }
+}
+
+/// The issuer that a provider's people are identified under (D19).
+fn issuer_of(provider: &Provider) -> String {
+    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
+}

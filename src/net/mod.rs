@@ -4,7 +4,14 @@
 //! of OAuth, of MCP, or of who is asking; imports nothing of the crate. Redirects are never followed here, and time and
 //! size of everything are bounded here.
 
+pub mod backend;
+pub mod body;
 pub mod client;
 pub mod connect;
+pub mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod handler;
+pub mod listen;
+pub(crate) mod patience;
+pub mod tls;

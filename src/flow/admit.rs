@@ -1,0 +1,260 @@
+//! Admission of bearer tokens (RFC 6750): who may have a request forwarded.
+//!
+//! [`Permit`] is what forwarding takes, and [`Flows::admit`] is the only way to one. A token that was seen before is found
+//! in the worker's own cache by one hash; a new one is read from the store on the control runtime. Whatever ends a token
+//! cancels it, in the cache and on open streams.
+//!
+//! No permit out of thin air:
+//!
+//! ```compile_fail
+//! use mcp_deputy::flow::admit::Permit;
+//! fn forged(token: &str) -> Permit {
+//!     Permit { session: todo!() }
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use mcp_deputy::flow::admit::Permit;
+//! fn twice(permit: Permit) -> (Permit, Permit) {
+//!     (permit.clone(), permit)
+//! }
+//! ```
+//!
+//! With a token and a store, and for one resource:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use mcp_deputy::{domain::resource::Resource, flow::{Failure, Flows, admit::{Permit, Sessions}}};
+//! async fn the_only_way(flows: &Arc<Flows>, sessions: &Sessions, token: &str, here: &Resource) -> Result<Permit, Failure> {
+//!     flows.admit(sessions, token, here).await
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Failure, Flows,
+    live::{Ending, LinkCell},
+};
+use crate::domain::{
+    grant::Grant,
+    handle::{GrantId, Kind, Presented},
+    person::{Person, subject_key},
+    refusal::{ErrorCode, Refusal},
+    resource::Resource,
+    scope::ScopeSet,
+    secret::Digest,
+    time::Timestamp,
+};
+
+/// The sessions that one worker has seen.
+#[derive(Debug)]
+pub struct Sessions(Cache<Digest, Arc<Session>>);
+
+impl Sessions {
+    /// Room for this many sessions.
+    pub fn with_capacity(sessions: usize) -> Self {
+        Self(Cache::new(sessions))
+    }
+}
+
+/// An access token that is good, and what it stands for.
+#[derive(Debug)]
+struct Session {
+    grant: GrantId,
+    subject: String,
+    login: String,
+    client_id: String,
+    provider: String,
+    resource: Resource,
+    scopes: ScopeSet,
+    expires_at: Timestamp,
+    loaded_at: Timestamp,
+    link: Arc<LinkCell>,
+    ended: CancellationToken,
+    /// Keeps the cancellation of the grant reachable for as long as the session is in use.
+    _ending: Arc<Ending>,
+}
+
+/// A bearer token was admitted for this request and this resource. Not `Clone`, not `Deserialize`: see the module.
+#[derive(Debug)]
+pub struct Permit {
+    session: Arc<Session>,
+}
+
+impl Permit {
+    /// The person.
+    pub fn subject(&self) -> &str {
+        &self.session.subject
+    }
+
+    /// The person's login name, for display.
+    pub fn login(&self) -> &str {
+        &self.session.login
+    }
+
+    /// The client.
+    pub fn client_id(&self) -> &str {
+        &self.session.client_id
+    }
+
+    /// The grant.
+    pub fn grant(&self) -> GrantId {
+        self.session.grant
+    }
+
+    /// The scopes of the token.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.session.scopes
+    }
+
+    /// When the token expires.
+    pub fn expires_at(&self) -> Timestamp {
+        self.session.expires_at
+    }
+
+    /// Cancelled when the token or its grant ends early.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.session.ended
+    }
+
+    /// The provider entry whose token the request will carry.
+    pub fn provider(&self) -> &str {
+        &self.session.provider
+    }
+
+    /// The person's third-party tokens.
+    pub(in crate::flow) fn link(&self) -> &Arc<LinkCell> {
+        &self.session.link
+    }
+
+    /// A permit out of thin air, for tests of the data plane.
+    #[cfg(test)]
+    pub(crate) fn for_test(
+        subject: &str,
+        client_id: &str,
+        login: &str,
+        expires_at: Timestamp,
+        ended: CancellationToken,
+    ) -> Self {
+        let access = super::live::Borrowed {
+            access: "none".into(),
+            digest: Digest::of("none"),
+            expires_at: None,
+            obtained_at: Timestamp::default(),
+        };
+        let session = Session {
+            grant: GrantId::new([0; 16]),
+            subject: subject.to_owned(),
+            login: login.to_owned(),
+            client_id: client_id.to_owned(),
+            provider: "test".to_owned(),
+            resource: Resource::at("https://test", "/mcp"),
+            scopes: ScopeSet::default(),
+            expires_at,
+            loaded_at: Timestamp::default(),
+            link: super::live::LinkCells::default().hold(b"test", access),
+            ended,
+            _ending: Arc::default(),
+        };
+        Self { session: Arc::new(session) }
+    }
+}
+
+const fn invalid_token(reason: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidToken, reason, "The access token is not valid here, or not any more.")
+}
+
+impl Flows {
+    /// Admits a bearer token at `resource`.
+    pub async fn admit(
+        self: &Arc<Self>,
+        sessions: &Sessions,
+        token: &str,
+        resource: &Resource,
+    ) -> Result<Permit, Failure> {
+        let digest = Digest::of(token);
+        let now = self.now();
+        let is_good = |session: &Session| {
+            !session.ended.is_cancelled()
+                && !session.expires_at.has_passed(now)
+                && now.since(session.loaded_at) < self.policy.cache_ttl
+        };
+        let session = if let Some(session) = sessions.0.get(&digest).filter(|session| is_good(session)) {
+            session
+        } else {
+            let presented =
+                Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
+            let loaded =
+                self.detached(move |flows| async move { flows.load_session(&presented).await }).await;
+            match loaded {
+                Ok(session) => {
+                    sessions.0.insert(digest, Arc::clone(&session));
+                    session
+                }
+                Err(failure) => {
+                    sessions.0.remove(&digest);
+                    return Err(failure);
+                }
+            }
+        };
+        // RFC 8707: a token of one MCP server is nothing at another.
+        if session.resource != *resource {
+            return Err(invalid_token("token_for_another_resource").into());
+        }
+        Ok(Permit { session })
+    }
+
+    /// Subscribes to the end of the grant first and reads the store second.
+    async fn load_session(self: &Arc<Self>, token: &Presented) -> Result<Arc<Session>, Failure> {
+        let ending = self.live.subscribe(token.grant);
+        let ended = ending.of(token.digest);
+        let loaded = self.records.load::<Grant>(token.grant.as_bytes()).await?;
+        let grant = loaded.ok_or(invalid_token("token_unknown"))?.record;
+        let now = self.now();
+        if !grant.is_alive(now) {
+            return Err(invalid_token("grant_ended").into());
+        }
+        let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        let link = self.hold_link(&grant).await?.ok_or(invalid_token("link_gone"))?;
+        self.ask_in_background(
+            &grant,
+            &link,
+            person.as_ref().is_none_or(|person| person.record.is_stale(now)),
+        );
+        Ok(Arc::new(Session {
+            grant: grant.id,
+            login: person.map(|person| person.record.login).unwrap_or_default(),
+            scopes: access.scopes.clone(),
+            expires_at: access.expires_at,
+            loaded_at: now,
+            subject: grant.subject,
+            client_id: grant.client_id,
+            provider: grant.provider,
+            resource: grant.resource,
+            link,
+            ended,
+            _ending: ending,
+        }))
+    }
+
+    /// While a link is in use, facts about its person that have become old are asked for again, without anybody waiting.
+    fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
+        if !is_stale || link.refreshing.try_lock().is_err() {
+            return;
+        }
+        let (grant, link) = (grant.clone(), Arc::clone(link));
+        self.in_background("ask about a person", move |flows| async move {
+            if let Ok(borrowed) = flows.borrow_from(&link, &grant.provider).await
+                && let Err(Failure::Fault(fault)) = flows.identify_again(&grant, &link, &borrowed).await
+            {
+                return Err(fault);
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,251 @@
+//! The authorization endpoint, up to the consent page: an ordered list of checks.
+//!
+//! Writes nothing, contacts nobody, may be repeated: two tabs, a reload and a link preview do no harm. The verified request
+//! travels inside the form, sealed and bound to this browser's render cookie, with the id of the one grant that the page
+//! may create. Until a person approves, every failure is a page and never a redirect: otherwise anybody who registers a
+//! client makes us an open redirector (RFC 9700 section 4.11.2).
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{Failure, Flows, fault::Fault, ports::Purpose};
+use crate::domain::{
+    catalog::{McpServer, ScopeDefinition},
+    client::Client,
+    consent::Pending,
+    handle::{GrantId, Handle, Kind, is_plain},
+    pkce::CodeChallenge,
+    provider::Provider,
+    redirect::{Destination, MatchedRedirect},
+    refusal::{ErrorCode, Refusal},
+    request::AuthorizationRequest,
+    scope::ScopeSet,
+    secret::Digest,
+    time::Timestamp,
+};
+
+/// The longest `state` of a client, in bytes.
+const MAX_STATE_LENGTH: usize = 4096;
+/// The record that consent forms are sealed under: they are not stored.
+pub(super) const FORM: &[u8] = b"form";
+
+/// The parameters of an authorization request, each at most once (`resource` aside), empty ones left out.
+#[derive(Clone, Debug, Default)]
+pub struct AuthorizeQuery {
+    /// `client_id`
+    pub client_id: Option<String>,
+    /// `redirect_uri`
+    pub redirect_uri: Option<String>,
+    /// `response_type`
+    pub response_type: Option<String>,
+    /// `response_mode`
+    pub response_mode: Option<String>,
+    /// `state`
+    pub state: Option<String>,
+    /// `scope`
+    pub scope: Option<String>,
+    /// `code_challenge`
+    pub code_challenge: Option<String>,
+    /// `code_challenge_method`
+    pub code_challenge_method: Option<String>,
+    /// `resource`, as often as it was sent (RFC 8707)
+    pub resource: Vec<String>,
+    /// Whether `request` or `request_uri` was sent: request objects are not read here.
+    pub request_object: bool,
+}
+
+/// What the consent page shows, and the form that carries the request.
+#[derive(Debug)]
+pub struct ConsentPage {
+    /// The sealed request, for a hidden field.
+    pub form: String,
+    /// The verified request.
+    pub request: AuthorizationRequest,
+    /// Who asks.
+    pub client: Client,
+    /// Where the answer will go.
+    pub destination: Destination,
+    /// The MCP server that is meant.
+    pub server: McpServer,
+    /// The MCP scopes, in words.
+    pub scopes: Vec<ScopeDefinition>,
+    /// The third party.
+    pub provider: Provider,
+    /// A render cookie to set, where the browser had no valid one.
+    pub set_render_cookie: Option<Handle>,
+    /// When the page was rendered.
+    pub rendered_at: Timestamp,
+}
+
+impl Flows {
+    /// Judges an authorization request and prepares the consent page.
+    pub async fn authorize(
+        self: &Arc<Self>,
+        query: AuthorizeQuery,
+        render_cookie: Option<String>,
+    ) -> Result<ConsentPage, Failure> {
+        self.detached(|flows| async move { flows.authorize_here(&query, render_cookie.as_deref()).await })
+            .await
+    }
+
+    /// The checks, in the order that matters: first who asks and where the answer would go, then everything else.
+    async fn authorize_here(
+        &self,
+        query: &AuthorizeQuery,
+        render_cookie: Option<&str>,
+    ) -> Result<ConsentPage, Failure> {
+        let client = self.refuse_unknown_client(query).await?;
+        let redirect = refuse_unregistered_redirect(query, &client)?;
+        refuse_request_objects(query)?;
+        refuse_other_responses(query)?;
+        let code_challenge = refuse_missing_pkce(query)?;
+        refuse_endless_state(query)?;
+        let meant = self.catalog.meant_by(&query.resource, self.policy.missing_resource_is_refused)?;
+        let scopes = refuse_malformed_scope(query)?;
+        let scopes = meant.server.meant_by(&scopes)?;
+
+        let provider = self
+            .catalog
+            .provider_of(meant.server)
+            .ok_or_else(|| Fault::new("find the provider of a server"))?;
+        let always: ScopeSet = provider.scopes.iter().cloned().collect();
+        let request = AuthorizationRequest {
+            client_id: client.id.clone(),
+            fingerprint: client.metadata.fingerprint(),
+            redirect_uri: redirect.as_str().to_owned(),
+            resource: meant.server.resource.clone(),
+            resource_named: meant.named,
+            provider_scopes: meant.server.provider_scopes(&scopes).union(&always),
+            scopes,
+            provider: meant.server.provider.clone(),
+            state: query.state.clone(),
+            code_challenge,
+        };
+        let server = meant.server.clone();
+        self.render(request, client, &redirect, server, provider.clone(), render_cookie)
+    }
+
+    fn render(
+        &self,
+        request: AuthorizationRequest,
+        client: Client,
+        redirect: &MatchedRedirect,
+        server: McpServer,
+        provider: Provider,
+        render_cookie: Option<&str>,
+    ) -> Result<ConsentPage, Failure> {
+        let rendered_at = self.now();
+        // A valid cookie is kept, so that a second tab does not make the first one worthless.
+        let (digest, set_render_cookie) =
+            if let Some(cookie) = render_cookie.filter(|cookie| is_plain(Kind::Cookie, cookie)) {
+                (Digest::of(cookie), None)
+            } else {
+                let cookie = Handle::plain(Kind::Cookie, self.random()?);
+                (cookie.digest(), Some(cookie))
+            };
+        let grant = GrantId::new(self.random()?);
+        let pending = Pending { request: request.clone(), grant, rendered_at, render_cookie: digest };
+        let plain =
+            serde_json::to_vec(&pending).map_err(|error| Fault::caused("render a pending request", error))?;
+        let form = URL_SAFE_NO_PAD.encode(self.sealer.seal(Purpose::ConsentForm, FORM, &plain)?);
+        let scopes = server.definitions(&request.scopes).cloned().collect();
+        tracing::info!(
+            target: "mcp_deputy::journal", event = "consent_page_shown", client_id = client.id, grant = %grant, scopes = %request.scopes,
+            resource = request.resource.as_str(),
+        );
+        let destination = redirect.destination();
+        Ok(ConsentPage {
+            form,
+            request,
+            client,
+            destination,
+            server,
+            scopes,
+            provider,
+            set_render_cookie,
+            rendered_at,
+        })
+    }
+
+    async fn refuse_unknown_client(&self, query: &AuthorizeQuery) -> Result<Client, Failure> {
+        const UNKNOWN: Refusal =
+            Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
+        let id = query.client_id.as_deref().ok_or(missing("client_id_missing", "client_id is needed."))?;
+        if !is_plain(Kind::Client, id) {
+            return Err(UNKNOWN.into());
+        }
+        let client = self.records.load::<Client>(id.as_bytes()).await?.ok_or(UNKNOWN)?.record;
+        if client.is_usable(self.now()) { Ok(client) } else { Err(UNKNOWN.into()) }
+    }
+}
+
+fn refuse_unregistered_redirect(query: &AuthorizeQuery, client: &Client) -> Result<MatchedRedirect, Refusal> {
+    let uri =
+        query.redirect_uri.as_deref().ok_or(missing("redirect_uri_missing", "redirect_uri is needed."))?;
+    client.metadata.redirect_uris.matching(uri).ok_or(Refusal::new(
+        ErrorCode::InvalidRequest,
+        "redirect_uri_unregistered",
+        "This redirect_uri is not registered for this app.",
+    ))
+}
+
+fn refuse_request_objects(query: &AuthorizeQuery) -> Result<(), Refusal> {
+    if query.request_object {
+        return Err(Refusal::new(
+            ErrorCode::RequestNotSupported,
+            "request_object",
+            "Request objects are not supported.",
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_other_responses(query: &AuthorizeQuery) -> Result<(), Refusal> {
+    match query.response_type.as_deref() {
+        None => return Err(missing("response_type_missing", "response_type is needed.")),
+        Some("code") => {}
+        Some(_) => {
+            return Err(Refusal::new(
+                ErrorCode::UnsupportedResponseType,
+                "response_type_unsupported",
+                "response_type must be code.",
+            ));
+        }
+    }
+    if query.response_mode.as_deref().is_some_and(|mode| mode != "query") {
+        return Err(missing("response_mode_unsupported", "response_mode must be query."));
+    }
+    Ok(())
+}
+
+fn refuse_missing_pkce(query: &AuthorizeQuery) -> Result<CodeChallenge, Refusal> {
+    // Without a method the challenge would be `plain` (RFC 7636 section 4.3), which protects nobody.
+    if query.code_challenge.is_none() {
+        return Err(missing("pkce_missing", "code_challenge is needed."));
+    }
+    if query.code_challenge_method.as_deref() != Some("S256") {
+        return Err(missing("pkce_method", "code_challenge_method must be S256."));
+    }
+    let challenge = query.code_challenge.as_deref().and_then(CodeChallenge::parse);
+    challenge.ok_or(missing("pkce_malformed", "code_challenge must be the S256 challenge of a verifier."))
+}
+
+fn refuse_endless_state(query: &AuthorizeQuery) -> Result<(), Refusal> {
+    if query.state.as_ref().is_some_and(|state| state.len() > MAX_STATE_LENGTH) {
+        return Err(missing("state_too_long", "state must be at most 4096 bytes."));
+    }
+    Ok(())
+}
+
+fn refuse_malformed_scope(query: &AuthorizeQuery) -> Result<ScopeSet, Refusal> {
+    ScopeSet::parse(query.scope.as_deref().unwrap_or_default()).ok_or(Refusal::new(
+        ErrorCode::InvalidScope,
+        "scope_malformed",
+        "scope is malformed.",
+    ))
+}
+
+const fn missing(reason: &'static str, text: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, reason, text)
+}

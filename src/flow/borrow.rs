@@ -1,0 +1,336 @@
+//! The person's third-party token for a request, refreshed by one caller at a time and well before it expires.
+//!
+//! The claim is a conditional write on the link's record, so one caller refreshes across processes; within this process
+//! the others wait for it. What came back counts only while the link still holds the refresh token that was sent. The
+//! rotated token is durable before it is used. A definite refusal ends every grant of the link; an outage ends nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret as _;
+
+use super::{
+    Failure, Flows,
+    admit::Permit,
+    arrive::arriving,
+    conclude::personal_key,
+    fault::{self, Fault},
+    live::{Borrowed, LinkCell},
+    ports::{ThirdPartyError, ThirdPartyTokens},
+    records::GrantsOf,
+};
+use crate::domain::{
+    grant::{Ending, Grant},
+    link::{Link, LinkTokens},
+    secret::Digest,
+};
+
+/// How long a caller waits for another process that refreshes.
+const WAIT: Duration = Duration::from_millis(200);
+const WAITS: usize = 40;
+/// The MCP server's 401 leads to a refresh at most this often.
+const REFRESH_AGAIN: Duration = Duration::from_mins(10);
+/// The MCP server's 401 leads to a question at the identity endpoint at most this often.
+const IDENTIFY_AGAIN: Duration = Duration::from_mins(1);
+
+/// What the MCP server's 401 means for the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BackendVerdict {
+    /// The client should refresh and repeat, or authorize again: 401 `invalid_token`.
+    Challenge,
+    /// Nothing that a client can do: 502. The slug says why.
+    BadGateway(&'static str),
+}
+
+impl Flows {
+    /// The third-party token for an admitted request. The warm path takes no lock that anybody holds for long and reads
+    /// no store.
+    pub async fn borrow(self: &Arc<Self>, permit: &Permit) -> Result<Arc<Borrowed>, ThirdPartyError> {
+        let current = permit.link().current();
+        if !current.is_due(self.now()) {
+            return Ok(current);
+        }
+        let (cell, provider) = (Arc::clone(permit.link()), permit.provider().to_owned());
+        let task = self.detached(move |flows| async move { Ok(flows.borrow_from(&cell, &provider).await) });
+        task.await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
+    }
+
+    /// The same, from a cell. Already on the control runtime.
+    pub(super) async fn borrow_from(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+    ) -> Result<Arc<Borrowed>, ThirdPartyError> {
+        let now = self.now();
+        let current = cell.current();
+        if !current.is_due(now) {
+            return Ok(current);
+        }
+        // While somebody refreshes, the old token serves where it outlives the refresh.
+        let outlives = self.provider(provider).is_ok_and(|(provider, _)| provider.access_outlives_refresh);
+        if outlives && !current.has_expired(now) && cell.refreshing.try_lock().is_err() {
+            return Ok(current);
+        }
+        let _turn = cell.refreshing.lock().await;
+        let current = cell.current();
+        if !current.is_due(self.now()) {
+            return Ok(current);
+        }
+        match self.refresh_link(cell, provider, &current.digest).await {
+            Ok(()) => Ok(cell.current()),
+            Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason)))
+                if !current.has_expired(self.now()) =>
+            {
+                tracing::warn!(
+                    reason,
+                    provider,
+                    "a third-party token could not be refreshed ahead of time; it is used while it lasts"
+                );
+                Ok(current)
+            }
+            // Where nothing can be refreshed, the token is used until the third party refuses it.
+            Err(RefreshFault::NoRefreshToken) if !current.has_expired(self.now()) => Ok(current),
+            Err(RefreshFault::NoRefreshToken) => {
+                self.end_link(cell, "third_party_token_expired").await;
+                Err(ThirdPartyError::Refused("third_party_token_expired"))
+            }
+            Err(RefreshFault::ThirdParty(error)) => Err(error),
+            Err(RefreshFault::Fault(fault)) => {
+                tracing::error!(error = fault::chain(&fault), "a third-party token could not be refreshed");
+                Err(ThirdPartyError::Unavailable("store_failed"))
+            }
+        }
+    }
+
+    /// Replaces the access token `seen` of a link. Ends when the link holds another one.
+    async fn refresh_link(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+        seen: &Digest,
+    ) -> Result<(), RefreshFault> {
+        let (_, third_party) = self.provider(provider)?;
+        let by = u64::from_be_bytes(self.random()?);
+        for _ in 0..WAITS {
+            let Some(loaded) = self.records.load::<Link>(&cell.key).await? else { return Err(LINK_GONE) };
+            if loaded.record.leaving {
+                return Err(LINK_GONE);
+            }
+            if loaded.record.tokens.access != *seen {
+                // Another process, or a new login, was faster.
+                let tokens = self.open_tokens(&cell.key, &loaded.record.tokens)?;
+                cell.replace(borrowed(&tokens, &loaded.record.tokens));
+                return Ok(());
+            }
+            let Some(claimed) = loaded.record.claimed(by, self.now()) else {
+                tokio::time::sleep(WAIT).await;
+                continue;
+            };
+            let tokens = self.open_tokens(&cell.key, &loaded.record.tokens)?;
+            let Some(refresh) = tokens.refresh else { return Err(RefreshFault::NoRefreshToken) };
+            if self.records.replace(&cell.key, loaded.version, &claimed).await?.is_none() {
+                continue;
+            }
+            let sent = Digest::of(refresh.expose_secret());
+            let mut answer = third_party.refresh(refresh.clone()).await;
+            if let Ok(tokens) = &mut answer {
+                tokens.refresh.get_or_insert(refresh);
+            }
+            return self.apply_refresh(cell, provider, by, &sent, answer).await;
+        }
+        Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable("refresh_by_another_takes_long")))
+    }
+
+    /// Writes what came back, until it wins, while the link still holds the refresh token that was sent.
+    async fn apply_refresh(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+        by: u64,
+        sent: &Digest,
+        answer: Result<ThirdPartyTokens, ThirdPartyError>,
+    ) -> Result<(), RefreshFault> {
+        let now = self.now();
+        loop {
+            let loaded = self.records.load::<Link>(&cell.key).await?;
+            let current = loaded
+                .filter(|link| !link.record.leaving && link.record.tokens.refresh.as_ref() == Some(sent));
+            let Some(loaded) = current else {
+                if let Ok(tokens) = answer {
+                    self.let_go_unlinked(provider.to_owned(), tokens);
+                }
+                return Err(LINK_GONE);
+            };
+            match &answer {
+                Ok(tokens) => {
+                    let sealed = self.link_tokens(&cell.key, tokens, now)?;
+                    let (next, stale) = loaded.record.with_tokens(sealed.clone(), now).without_stale(now);
+                    if self.records.replace(&cell.key, loaded.version, &next).await?.is_some() {
+                        cell.replace(borrowed(tokens, &sealed));
+                        self.let_go_replaced(next.subject, next.provider, cell.key.clone(), stale);
+                        tracing::info!(target: "mcp_deputy::journal", event = "third_party_refreshed", provider);
+                        return Ok(());
+                    }
+                }
+                Err(error @ ThirdPartyError::Refused(reason)) => {
+                    self.end_link(cell, reason).await;
+                    return Err(RefreshFault::ThirdParty(*error));
+                }
+                Err(error) => {
+                    let Some(free) = loaded.record.unclaimed(by) else {
+                        return Err(RefreshFault::ThirdParty(*error));
+                    };
+                    if self.records.replace(&cell.key, loaded.version, &free).await?.is_some() {
+                        return Err(RefreshFault::ThirdParty(*error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends every grant of a link: the third party has ended the permission that they stand on.
+    async fn end_link(self: &Arc<Self>, cell: &LinkCell, reason: &'static str) {
+        tracing::warn!(target: "mcp_deputy::journal", event = "link_refused", reason);
+        let end =
+            self.end_grants_of(GrantsOf::link(&cell.key), self.now(), |_| true, Ending::ThirdPartyRefused);
+        if let Err(fault) = end.await {
+            tracing::error!(error = fault::chain(&fault), "the grants of a refused link could not be ended");
+        }
+    }
+
+    /// The shared cell of a grant's link; `None` where the link is gone or on its way out.
+    pub(super) async fn hold_link(self: &Arc<Self>, grant: &Grant) -> Result<Option<Arc<LinkCell>>, Fault> {
+        let key = personal_key(&grant.subject, &grant.link);
+        let Some(loaded) = self.records.load::<Link>(&key).await? else { return Ok(None) };
+        let configured =
+            self.provider(&loaded.record.provider)?.0.client_id == loaded.record.provider_client_id;
+        if loaded.record.leaving || !configured {
+            return Ok(None);
+        }
+        let tokens = self.open_tokens(&key, &loaded.record.tokens)?;
+        Ok(Some(self.links.hold(&key, borrowed(&tokens, &loaded.record.tokens))))
+    }
+
+    /// Asks the third party whom the token belongs to, and notes it. A definite refusal ends the link's grants. Returns
+    /// whether the token still belongs to the same person.
+    pub(super) async fn identify_again(
+        self: &Arc<Self>,
+        grant: &Grant,
+        cell: &LinkCell,
+        borrowed: &Borrowed,
+    ) -> Result<bool, Failure> {
+        let (provider, third_party) = self.provider(&grant.provider)?;
+        match third_party.identify(&borrowed.access).await {
+            Ok(identity) => {
+                let person = arriving(provider, identity);
+                if person.subject == grant.subject {
+                    self.note_person(&person, &grant.provider, self.now()).await?;
+                    return Ok(true);
+                }
+                self.end_link(cell, "third_party_token_of_somebody_else").await;
+                Ok(false)
+            }
+            Err(ThirdPartyError::Refused(reason)) if cell.current().digest == borrowed.digest => {
+                self.end_link(cell, reason).await;
+                Ok(false)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the third party could not be asked about a person; the stored facts decide");
+                Ok(true)
+            }
+        }
+    }
+
+    /// The MCP server answered 401 to the token `used`. It says little about whom it refuses: the third party decides.
+    pub async fn backend_refused(self: &Arc<Self>, permit: &Permit, used: Digest) -> BackendVerdict {
+        if permit.link().current().digest != used {
+            return BackendVerdict::Challenge;
+        }
+        let (cell, grant) = (Arc::clone(permit.link()), permit.grant());
+        let judged =
+            self.detached(move |flows| async move { flows.judge_refused(&cell, grant, &used).await });
+        judged.await.unwrap_or_else(|failure| {
+            if let Failure::Fault(fault) = failure {
+                tracing::error!(
+                    error = fault::chain(&fault),
+                    "what the MCP server refused could not be judged"
+                );
+            }
+            BackendVerdict::BadGateway("mcp_server_refused_unjudged")
+        })
+    }
+
+    async fn judge_refused(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        grant: crate::domain::handle::GrantId,
+        used: &Digest,
+    ) -> Result<BackendVerdict, Failure> {
+        let now = self.now();
+        let Some(grant) = self.records.load::<Grant>(grant.as_bytes()).await? else {
+            return Ok(BackendVerdict::Challenge);
+        };
+        let grant = grant.record;
+        let may_refresh = cell.asked(|asked| {
+            let due = asked.refreshed_at.is_none_or(|last| now.since(last) >= REFRESH_AGAIN);
+            if due {
+                asked.refreshed_at = Some(now);
+            }
+            due
+        });
+        if may_refresh {
+            let turn = cell.refreshing.lock().await;
+            let refreshed = self.refresh_link(cell, &grant.provider, used).await;
+            drop(turn);
+            match refreshed {
+                Ok(()) | Err(RefreshFault::ThirdParty(ThirdPartyError::Refused(_))) => {
+                    return Ok(BackendVerdict::Challenge);
+                }
+                Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason))) => {
+                    return Ok(BackendVerdict::BadGateway(reason));
+                }
+                Err(RefreshFault::NoRefreshToken) => {}
+                Err(RefreshFault::Fault(fault)) => return Err(fault.into()),
+            }
+        }
+        let may_ask = cell.asked(|asked| {
+            let due = asked.identified_at.is_none_or(|last| now.since(last) >= IDENTIFY_AGAIN);
+            if due {
+                asked.identified_at = Some(now);
+            }
+            due
+        });
+        if !may_ask {
+            return Ok(BackendVerdict::BadGateway("mcp_server_refused_again"));
+        }
+        let still_good = self.identify_again(&grant, cell, &cell.current()).await?;
+        Ok(if still_good {
+            BackendVerdict::BadGateway("mcp_server_refused_a_good_token")
+        } else {
+            BackendVerdict::Challenge
+        })
+    }
+}
+
+/// Why a link could not be refreshed.
+enum RefreshFault {
+    Fault(Fault),
+    NoRefreshToken,
+    ThirdParty(ThirdPartyError),
+}
+
+const LINK_GONE: RefreshFault = RefreshFault::ThirdParty(ThirdPartyError::Refused("link_gone"));
+
+impl From<Fault> for RefreshFault {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+pub(super) fn borrowed(tokens: &ThirdPartyTokens, stored: &LinkTokens) -> Borrowed {
+    Borrowed {
+        access: tokens.access.clone(),
+        digest: stored.access,
+        expires_at: stored.expires_at,
+        obtained_at: stored.obtained_at,
+    }
+}

@@ -1,0 +1,301 @@
+//! The end of the permission journey: the records of an approval, and our code.
+//!
+//! The order is fixed, so that every crash and every revocation in between is safe:
+//!
+//! person → index entries → grant (pending: no code, only if its id is new; it counts as live everywhere) → link →
+//! consent → read person, client and consent again → the grant gets its code → browser record → answer.
+//!
+//! A revocation writes its mark first and then ends every grant approved before it. The pending grant is visible before
+//! the marks are read here: so either the revocation sees the grant, or this step sees the mark. A crash leaves a pending
+//! grant, which ends by itself and takes its link and its consent along.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+
+use super::{
+    Arrived, Failure, Flows,
+    arrive::again,
+    fault::Fault,
+    ports::{Purpose, Table, ThirdPartyTokens},
+    records::Loaded,
+};
+use crate::domain::{
+    arrival::Arriving,
+    client::Client,
+    consent::{Consent, ConsentProof},
+    grant::{Code, Ending, Grant, Stage},
+    handle::{Handle, Kind, is_plain},
+    link::{Link, LinkTokens},
+    person::{BROWSER_TTL, Browser, Known, Person, subject_key},
+    redirect::MatchedRedirect,
+    refusal::{ErrorCode, Refusal},
+    scope::ScopeSet,
+    secret::Digest,
+    time::Timestamp,
+};
+
+/// Everything that the last step needs. The proof is used up by it.
+pub(super) struct Concluding<'a> {
+    pub(super) proof: ConsentProof,
+    pub(super) redirect: &'a MatchedRedirect,
+    pub(super) person: Arriving,
+    pub(super) tokens: ThirdPartyTokens,
+    pub(super) granted: ScopeSet,
+    pub(super) scopes: ScopeSet,
+    pub(super) session: Option<String>,
+    pub(super) spent: Option<String>,
+}
+
+/// The key of a record that belongs to a person: nobody's name reaches into another's.
+pub(super) fn personal_key(subject: &str, part: &Digest) -> Vec<u8> {
+    [subject_key(subject).as_bytes().as_slice(), part.as_bytes()].concat()
+}
+
+impl Flows {
+    pub(super) async fn conclude(self: &Arc<Self>, with: Concluding<'_>) -> Result<Arrived, Failure> {
+        let now = self.now();
+        let request = with.proof.request();
+        let (provider, _) = self.provider(&request.provider)?;
+        let link_part = Link::key_part(&provider.name, &provider.client_id, &with.granted);
+        let consent_part = Digest::of_list(&[
+            request.client_id.as_bytes(),
+            with.redirect.consent_form().as_bytes(),
+            request.resource.as_str().as_bytes(),
+        ]);
+        let grant = Grant {
+            id: with.proof.grant(),
+            subject: with.person.subject.clone(),
+            client_id: request.client_id.clone(),
+            resource: request.resource.clone(),
+            scopes: with.scopes.clone(),
+            provider: request.provider.clone(),
+            link: link_part,
+            consent: consent_part,
+            approved_at: with.proof.approved_at(),
+            page_expires_at: with.proof.page_expires_at(),
+            expires_at: now.after(self.policy.code_ttl),
+            stage: Stage::Pending,
+        };
+        let link_key = personal_key(&grant.subject, &grant.link);
+
+        self.note_person(&with.person, &grant.provider, now).await?;
+        self.records.index_grant(&grant, &link_key, now).await?;
+        self.records.index_expiry(grant.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;
+        if self.records.create(grant.id.as_bytes(), &grant).await?.is_none() {
+            let to = again(request);
+            self.let_go_unlinked(grant.provider, with.tokens);
+            return Ok(Arrived::AlreadyDone { again: to });
+        }
+        match self.conclude_pending(&with, &grant, &link_key, now).await {
+            Ok((code, session)) => {
+                tracing::info!(
+                    target: "mcp_deputy::journal", event = "code_issued", client_id = grant.client_id, grant = %grant.id, scopes = %grant.scopes,
+                );
+                let state = with.proof.request().state.as_deref();
+                let to = with.redirect.with_code(code.expose(), state, &self.catalog.public_url);
+                Ok(Arrived::Answer { to, session: Some(session), spent: with.spent })
+            }
+            Err(failure) => {
+                // A crash would leave the same for the sweeper; whoever is still running does it at once.
+                self.end_grant(grant.id, Ending::Unfinished).await?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn conclude_pending(
+        self: &Arc<Self>,
+        with: &Concluding<'_>,
+        grant: &Grant,
+        link_key: &[u8],
+        now: Timestamp,
+    ) -> Result<(Handle, Handle), Failure> {
+        let request = with.proof.request();
+        self.attach_link(grant, link_key, &with.granted, &with.tokens, now).await?;
+        let newer = Consent {
+            subject: grant.subject.clone(),
+            client_id: grant.client_id.clone(),
+            redirect_uri: with.redirect.consent_form(),
+            resource: grant.resource.clone(),
+            scopes: grant.scopes.clone(),
+            provider_scopes: with.granted.clone(),
+            fingerprint: request.fingerprint,
+            granted_at: grant.approved_at,
+            revoked_at: None,
+        };
+        let consent_key = personal_key(&grant.subject, &grant.consent);
+        let again = |known: Option<&Consent>| {
+            known.map_or_else(|| newer.clone(), |known| known.approved_again(newer.clone()))
+        };
+        self.records.upsert::<Consent>(&consent_key, again).await?;
+
+        self.refuse_what_was_revoked(grant, &consent_key).await?;
+        let code = Handle::of_grant(Kind::Code, grant.id, self.random()?);
+        let issued = Code {
+            digest: code.digest(),
+            challenge: request.code_challenge.clone(),
+            redirect_uri: request.redirect_uri.clone(),
+            expires_at: grant.expires_at,
+        };
+        let written = self
+            .records
+            .update::<Grant>(grant.id.as_bytes(), |pending| pending.with_code(issued.clone()))
+            .await?;
+        if written.is_none() {
+            return Err(REVOKED.into());
+        }
+        let session = self.note_browser(with.session.as_deref(), &grant.provider, &with.person, now).await?;
+        Ok((code, session))
+    }
+
+    /// Reads person, client and consent again. Whatever was revoked at or after the approval is not approved.
+    async fn refuse_what_was_revoked(&self, grant: &Grant, consent_key: &[u8]) -> Result<(), Failure> {
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        let client = self.records.load::<Client>(grant.client_id.as_bytes()).await?;
+        let consent = self.records.load::<Consent>(consent_key).await?;
+        let honoured = person.is_some_and(|person| person.record.honours(grant.approved_at))
+            && client.is_some_and(|client| client.record.honours(grant.approved_at))
+            && consent.is_some_and(|consent| consent.record.honours(grant.approved_at));
+        if honoured { Ok(()) } else { Err(REVOKED.into()) }
+    }
+
+    pub(super) async fn note_person(
+        &self,
+        person: &Arriving,
+        provider: &str,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let key = subject_key(&person.subject);
+        let next = |known: Option<&Person>| Person {
+            subject: person.subject.clone(),
+            provider: provider.to_owned(),
+            login: person.login.clone(),
+            display_name: person.display_name.clone(),
+            email: person.email.clone(),
+            checked_at: now,
+            revoked_at: known.and_then(|known| known.revoked_at),
+        };
+        self.records.upsert::<Person>(key.as_bytes(), next).await?;
+        Ok(())
+    }
+
+    /// Puts the tokens into the person's link: a new one, or in place of those that it holds.
+    async fn attach_link(
+        self: &Arc<Self>,
+        grant: &Grant,
+        key: &[u8],
+        granted: &ScopeSet,
+        tokens: &ThirdPartyTokens,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let provider = self.provider(&grant.provider)?.0.client_id.clone();
+        loop {
+            let known = self.records.load::<Link>(key).await?;
+            let mut tokens = tokens.clone();
+            if let (None, Some(known)) = (&tokens.refresh, &known) {
+                // Some providers give a refresh token only on the first consent: the stored one stays.
+                tokens.refresh = self.open_tokens(key, &known.record.tokens)?.refresh;
+            }
+            let sealed = self.link_tokens(key, &tokens, now)?;
+            let (written, stale) = match known {
+                None => {
+                    let link = Link {
+                        subject: grant.subject.clone(),
+                        provider: grant.provider.clone(),
+                        provider_client_id: provider.clone(),
+                        scopes: granted.clone(),
+                        tokens: sealed.clone(),
+                        borrowing: None,
+                        replaced: Vec::new(),
+                        leaving: false,
+                    };
+                    (self.records.create(key, &link).await?, Vec::new())
+                }
+                Some(Loaded { version, record }) => {
+                    let (link, stale) = record.with_tokens(sealed.clone(), now).without_stale(now);
+                    (self.records.replace(key, version, &link).await?, stale)
+                }
+            };
+            if written.is_some() {
+                if let Some(cell) = self.links.get(key) {
+                    cell.replace(super::borrow::borrowed(&tokens, &sealed));
+                }
+                self.let_go_replaced(grant.subject.clone(), grant.provider.clone(), key.to_vec(), stale);
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn link_tokens(
+        &self,
+        key: &[u8],
+        tokens: &ThirdPartyTokens,
+        now: Timestamp,
+    ) -> Result<LinkTokens, Fault> {
+        Ok(LinkTokens {
+            sealed: self.seal_tokens(key, tokens)?,
+            access: Digest::of(tokens.access.expose_secret()),
+            refresh: tokens.refresh.as_ref().map(|refresh| Digest::of(refresh.expose_secret())),
+            expires_at: tokens.expires_at,
+            obtained_at: now,
+        })
+    }
+
+    /// A completed sign-in always gives the browser a new session value; what it knew of other providers stays.
+    async fn note_browser(
+        &self,
+        old: Option<&str>,
+        provider: &str,
+        person: &Arriving,
+        now: Timestamp,
+    ) -> Result<Handle, Failure> {
+        let old = old.filter(|old| is_plain(Kind::Cookie, old)).map(Digest::of);
+        let known = match &old {
+            Some(old) => self.records.load::<Browser>(old.as_bytes()).await?,
+            None => None,
+        };
+        let mut browser = known.as_ref().map(|known| known.record.clone()).unwrap_or_default();
+        browser.since = now;
+        browser.people.insert(
+            provider.to_owned(),
+            Known { subject: person.subject.clone(), login: person.login.clone() },
+        );
+        let session = Handle::plain(Kind::Cookie, self.random()?);
+        let key = session.digest();
+        self.records.index_expiry(now.after(BROWSER_TTL), Table::Browser, key.as_bytes(), now).await?;
+        self.records.create(key.as_bytes(), &browser).await?;
+        if let Some((old, known)) = old.zip(known) {
+            self.records.take::<Browser>(old.as_bytes(), known.version).await?;
+        }
+        Ok(session)
+    }
+
+    pub(super) fn seal_tokens(&self, record: &[u8], tokens: &ThirdPartyTokens) -> Result<Vec<u8>, Fault> {
+        let plain = serde_json::to_vec(&(
+            tokens.access.expose_secret(),
+            tokens.refresh.as_ref().map(secrecy::ExposeSecret::expose_secret),
+            tokens.expires_at,
+            &tokens.scopes,
+        ));
+        let plain = zeroize::Zeroizing::new(plain.map_err(|_| Fault::new("render third-party tokens"))?);
+        self.sealer.seal(Purpose::ThirdPartyTokens, record, &plain)
+    }
+
+    pub(super) fn open_tokens(&self, record: &[u8], tokens: &LinkTokens) -> Result<ThirdPartyTokens, Fault> {
+        self.open_sealed_tokens(record, &tokens.sealed)
+    }
+
+    pub(super) fn open_sealed_tokens(&self, record: &[u8], sealed: &[u8]) -> Result<ThirdPartyTokens, Fault> {
+        let plain = self.sealer.open(Purpose::ThirdPartyTokens, record, sealed);
+        let plain = zeroize::Zeroizing::new(
+            plain.ok_or_else(|| Fault::new("open third-party tokens: their key is gone"))?,
+        );
+        let (access, refresh, expires_at, scopes): (String, Option<String>, _, _) =
+            serde_json::from_slice(&plain).map_err(|_| Fault::new("read third-party tokens"))?;
+        Ok(ThirdPartyTokens { access: access.into(), refresh: refresh.map(Into::into), expires_at, scopes })
+    }
+}
+
+const REVOKED: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "revoked_meanwhile", "This approval was revoked.");

@@ -1,0 +1,81 @@
+//! Leaving for the third party. Only an approval gets here: [`Flows::depart`] takes the proof of it.
+//!
+//! This is where `state` comes into being, and the cookie that ties it to this browser: after approval and immediately
+//! before the departure, never earlier (CD15, CD16, CD20).
+
+use std::sync::Arc;
+
+use super::{
+    Failure, Flows,
+    ports::{Departure, Purpose, Table},
+};
+use crate::domain::{
+    consent::ConsentProof,
+    handle::{Handle, Kind},
+    pkce::{CodeChallenge, own_verifier},
+    ticket::Ticket,
+};
+
+/// The way to the third party.
+#[derive(Debug)]
+pub struct Departed {
+    /// Its authorization endpoint, with our static client id, our `state` and our PKCE challenge.
+    pub url: String,
+    /// The provider entry.
+    pub provider: String,
+    /// Its name for people.
+    pub title: String,
+    /// The last part of the ticket cookie's name: newer tickets sort behind older ones.
+    pub suffix: String,
+    /// The ticket cookie.
+    pub cookie: Handle,
+}
+
+impl Flows {
+    pub(super) async fn depart(self: &Arc<Self>, proof: ConsentProof) -> Result<Departed, Failure> {
+        let now = self.now();
+        let (state, cookie) =
+            (Handle::plain(Kind::State, self.random()?), Handle::plain(Kind::Cookie, self.random()?));
+        let verifier = own_verifier(self.random()?);
+        let key = state.digest();
+        let sealed = self.sealer.seal(Purpose::TicketVerifier, key.as_bytes(), verifier.as_bytes())?;
+        let ticket = Ticket::from_proof(&proof, sealed, cookie.digest(), now);
+        let (description, third_party) = self.provider(&ticket.request.provider)?;
+
+        self.records.index_expiry(ticket.expires_at, Table::Ticket, key.as_bytes(), now).await?;
+        self.records.create(key.as_bytes(), &ticket).await?;
+        let url = third_party.departure(&Departure {
+            state: state.expose(),
+            code_challenge: CodeChallenge::of(&verifier).as_str(),
+            scopes: &ticket.request.provider_scopes,
+            fresh_consent: false,
+        });
+        tracing::info!(target: "mcp_deputy::journal", event = "departed", client_id = ticket.request.client_id, grant = %ticket.grant);
+        Ok(Departed {
+            url,
+            provider: description.name.clone(),
+            title: description.title.clone(),
+            suffix: cookie_suffix(now.as_secs(), &key.to_base64url()),
+            cookie,
+        })
+    }
+}
+
+/// A cookie name's last part: the time in 32nds, so that names sort by age, and a few characters of a hash.
+pub(super) fn cookie_suffix(seconds: u64, hash: &str) -> String {
+    let digits = (0..7).rev().map(|place| (seconds >> (5 * place)) & 31);
+    let time: String = digits.filter_map(|digit| char::from_digit(u32::try_from(digit).ok()?, 32)).collect();
+    let hash: String = hash.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("{time}{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_cookies_sort_behind_older_ones() {
+        assert!(cookie_suffix(1_800_000_000, "zzzzzzzz") < cookie_suffix(1_800_000_001, "aaaaaaaa"));
+        assert!(cookie_suffix(1_800_000_000, "a-b_cdefghij").ends_with("abcdefgh"));
+    }
+}

@@ -1,0 +1,186 @@
+//! What is alive in this process: cancellation of sessions, and the third-party tokens in use.
+//!
+//! Each grant that is in use here has one cancellation token; each access token has a child of it. Cached sessions check
+//! it, streams wait for it. Whoever loads a session subscribes *first* and reads the store *second*; whoever revokes
+//! writes durably *first* and cancels *second*: so a load that races a revocation serves nothing that was revoked.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+};
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{handle::GrantId, link::due_at, secret::Digest, time::Timestamp};
+
+/// A lock whose holder cannot leave the data in a bad state: a panic elsewhere is no reason to stop.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The end of a grant, and of its access tokens one by one. Kept alive by the sessions that use it.
+#[derive(Debug, Default)]
+pub struct Ending {
+    grant: CancellationToken,
+    access: Mutex<HashMap<Digest, CancellationToken>>,
+}
+
+impl Ending {
+    /// Fires when this access token ends, alone or with its grant.
+    pub fn of(&self, access: Digest) -> CancellationToken {
+        locked(&self.access).entry(access).or_insert_with(|| self.grant.child_token()).clone()
+    }
+}
+
+/// The grants that are in use in this process.
+#[derive(Debug, Default)]
+pub struct LiveGrants(Mutex<HashMap<GrantId, Weak<Ending>>>);
+
+impl LiveGrants {
+    /// To be called before the grant is read from the store.
+    pub fn subscribe(&self, grant: GrantId) -> Arc<Ending> {
+        let mut grants = locked(&self.0);
+        if let Some(ending) = grants.get(&grant).and_then(Weak::upgrade) {
+            return ending;
+        }
+        if grants.len() >= 1024 && grants.len().is_power_of_two() {
+            grants.retain(|_, ending| ending.strong_count() > 0);
+        }
+        let ending = Arc::new(Ending::default());
+        grants.insert(grant, Arc::downgrade(&ending));
+        ending
+    }
+
+    /// To be called after the end of the grant is durable.
+    pub fn end(&self, grant: GrantId) {
+        if let Some(ending) = locked(&self.0).remove(&grant).and_then(|ending| ending.upgrade()) {
+            ending.grant.cancel();
+        }
+    }
+
+    /// To be called after the end of the access token is durable.
+    pub fn end_access(&self, grant: GrantId, access: &Digest) {
+        let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
+        if let Some(token) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
+            token.cancel();
+        }
+    }
+}
+
+/// A third-party access token in use.
+#[derive(Debug)]
+pub struct Borrowed {
+    /// The token.
+    pub access: SecretString,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// When it was obtained.
+    pub obtained_at: Timestamp,
+}
+
+impl Borrowed {
+    /// Whether it should be replaced before it is used.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| due_at(end, self.obtained_at).has_passed(now))
+    }
+
+    /// Whether it is of no use any more.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end.has_passed(now))
+    }
+}
+
+/// The shared cell of a link: all sessions on it see a new token as soon as it is durable.
+#[derive(Debug)]
+pub struct LinkCell {
+    /// The key of the link.
+    pub key: Vec<u8>,
+    current: RwLock<Arc<Borrowed>>,
+    /// Held by the one task of this process that refreshes.
+    pub refreshing: tokio::sync::Mutex<()>,
+    asked: Mutex<Asked>,
+}
+
+/// When the MCP server's 401 last made us do something about this link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// The last refresh for this reason.
+    pub refreshed_at: Option<Timestamp>,
+    /// The last question to the identity endpoint.
+    pub identified_at: Option<Timestamp>,
+}
+
+impl LinkCell {
+    /// The token in use.
+    pub fn current(&self) -> Arc<Borrowed> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// To be called after the new token is durable.
+    pub fn replace(&self, borrowed: Borrowed) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(borrowed);
+    }
+
+    /// Reads and changes what was asked last, in one step.
+    pub fn asked<T>(&self, change: impl FnOnce(&mut Asked) -> T) -> T {
+        change(&mut locked(&self.asked))
+    }
+}
+
+/// The links that are in use in this process.
+#[derive(Debug, Default)]
+pub struct LinkCells(Mutex<HashMap<Vec<u8>, Weak<LinkCell>>>);
+
+impl LinkCells {
+    /// The cell of the link, with at least this token in it.
+    pub fn hold(&self, key: &[u8], borrowed: Borrowed) -> Arc<LinkCell> {
+        let mut cells = locked(&self.0);
+        if let Some(cell) = cells.get(key).and_then(Weak::upgrade) {
+            if cell.current().digest != borrowed.digest && cell.current().obtained_at <= borrowed.obtained_at
+            {
+                cell.replace(borrowed);
+            }
+            return cell;
+        }
+        if cells.len() >= 1024 && cells.len().is_power_of_two() {
+            cells.retain(|_, cell| cell.strong_count() > 0);
+        }
+        let cell = Arc::new(LinkCell {
+            key: key.to_vec(),
+            current: RwLock::new(Arc::new(borrowed)),
+            refreshing: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
+        });
+        cells.insert(key.to_vec(), Arc::downgrade(&cell));
+        cell
+    }
+
+    /// The cell of the link, if somebody uses it.
+    pub fn get(&self, key: &[u8]) -> Option<Arc<LinkCell>> {
+        locked(&self.0).get(key).and_then(Weak::upgrade)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_ends_all_its_tokens_and_a_token_only_itself() {
+        let live = LiveGrants::default();
+        let id = GrantId::new([1; 16]);
+        let ending = live.subscribe(id);
+        let (one, two) = (ending.of(Digest::of("1")), ending.of(Digest::of("2")));
+        live.end_access(id, &Digest::of("1"));
+        assert!(one.is_cancelled() && !two.is_cancelled());
+        live.end(id);
+        assert!(two.is_cancelled());
+        assert!(
+            !live.subscribe(id).of(Digest::of("3")).is_cancelled(),
+            "a later subscriber reads the store instead"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Giving tokens back (RFC 7009), and the end of grants.
+//!
+//! A refresh token ends its grant with all access tokens; an access token ends itself. What a person, the operator or a
+//! changed client revokes writes its mark first and then ends every grant approved before it.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Failure, Flows, conclude::personal_key, fault::Fault, ports::Table, records::GrantsOf};
+use crate::domain::{
+    client::{Client, Credentials},
+    consent::Consent,
+    grant::{Ending, Grant, Refreshed, Stage},
+    handle::{GrantId, Kind, Presented},
+    person::{Person, subject_key},
+    time::Timestamp,
+};
+
+impl Flows {
+    /// Ends what a client gives back. A token that is not one, or not this client's, is no error (RFC 7009 section 2.2).
+    pub async fn revoke(
+        self: &Arc<Self>,
+        credentials: Credentials,
+        token: SecretString,
+    ) -> Result<(), Failure> {
+        self.detached(|flows| async move { flows.revoke_here(&credentials, token.expose_secret()).await })
+            .await
+    }
+
+    async fn revoke_here(self: &Arc<Self>, credentials: &Credentials, token: &str) -> Result<(), Failure> {
+        let client = self.authenticated(credentials).await?;
+        if let Some(refresh) = Presented::parse(Kind::RefreshToken, token) {
+            return self.revoke_refresh(&client, &refresh).await;
+        }
+        if let Some(access) = Presented::parse(Kind::AccessToken, token) {
+            let mine = |grant: &Grant| {
+                (grant.client_id == client.id).then(|| grant.without_access(&access.digest)).flatten()
+            };
+            if self.records.update::<Grant>(access.grant.as_bytes(), mine).await?.is_some() {
+                self.live.end_access(access.grant, &access.digest);
+                tracing::info!(target: "mcp_deputy::journal", event = "access_token_returned", client_id = client.id, grant = %access.grant);
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke_refresh(self: &Arc<Self>, client: &Client, refresh: &Presented) -> Result<(), Failure> {
+        let Some(loaded) = self.records.load::<Grant>(refresh.grant.as_bytes()).await? else { return Ok(()) };
+        // Any token of the family that we really issued ends the grant; a forgery, or another client's, ends nothing.
+        let judged = loaded.record.judge_refresh(refresh, &client.id, self.policy.refresh_grace, self.now());
+        if !matches!(
+            judged,
+            Refreshed::Refused("refresh_forged" | "token_of_another_client" | "grant_not_live")
+        ) {
+            self.end_grant(loaded.record.id, Ending::Returned).await?;
+        }
+        Ok(())
+    }
+
+    /// Revokes everything of a client: the operator, or a registration that is withdrawn. Returns how many grants ended.
+    pub async fn revoke_client(self: &Arc<Self>, client_id: String) -> Result<usize, Failure> {
+        self.detached(|flows| async move {
+            let now = flows.now();
+            flows.records.index_expiry(now, Table::Client, client_id.as_bytes(), now).await?;
+            let mark = |client: &Client| {
+                Some(Client { revoked_at: Some(client.revoked_at.unwrap_or(now).max(now)), ..client.clone() })
+            };
+            if flows.records.update::<Client>(client_id.as_bytes(), mark).await?.is_none() {
+                return Ok(0);
+            }
+            Ok(flows.end_grants_of(GrantsOf::client(&client_id), now, |_| true, Ending::Revoked).await?)
+        })
+        .await
+    }
+
+    /// Revokes everything of a person. Returns how many grants ended.
+    pub async fn revoke_person(self: &Arc<Self>, subject: String) -> Result<usize, Failure> {
+        self.detached(|flows| async move {
+            let now = flows.now();
+            let key = subject_key(&subject);
+            let mark = |person: &Person| Some(Person { revoked_at: Some(now), ..person.clone() });
+            flows.records.index_expiry(now.after(MARK_TTL), Table::Person, key.as_bytes(), now).await?;
+            if flows.records.update::<Person>(key.as_bytes(), mark).await?.is_none() {
+                return Ok(0);
+            }
+            Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, |_| true, Ending::Revoked).await?)
+        })
+        .await
+    }
+
+    /// Revokes one consent: the app and everything that it holds for this person, redirect URI and server.
+    pub async fn revoke_consent(
+        self: &Arc<Self>,
+        subject: String,
+        part: crate::domain::secret::Digest,
+    ) -> Result<usize, Failure> {
+        self.detached(|flows| async move {
+            let now = flows.now();
+            let key = personal_key(&subject, &part);
+            flows.records.index_expiry(now.after(MARK_TTL), Table::Consent, &key, now).await?;
+            let mark = |consent: &Consent| Some(Consent { revoked_at: Some(now), ..consent.clone() });
+            if flows.records.update::<Consent>(&key, mark).await?.is_none() {
+                return Ok(0);
+            }
+            let same = move |grant: &Grant| grant.consent == part;
+            Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, same, Ending::Revoked).await?)
+        })
+        .await
+    }
+
+    /// The second half of a revocation: ends what was approved until `mark`. May be repeated.
+    pub(super) async fn end_grants_of(
+        self: &Arc<Self>,
+        owner: GrantsOf,
+        mark: Timestamp,
+        which: impl Fn(&Grant) -> bool + Send,
+        why: Ending,
+    ) -> Result<usize, Fault> {
+        let mut ended = 0;
+        for grant in self.records.grants_of(owner).await? {
+            if !grant.record.has_ended() && grant.record.approved_at <= mark && which(&grant.record) {
+                ended += usize::from(self.end_grant(grant.record.id, why).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends a grant: durably first, then in memory. Its link is let go if it was the last one, its consent forgotten.
+    /// Returns whether this call ended it.
+    pub(super) async fn end_grant(self: &Arc<Self>, id: GrantId, why: Ending) -> Result<bool, Fault> {
+        let now = self.now();
+        let Some(ended) = self.records.update::<Grant>(id.as_bytes(), |grant| grant.ended(why, now)).await?
+        else {
+            self.live.end(id);
+            return Ok(false);
+        };
+        self.live.end(id);
+        tracing::info!(
+            target: "mcp_deputy::journal", event = "grant_ended", reason = why.as_str(), client_id = ended.client_id, grant = %id,
+        );
+        self.forget_consent(&ended).await?;
+        self.in_background("let go of a link", move |flows| async move { flows.release_link(&ended).await });
+        Ok(true)
+    }
+
+    /// When its last grant has ended, a consent that was not revoked is forgotten.
+    pub(super) async fn forget_consent(&self, ended: &Grant) -> Result<(), Fault> {
+        let key = personal_key(&ended.subject, &ended.consent);
+        let Some(consent) = self.records.load::<Consent>(&key).await? else { return Ok(()) };
+        if consent.record.revoked_at.is_some() {
+            return Ok(());
+        }
+        let grants = self.records.grants_of(GrantsOf::subject(&ended.subject)).await?;
+        let another = grants.iter().any(|grant| {
+            grant.record.consent == ended.consent
+                && grant.record.id != ended.id
+                && !matches!(grant.record.stage, Stage::Ended(_))
+        });
+        if !another {
+            // A callback that wrote it again meanwhile wins: the version is the one that was read before the listing.
+            self.records.take::<Consent>(&key, consent.version).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a mark of revocation is kept, at least.
+pub(super) const MARK_TTL: std::time::Duration = std::time::Duration::from_mins(30);

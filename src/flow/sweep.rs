@@ -1,0 +1,212 @@
+//! The sweeper: removes what has expired and finishes what a crash left.
+//!
+//! It walks the expiry index. The index may be early (a refresh token that was used lives longer): the sweeper believes
+//! the record. It repeats the second half of revocations, lets go of links that were leaving, and ends codes that nobody
+//! redeemed, exactly as a revocation would.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Failure, Flows,
+    fault::Fault,
+    ports::Table,
+    records::{Expiring, GrantsOf, Record},
+};
+use crate::domain::{
+    arrival::{Arrival, ArrivalStage},
+    client::Client,
+    consent::Consent,
+    grant::{Ending, Grant},
+    handle::GrantId,
+    person::{BROWSER_TTL, Browser, Person, subject_key},
+    ticket::Ticket,
+    time::Timestamp,
+};
+
+/// What a round of the sweeper did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Swept {
+    /// Entries looked at.
+    pub seen: usize,
+    /// Entries that are done with.
+    pub removed: usize,
+}
+
+/// What becomes of an index entry.
+enum Fate {
+    /// The record is gone or has been dealt with.
+    Done,
+    /// It lives on, until about this moment.
+    Later(Timestamp),
+}
+
+const PAGE: usize = 256;
+/// An entry younger than this stays, in case its record is about to be written.
+const SETTLED: Duration = Duration::from_hours(1);
+
+impl Flows {
+    /// One round over everything that is due.
+    pub async fn sweep(self: &Arc<Self>) -> Result<Swept, Failure> {
+        self.detached(|flows| async move {
+            let mut swept = Swept::default();
+            let mut after = None;
+            loop {
+                let now = flows.now();
+                let due = flows.records.expiring(now, after.as_ref(), PAGE).await?;
+                for entry in &due {
+                    swept.seen += 1;
+                    swept.removed += usize::from(flows.sweep_entry(entry, now).await?);
+                }
+                match due.last() {
+                    Some(last) if due.len() == PAGE => after = Some(last.entry.clone()),
+                    _ => return Ok(swept),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn sweep_entry(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<bool, Fault> {
+        let fate = match entry.table {
+            Table::Arrival => self.sweep_arrival(entry, now).await?,
+            Table::Browser => {
+                self.sweep_by::<Browser>(entry, now, |browser| browser.since.after(BROWSER_TTL)).await?
+            }
+            Table::Client => self.sweep_client(entry, now).await?,
+            Table::Consent => self.sweep_consent(entry, now).await?,
+            Table::Grant => self.sweep_grant(entry, now).await?,
+            Table::Index => Fate::Done,
+            Table::Link => {
+                self.release_link_at(&entry.id).await?;
+                Fate::Done
+            }
+            Table::Person => self.sweep_person(entry, now).await?,
+            Table::Ticket => self.sweep_by::<Ticket>(entry, now, |ticket| ticket.expires_at).await?,
+        };
+        let settled = entry_hour(entry).after(SETTLED).has_passed(now);
+        match fate {
+            Fate::Done if settled => {}
+            Fate::Done => return Ok(false),
+            Fate::Later(when) => {
+                self.records.index_expiry(when.max(now.after(SETTLED)), entry.table, &entry.id, now).await?;
+            }
+        }
+        self.records.forget_expiry(entry).await?;
+        Ok(true)
+    }
+
+    /// Removes a record whose time has come.
+    async fn sweep_by<R: Record>(
+        &self,
+        entry: &Expiring,
+        now: Timestamp,
+        end: impl Fn(&R) -> Timestamp,
+    ) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<R>(&entry.id).await? else { return Ok(Fate::Done) };
+        let when = end(&loaded.record);
+        if !when.has_passed(now) {
+            return Ok(Fate::Later(when));
+        }
+        // Somebody else's write wins; the entry is looked at again in the next round.
+        let removed = self.records.take::<R>(&entry.id, loaded.version).await?;
+        Ok(if removed { Fate::Done } else { Fate::Later(now) })
+    }
+
+    async fn sweep_arrival(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<Arrival>(&entry.id).await? else { return Ok(Fate::Done) };
+        let arrival = loaded.record;
+        let answered = matches!(arrival.stage, ArrivalStage::Answered { .. });
+        let is_over = arrival.is_lost(now) || (answered && arrival.expires_at.has_passed(now));
+        if !is_over {
+            return Ok(Fate::Later(arrival.expires_at));
+        }
+        if self.records.take::<Arrival>(&entry.id, loaded.version).await? && !answered {
+            let tokens = self.open_sealed_tokens(&entry.id, &arrival.tokens)?;
+            self.let_go_unlinked(arrival.request.provider, tokens);
+        }
+        Ok(Fate::Done)
+    }
+
+    /// A client goes when nobody used it for long and no grant of it is left.
+    async fn sweep_client(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<Client>(&entry.id).await? else { return Ok(Fate::Done) };
+        if let Some(mark) = loaded.record.revoked_at {
+            self.end_grants_of(GrantsOf::client(&loaded.record.id), mark, |_| true, Ending::Revoked).await?;
+        }
+        let when = loaded.record.expires_at();
+        if !when.has_passed(now) {
+            return Ok(Fate::Later(when));
+        }
+        let grants = self.records.grants_of(GrantsOf::client(&loaded.record.id)).await?;
+        if grants.iter().any(|grant| grant.record.is_alive(now)) {
+            return Ok(Fate::Later(now));
+        }
+        let removed = self.records.take::<Client>(&entry.id, loaded.version).await?;
+        Ok(if removed { Fate::Done } else { Fate::Later(now) })
+    }
+
+    /// Ends what nobody redeemed or refreshed in time; removes what ended long ago.
+    async fn sweep_grant(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<Grant>(&entry.id).await? else { return Ok(Fate::Done) };
+        let grant = loaded.record;
+        let id = <[u8; 16]>::try_from(&entry.id[..]).map(GrantId::new);
+        if let (Ok(id), false, true) = (id, grant.has_ended(), grant.expires_at.has_passed(now)) {
+            self.end_grant(id, Ending::Expired).await?;
+            return Ok(Fate::Later(grant.kept_until()));
+        }
+        if !grant.has_ended() {
+            return Ok(Fate::Later(grant.expires_at));
+        }
+        // What follows an end may have been cut off by a crash.
+        self.forget_consent(&grant).await?;
+        self.release_link(&grant).await?;
+        if !grant.kept_until().has_passed(now) {
+            return Ok(Fate::Later(grant.kept_until()));
+        }
+        let link_key = super::conclude::personal_key(&grant.subject, &grant.link);
+        if self.records.take::<Grant>(&entry.id, loaded.version).await? {
+            self.records.forget_grant(&grant, &link_key).await?;
+            return Ok(Fate::Done);
+        }
+        Ok(Fate::Later(now))
+    }
+
+    /// A mark of revocation goes after its half hour, when everything approved before it has ended.
+    async fn sweep_consent(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<Consent>(&entry.id).await? else { return Ok(Fate::Done) };
+        let Some(mark) = loaded.record.revoked_at else { return Ok(Fate::Done) };
+        let part = entry.id.get(32..).unwrap_or_default().to_vec();
+        let same = move |grant: &Grant| grant.consent.as_bytes().as_slice() == part.as_slice();
+        self.end_grants_of(GrantsOf::subject(&loaded.record.subject), mark, same, Ending::Revoked).await?;
+        let kept = mark.after(super::revoke::MARK_TTL);
+        if !kept.has_passed(now) {
+            return Ok(Fate::Later(kept));
+        }
+        if !loaded.record.is_in_force() {
+            self.records.take::<Consent>(&entry.id, loaded.version).await?;
+        }
+        Ok(Fate::Done)
+    }
+
+    async fn sweep_person(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let Some(loaded) = self.records.load::<Person>(&entry.id).await? else { return Ok(Fate::Done) };
+        let person = loaded.record;
+        let Some(mark) = person.revoked_at else { return Ok(Fate::Done) };
+        self.end_grants_of(GrantsOf::subject(&person.subject), mark, |_| true, Ending::Revoked).await?;
+        let kept = mark.after(super::revoke::MARK_TTL);
+        if !kept.has_passed(now) {
+            return Ok(Fate::Later(kept));
+        }
+        let grants = self.records.grants_of(GrantsOf::subject(&person.subject)).await?;
+        if !grants.iter().any(|grant| !grant.record.has_ended()) {
+            self.records.take::<Person>(subject_key(&person.subject).as_bytes(), loaded.version).await?;
+        }
+        Ok(Fate::Done)
+    }
+}
+
+/// The start of the hour that an entry stands in.
+fn entry_hour(entry: &Expiring) -> Timestamp {
+    let hour = entry.entry.get(1..5).and_then(|hour| hour.try_into().ok()).map_or(0, u32::from_be_bytes);
+    Timestamp::from_millis(u64::from(hour) * 3_600_000)
+}

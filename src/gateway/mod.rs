@@ -1,0 +1,148 @@
+//! The composition root: the only room that names concrete adapters.
+//!
+//! Turns [`Settings`] into the running parts: store, seals, third parties, flows, the web layer. Nothing here decides
+//! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
+//! certificate that cannot be read) is found here, before a port is bound.
+
+mod system;
+
+use std::{path::Path, sync::Arc};
+
+pub use system::{SystemClock, SystemEntropy};
+
+use crate::{
+    config::{self, Settings},
+    domain::{
+        catalog::{Catalog, McpServer, ScopeDefinition},
+        resource::Resource,
+    },
+    flow::{
+        Flows, Parts, Policy,
+        fault::Fault,
+        ports::{Clock, Entropy, Sealer, Store},
+    },
+    net::{client::Client, connect::TrustRoots},
+    store::{
+        keyfile::KeyFile,
+        memory::MemoryStore,
+        seal::{MasterKey, Seals},
+        sled::{SledOptions, SledStore},
+    },
+    upstream,
+};
+
+/// What tests and the sandbox put in place of the real thing.
+pub struct Surroundings {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// A store instead of the configured one.
+    pub store: Option<Arc<dyn Store>>,
+    /// Whom TLS to third parties and MCP servers trusts.
+    pub roots: TrustRoots,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            store: None,
+            roots: TrustRoots::Platform,
+        }
+    }
+}
+
+/// Puts the steps of the journeys together. `runtime` is the control runtime.
+pub fn flows(settings: &Settings, surroundings: &Surroundings, runtime: tokio::runtime::Handle) -> Result<Arc<Flows>, Fault> {
+    let catalog = catalog(settings);
+    let client = Client::trusted(&surroundings.roots).map_err(|error| Fault::caused("prepare outgoing calls", error))?;
+    let third_parties =
+        upstream::third_parties(&settings.providers, settings.public_url.as_str(), &client, &surroundings.clock)?;
+    let (store, sealer) = store(settings, surroundings)?;
+    let policy = policy(settings);
+    let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
+    Ok(Flows::new(Parts { store, sealer, clock, entropy, third_parties, catalog, policy, runtime }))
+}
+
+/// The servers, scopes and third parties of the configuration.
+pub fn catalog(settings: &Settings) -> Catalog {
+    let servers = settings.servers.iter().map(|server| McpServer {
+        path: server.path.clone(),
+        resource: Resource::at(settings.public_url.as_str(), &server.path),
+        name: server.name.clone(),
+        provider: server.provider.clone(),
+        scopes: server
+            .scopes
+            .iter()
+            .map(|scope| ScopeDefinition {
+                name: scope.name.clone(),
+                description: scope.description.clone(),
+                provider_scopes: scope.provider_scopes.iter().cloned().collect(),
+                default: scope.default,
+                implies: scope.implies.clone(),
+            })
+            .collect(),
+    });
+    Catalog {
+        public_url: settings.public_url.as_str().to_owned(),
+        servers: servers.collect(),
+        providers: settings.providers.iter().map(|provider| (provider.name.clone(), provider.clone())).collect(),
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let tokens = &settings.tokens;
+    Policy {
+        access_ttl: tokens.access_ttl,
+        refresh_ttl: tokens.refresh_ttl,
+        code_ttl: tokens.code_ttl,
+        refresh_grace: tokens.refresh_grace,
+        cache_ttl: tokens.cache_ttl,
+        missing_resource_is_refused: settings.consent.missing_resource == config::MissingResource::Refuse,
+        dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
+        private_schemes: settings.registration.allowed_redirect_schemes.clone(),
+        unused_client_ttl: settings.registration.unused_client_ttl,
+    }
+}
+
+/// The store, and the seals under its key. A first start without a configured key makes one beside the store.
+fn store(settings: &Settings, surroundings: &Surroundings) -> Result<(Arc<dyn Store>, Arc<dyn Sealer>), Fault> {
+    let entropy = &surroundings.entropy;
+    let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
+    let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {
+        (Some(store), _) => (Arc::clone(store), configured.map_or_else(|| fresh_key(entropy), Ok)?),
+        (None, config::StoreUrl::Memory) => {
+            tracing::warn!("the store is in memory: everything is forgotten when this process ends");
+            (Arc::new(MemoryStore::new()), configured.map_or_else(|| fresh_key(entropy), Ok)?)
+        }
+        (None, config::StoreUrl::Sled(path)) => {
+            let sled = SledStore::open(path, SledOptions::default())?;
+            let key = match configured {
+                Some(key) => key,
+                None => key_beside(path, sled.is_empty()?, entropy)?,
+            };
+            (Arc::new(sled), key)
+        }
+    };
+    let previous: Vec<MasterKey> =
+        settings.store.previous_keys.iter().map(|key| MasterKey::from_bytes(*key.expose())).collect();
+    Ok((store, Arc::new(Seals::new(&key, &previous, Arc::clone(entropy))?)))
+}
+
+fn fresh_key(entropy: &Arc<dyn Entropy>) -> Result<MasterKey, Fault> {
+    Ok(MasterKey::from_bytes(crate::flow::ports::random(&**entropy)?))
+}
+
+fn key_beside(store: &Path, may_create: bool, entropy: &Arc<dyn Entropy>) -> Result<MasterKey, Fault> {
+    let path = KeyFile::path_beside(store);
+    let file = KeyFile::open(&path, may_create, &**entropy)?;
+    if file.is_new {
+        tracing::warn!(
+            path = %path.display(),
+            "made an encryption key in this file: keep a copy of it somewhere else than the backups of the store, which are worthless without it",
+        );
+    }
+    Ok(file.key)
+}

@@ -1,0 +1,34 @@
+//! The real clock and the real chance: the only places that ask the operating system for either.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::{
+    domain::time::Timestamp,
+    flow::{
+        fault::Fault,
+        ports::{Clock, Entropy},
+    },
+};
+
+/// The clock of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else asks")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The random generator of aws-lc, seeded by the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, out: &mut [u8]) -> Result<(), Fault> {
+        #[expect(clippy::disallowed_methods, reason = "this is the source that everybody else asks")]
+        aws_lc_rs::rand::fill(out).map_err(|_| Fault::new("draw random bytes"))
+    }
+}

@@ -1,0 +1,190 @@
+//! The one type of body that this crate sends, towards clients and towards MCP servers.
+//!
+//! A body is either whole already ([`full`], [`empty`]) or a stream whose frames pass as they come ([`Body::stream`]).
+//! It can hold things that must live exactly as long as the answer does ([`Body::hold`]): a connection counts its open
+//! answers that way.
+//!
+//! Must never collect a stream: whoever needs a whole body bounds and collects it himself, and says so.
+
+use std::{
+    any::Any,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+
+/// Why a body ended before its end. Never carries a part of it.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum BodyError {
+    /// The other side broke off.
+    #[error("the body broke off")]
+    Broken,
+    /// Whoever made it may no longer be served; what was sent must not be taken for the whole.
+    #[error("the body was cut off")]
+    Cut,
+    /// Nothing came for too long.
+    #[error("the body stalled")]
+    Stalled,
+    /// It is longer than allowed.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+/// A body. Its frames are data only. Trailers end here, in both directions and on purpose: they arrive after headers were
+/// cleaned, and a server that merges them into its headers would read what we had removed.
+#[derive(Default)]
+pub struct Body {
+    kind: Kind,
+    held: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Done,
+    Incoming(Incoming),
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+    Whole(Bytes),
+}
+
+impl Body {
+    /// A body whose frames come as `stream` gives them.
+    pub fn stream(stream: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self { kind: Kind::Stream(Box::pin(stream)), held: None }
+    }
+
+    /// This body, and `thing` let go together with it.
+    #[must_use]
+    pub fn hold(self, thing: Arc<dyn Any + Send + Sync>) -> Self {
+        match self.held {
+            None => Self { held: Some(thing), ..self },
+            Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
+        }
+    }
+}
+
+/// A body that is here already.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    let bytes = bytes.into();
+    Body { kind: if bytes.is_empty() { Kind::Done } else { Kind::Whole(bytes) }, held: None }
+}
+
+/// No body.
+pub fn empty() -> Body {
+    Body::default()
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Done => Poll::Ready(None),
+            Kind::Incoming(incoming) => poll_data(incoming, context),
+            Kind::Stream(stream) => stream.as_mut().poll_frame(context),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Done;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Done => true,
+            Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::Whole(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Done => SizeHint::with_exact(0),
+            Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Stream(stream) => stream.size_hint(),
+            Kind::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// The next data of what a socket brings; trailers are passed over.
+pub(crate) fn poll_data(
+    incoming: &mut Incoming,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    loop {
+        match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(BodyError::Broken))),
+            Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(…)")
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        full(bytes)
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(incoming: Incoming) -> Self {
+        Self { kind: Kind::Incoming(incoming), held: None }
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        full(text)
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        full(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_whole_body_comes_once() {
+        let body = full("hello");
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+        assert!(empty().is_end_stream());
+        assert!(full("").is_end_stream());
+    }
+
+    #[test]
+    fn what_is_held_goes_with_the_body() {
+        let thing: Arc<dyn Any + Send + Sync> = Arc::new(());
+        let body = full("x").hold(thing.clone()).hold(thing.clone());
+        assert_eq!(Arc::strong_count(&thing), 3);
+        drop(body);
+        assert_eq!(Arc::strong_count(&thing), 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! One connection of a client, from the accepted socket to its end: TLS, HTTP/1.1 or HTTP/2, time and size limits.
+//!
+//! Which version is spoken is told by its first bytes (HTTP/2 with prior knowledge) or was agreed in the TLS handshake.
+//! A connection without a request is closed after a while, whatever it pretends to be doing. A handler that panics costs
+//! its request a 500 and nothing else.
+//!
+//! Must never look into a request: that is the handler's. Called by `serve` only.
+
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    body::{Body, empty},
+    handler::{ConnectionContext, Handler},
+    listen::Limits,
+    patience::{Activity, Patient},
+};
+
+/// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
+/// and its requests are answered.
+pub(crate) async fn serve<H: Handler>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    context: ConnectionContext,
+    limits: &Limits,
+) {
+    let Some(acceptor) = tls else { return speak(stream, handler, context, limits).await };
+    // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
+    match timeout(limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Box::pin(speak(stream, handler, context, limits)).await,
+        Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
+        Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
+    }
+}
+
+async fn speak<H, S>(stream: S, handler: Arc<H>, context: ConnectionContext, limits: &Limits)
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let draining = context.draining.clone();
+    let context = Arc::new(context);
+    let activity = Activity::new();
+    let stream = Patient::new(stream, Arc::clone(&activity), limits);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (handler, context, activity) =
+            (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
+        activity.begins(request.version());
+        async move {
+            let answer = unless_it_panics(handler.handle(request, &context)).await;
+            Ok::<_, Infallible>(answer.map(|body| body.hold(activity)))
+        }
+    });
+    let builder = builder(limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut look = interval_at(Instant::now() + limits.keep_alive, limits.keep_alive);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut closing = false;
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(reason = "connection_ended", peer = %context.peer, %error);
+                }
+                return;
+            }
+            () = draining.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = look.tick() => {
+                let idle = activity.is_idle() && activity.requests() == seen;
+                seen = activity.requests();
+                match (idle, closing) {
+                    (true, true) => return,
+                    (true, false) => {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    (false, _) => {}
+                }
+            }
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The number of HTTP/1.1 headers stays at hyper's own 100: a configured number costs an allocation per request.
+    builder
+        .http1()
+        // See `patience`.
+        .header_read_timeout(None)
+        .max_buf_size(usize::try_from(limits.head).unwrap_or(usize::MAX).max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.head)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Some(limits.keep_alive / 2))
+        .keep_alive_timeout(limits.header_read);
+    builder
+}
+
+/// The answer, or a 500 where the handler panicked. The message of a panic is the panic hook's to report.
+async fn unless_it_panics(answer: impl Future<Output = Response<Body>>) -> Response<Body> {
+    let mut answer = pin!(answer);
+    std::future::poll_fn(|context| {
+        // After a panic the future is never polled again, so nobody sees what it left half done.
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_| {
+            tracing::error!(reason = "handler_panicked", "a request was answered with 500");
+            let mut answer = Response::new(empty());
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Poll::Ready(answer)
+        })
+    })
+    .await
+}

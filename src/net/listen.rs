@@ -1,0 +1,160 @@
+//! Listening sockets: bind, accept, never more connections than allowed.
+//!
+//! A port has one owner: `SO_REUSEPORT` is not set, so a second gateway on the same port fails when it binds. A
+//! connection takes its place under the cap *before* it is accepted and keeps it until it is closed; beyond the cap new
+//! ones wait in the kernel's queue. Accepting survives what a single connection or a moment without file descriptors
+//! can do to it.
+//!
+//! Used by `serve` only.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// How long accepting rests when the system has no file descriptor or memory left.
+const REST: Duration = Duration::from_millis(100);
+
+/// What connections may cost. See [`Limits::default`].
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of a listener at the same time.
+    pub connections: usize,
+    /// From the first to the last byte of a request's head on HTTP/1.1; from a new connection to its first request.
+    pub header_read: Duration,
+    /// From the accepted connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// How long at least a connection is kept for the next request (twice that at most). Longer than what reverse
+    /// proxies in front of us keep theirs, or they send requests to connections that are just being closed.
+    pub keep_alive: Duration,
+    /// How long a client may refuse to take a byte before its connection is closed.
+    pub write_stall: Duration,
+    /// The largest head of a request, in bytes: line and headers (HTTP/1.1), header list (HTTP/2).
+    pub head: u32,
+    /// Streams of one HTTP/2 connection at the same time.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            header_read: Duration::from_secs(20),
+            handshake: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            write_stall: Duration::from_mins(1),
+            head: 64 * 1024,
+            streams: 200,
+        }
+    }
+}
+
+/// A bound listening socket, and TLS where it ends here.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Bound, listening, non-blocking.
+    pub listener: std::net::TcpListener,
+    /// `None`: plain.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Endpoint {
+    /// Binds `address` and listens. Fails when somebody else listens there, another gateway included.
+    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, tls })
+    }
+
+    /// The address that was really bound (a port of 0 is resolved).
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// An accepted connection that belongs to no runtime yet.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Its place under the cap.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// Accepts until `stop`, at most `cap` connections at a time, and hands each to `deal`. The socket closes at the end.
+pub(crate) async fn accept(
+    listener: std::net::TcpListener,
+    cap: usize,
+    stop: CancellationToken,
+    mut deal: impl FnMut(Accepted),
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(cap.min(Semaphore::MAX_PERMITS)));
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await.and_then(|(stream, peer)| Ok((detach(stream)?, peer))) {
+                Ok((stream, peer)) => deal(Accepted { stream, peer, place }),
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(reason = "accept_failed", %error, "cannot accept connections");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(accepting).await;
+    Ok(())
+}
+
+/// Takes the socket off the accepting runtime: the worker that serves it registers it with its own.
+fn detach(stream: tokio::net::TcpStream) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput | NotConnected
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_port_has_one_owner() {
+        let first = Endpoint::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
+        let error = Endpoint::bind(first.address().unwrap(), None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn no_more_connections_than_allowed() {
+        let endpoint = Endpoint::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
+        let address = endpoint.address().unwrap();
+        let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let deal = move |one| sender.send(one).unwrap();
+        let accepting = tokio::spawn(accept(endpoint.listener, 1, stop.clone(), deal));
+        let _first = TcpStream::connect(address).await.unwrap();
+        let _second = TcpStream::connect(address).await.unwrap();
+        let place = accepted.recv().await.unwrap().place;
+        let wait = Duration::from_millis(50);
+        assert!(tokio::time::timeout(wait, accepted.recv()).await.is_err(), "one too many");
+        drop(place);
+        accepted.recv().await.unwrap();
+        stop.cancel();
+        accepting.await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err(), "still listening");
+    }
+}

@@ -1,0 +1,188 @@
+//! One admitted request to the MCP server and its answer back.
+//!
+//! The order: method, size, headers cleaned, session unbound, credential put in, sent; then the answer's head judged,
+//! its headers cleaned, its session bound, its body relayed as it comes. Status codes are never changed (clients read
+//! 404 and 405 as MCP means them), with two exceptions that the MCP server has no say in: 401, which the caller decides,
+//! and redirects, which would show an address that clients must not know.
+//!
+//! The query of the client's URL is not passed on: the MCP server is one configured URL, and a query is a place where
+//! clients put tokens that are not for it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::LOCATION};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use secrecy::SecretString;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Route,
+    answer::Failure,
+    headers,
+    session::{Owner, UnknownSession},
+    stream::{Relay, Until, Upload},
+};
+use crate::{
+    flow::{
+        admit::Permit,
+        ports::{Clock, Sealer},
+    },
+    net::{
+        backend::{Backend, BackendError},
+        body::{Body, BodyError, empty},
+    },
+};
+
+/// What forwarding needs besides the request itself.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Binds sessions.
+    pub sealer: &'a dyn Sealer,
+    /// Tells how long a token is still valid.
+    pub clock: &'a dyn Clock,
+    /// Cancelled when the gateway begins to drain.
+    pub draining: &'a CancellationToken,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// The answer for the client: the MCP server's, or a [`Failure`] of ours. CORS headers are still to be added.
+    Answer(Response<Body>),
+    /// The grant or the token ended while the MCP server was working: to the client this is 401 `invalid_token`.
+    Ended,
+    /// The MCP server said 401. Whom it meant, and what the client is told, is the caller's to find out; its challenge
+    /// and its body are gone. The request's body is gone too and cannot be sent again.
+    Unauthorized,
+}
+
+/// Sends `request` to the MCP server in the name of the person whom `permit` names.
+///
+/// `credential` is the person's third-party token; a route that wants one never forwards without. Returns when the head
+/// of the answer is there; dropping the future, or later the body of the answer, closes the request to the MCP server.
+pub async fn forward<B: Into<Body>>(
+    request: Request<B>,
+    permit: &Permit,
+    credential: Option<&SecretString>,
+    route: &Route,
+    backend: &Backend,
+    context: Context<'_>,
+) -> Forwarded {
+    let owner = Owner { sealer: context.sealer, mount: &route.path, permit };
+    let (head, body) = request.into_parts();
+    let (method, mut headers) = (head.method, head.headers);
+    let stays_open = method == Method::GET || is_subscription(&headers);
+
+    let body = match bounded(&method, body.into(), route) {
+        Ok(body) => body,
+        Err(failure) => return Forwarded::Answer(failure.response()),
+    };
+    headers::clean_request(&mut headers, &route.credential);
+    if let Err(UnknownSession) = owner.unbind(&mut headers) {
+        return Forwarded::Answer(Failure::UnknownSession.response());
+    }
+    if headers::sign(&mut headers, route, permit, credential).is_none() {
+        return failed(route, backend, "credential_missing", Failure::Unavailable);
+    }
+
+    let sending = timeout(route.response_timeout, backend.send(method, headers, body));
+    let Some(answer) = permit.ended().run_until_cancelled(sending).await else { return Forwarded::Ended };
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return failed(route, backend, error.slug(), meaning(error)),
+        Err(_) => return failed(route, backend, "mcp_server_response_timeout", Failure::TimedOut),
+    };
+    match answer.status() {
+        StatusCode::UNAUTHORIZED => Forwarded::Unauthorized,
+        StatusCode::NOT_MODIFIED => relay(answer, permit, route, owner, context, stays_open),
+        status if status.is_redirection() => redirected(route, backend, &answer),
+        // We never ask for another protocol.
+        StatusCode::SWITCHING_PROTOCOLS => {
+            failed(route, backend, "mcp_server_switched", Failure::Unavailable)
+        }
+        _ => relay(answer, permit, route, owner, context, stays_open),
+    }
+}
+
+/// Whether the answer is a stream that has no end of its own (MCP 2026-07-28). Only a hint for drain, so a header will do.
+fn is_subscription(headers: &HeaderMap) -> bool {
+    headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+}
+
+fn bounded(method: &Method, body: Body, route: &Route) -> Result<Body, Failure> {
+    if ![Method::POST, Method::GET, Method::DELETE].contains(method) {
+        return Err(Failure::MethodNotAllowed);
+    }
+    if body.size_hint().lower() > route.max_body {
+        return Err(Failure::BodyTooLarge);
+    }
+    if body.is_end_stream() {
+        return Ok(empty());
+    }
+    Ok(Body::stream(Upload::new(body, route.max_body, route.upload_stall)))
+}
+
+fn relay(
+    answer: Response<Incoming>,
+    permit: &Permit,
+    route: &Route,
+    owner: Owner<'_>,
+    context: Context<'_>,
+    stays_open: bool,
+) -> Forwarded {
+    let (mut head, body) = answer.into_parts();
+    headers::clean_response(&mut head.headers, &route.credential);
+    owner.bind(&mut head.headers);
+    let ended = permit.ended().clone();
+    let until = if headers::is_event_stream(&head.headers) {
+        let draining = context.draining.clone();
+        let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
+        let left = || permit.expires_at().since(context.clock.now());
+        Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
+    } else {
+        Until::Whole { ended, stall: route.response_timeout }
+    };
+    let mut relayed = Response::new(Body::stream(Relay::new(body, until)));
+    *relayed.status_mut() = head.status;
+    *relayed.headers_mut() = head.headers;
+    Forwarded::Answer(relayed)
+}
+
+fn redirected(route: &Route, backend: &Backend, answer: &Response<Incoming>) -> Forwarded {
+    // Only the path: a query could hold anything.
+    let target = answer.headers().get(LOCATION).and_then(|value| Uri::try_from(value.as_bytes()).ok());
+    tracing::warn!(
+        reason = "mcp_server_redirected",
+        mount = route.path,
+        upstream_url = backend.shown(),
+        status = answer.status().as_u16(),
+        location_path = target.as_ref().map(Uri::path),
+        "the MCP server answered with a redirect, which is not followed: set upstream_url to the final address",
+    );
+    Forwarded::Answer(Failure::Unavailable.response())
+}
+
+fn failed(route: &Route, backend: &Backend, reason: &'static str, failure: Failure) -> Forwarded {
+    if matches!(failure, Failure::BodyIncomplete | Failure::BodyTooLarge) {
+        tracing::debug!(reason, mount = route.path, "a request was not forwarded to its end");
+    } else {
+        tracing::warn!(
+            reason,
+            mount = route.path,
+            upstream_url = backend.shown(),
+            "no answer from the MCP server"
+        );
+    }
+    Forwarded::Answer(failure.response())
+}
+
+fn meaning(error: BackendError) -> Failure {
+    match error {
+        BackendError::Request(BodyError::TooLarge) => Failure::BodyTooLarge,
+        BackendError::Request(_) => Failure::BodyIncomplete,
+        BackendError::Slow => Failure::TimedOut,
+        BackendError::Broken | BackendError::Tls | BackendError::Unreachable => Failure::Unavailable,
+    }
+}

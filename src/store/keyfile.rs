@@ -1,0 +1,183 @@
+//! The key file: where the master key comes from when the configuration names none.
+//!
+//! It lies beside the store, not in it, so that a copy of the store alone reveals nothing that is sealed. Whoever backs
+//! the store up needs the key as well, and should keep it elsewhere: the caller says so when [`KeyFile::is_new`].
+//!
+//! The file holds the key in base64url, for its owner only. It appears whole or not at all.
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs::{self, File},
+    io::{ErrorKind, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::{private, seal::MasterKey};
+use crate::flow::{
+    fault::Fault,
+    ports::{Entropy, random},
+};
+
+/// A master key from a file.
+#[derive(Debug)]
+pub struct KeyFile {
+    /// The key.
+    pub key: MasterKey,
+    /// Whether it was made just now.
+    pub is_new: bool,
+}
+
+impl KeyFile {
+    /// The path of the key file that belongs to the store in the folder `store`: `./data` has `./data.key`.
+    pub fn path_beside(store: &Path) -> PathBuf {
+        // By way of the components, so that a slash at the end does not put the file into the folder.
+        let mut path: OsString = store.components().as_path().into();
+        path.push(".key");
+        path.into()
+    }
+
+    /// Reads the key in the file `path`. Where there is no such file, makes a key if `may_create`.
+    ///
+    /// `may_create` should say that the store holds no record yet: to make a second key for a store that was sealed under
+    /// another one would only hide that the first is lost. Fails when others may read the file.
+    pub fn open(path: &Path, may_create: bool, entropy: &dyn Entropy) -> Result<Self, Fault> {
+        let fault = |source| Fault::caused(format!("use the key file {}", path.display()), source);
+        if let Some(key) = read(path).map_err(fault)? {
+            return Ok(Self { key, is_new: false });
+        }
+        if !may_create {
+            return Err(fault("it is missing, and the store holds records sealed with its key".into()));
+        }
+        let key = MasterKey::from_bytes(random(entropy)?);
+        if create(path, &key, random(entropy)?).map_err(fault)? {
+            return Ok(Self { key, is_new: true });
+        }
+        // Somebody else made one at the same moment: that one counts.
+        let key = read(path).and_then(|key| key.ok_or_else(|| "it appeared and is gone again".into()));
+        Ok(Self { key: key.map_err(fault)?, is_new: false })
+    }
+}
+
+fn read(path: &Path) -> Result<Option<MasterKey>, Box<dyn Error + Send + Sync>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err("it is not a file".into());
+    }
+    if !private::is_private(&metadata) {
+        return Err("others than its owner may read or change it: give it mode 0600".into());
+    }
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    file.take(128).read_to_string(&mut text).map_err(|_| "it cannot be read as text")?;
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end()).map(Zeroizing::new);
+    let key = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
+    Ok(Some(MasterKey::from_bytes(key.ok_or("it does not hold 32 bytes in base64url")?)))
+}
+
+/// Writes the key to a file of another name, then links it to its own: a link replaces nothing. `false` when there is a
+/// key file already.
+fn create(path: &Path, key: &MasterKey, nonce: [u8; 8]) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    private::create_folder(folder)?;
+    let mut unfinished: OsString = path.into();
+    unfinished.push(format!(".{:016x}", u64::from_be_bytes(nonce)));
+
+    let mut file = private::options().create_new(true).write(true).open(&unfinished)?;
+    let mut text = Zeroizing::new(URL_SAFE_NO_PAD.encode(key.as_bytes()));
+    text.push('\n');
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    private::sync_folder(folder)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Constant(u8);
+
+    impl Entropy for Constant {
+        fn fill(&self, out: &mut [u8]) -> Result<(), Fault> {
+            out.fill(self.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lies_beside_the_store() {
+        assert_eq!(KeyFile::path_beside(Path::new("./data")), Path::new("./data.key"));
+        assert_eq!(KeyFile::path_beside(Path::new("/var/lib/deputy/")), Path::new("/var/lib/deputy.key"));
+    }
+
+    #[test]
+    fn is_made_once_and_then_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/data.key");
+        let made = KeyFile::open(&path, true, &Constant(1)).unwrap();
+        assert!(made.is_new);
+        let read = KeyFile::open(&path, false, &Constant(2)).unwrap();
+        assert!(!read.is_new);
+        assert_eq!(read.key.as_bytes(), made.key.as_bytes());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn is_not_made_for_a_store_with_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.key");
+        assert!(KeyFile::open(&path, false, &Constant(1)).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_key_that_came_first_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.key");
+        assert!(create(&path, &MasterKey::from_bytes([1; 32]), [1; 8]).unwrap());
+        assert!(!create(&path, &MasterKey::from_bytes([2; 32]), [2; 8]).unwrap());
+        assert_eq!(read(&path).unwrap().unwrap().as_bytes(), &[1; 32]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.key");
+        KeyFile::open(&path, true, &Constant(1)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(KeyFile::open(&path, true, &Constant(1)).is_err(), "mode {mode:o}");
+        }
+    }
+
+    #[test]
+    fn anything_else_in_it_is_refused_and_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.key");
+        KeyFile::open(&path, true, &Constant(1)).unwrap();
+        for text in ["", "\n", "AAAA", &"A".repeat(44), &"A".repeat(500), "not base64 at all"] {
+            fs::write(&path, text).unwrap();
+            assert!(KeyFile::open(&path, true, &Constant(1)).is_err(), "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}
