@@ -33,6 +33,30 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
+fn examples_that_must_not_compile_have_a_twin_that_does() {
+    let mut examples = 0;
+    for source in sources("src") {
+        let fences = || {
+            source
+                .text
+                .lines()
+                .filter_map(|line| line.trim_start_matches(['/', '!', ' ']).strip_prefix("```"))
+        };
+        // Opening and closing fences alternate.
+        let opened: Vec<&str> = fences().step_by(2).collect();
+        let forbidden = opened.iter().filter(|language| language.starts_with("compile_fail")).count();
+        let twins = opened.iter().filter(|language| language.is_empty()).count();
+        assert!(
+            forbidden == 0 || twins > 0,
+            "{}: nothing shows that the example fails for its own reason",
+            source.path
+        );
+        examples += forbidden;
+    }
+    assert!(examples >= 3, "only {examples} examples state what must not compile");
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     let mut found = Vec::new();
     for folder in ["src", "tests"] {
