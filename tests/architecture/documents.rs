@@ -1,0 +1,103 @@
+//! Documents that point somewhere: links and headings exist; the README and CI say the same command.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::source::{files_below, read, root};
+
+/// The command that the README promises and CI runs.
+const TEST_COMMAND: &str = "tests/run --install";
+
+#[test]
+fn links_between_documents_resolve() {
+    let mut broken = Vec::new();
+    for path in documents() {
+        let text = read(&path).expect("it was just found");
+        for target in links(&text) {
+            if let Some(why) = broken_link(&path, &text, &target) {
+                broken.push(format!("{path}: {target}: {why}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn ci_runs_the_command_of_the_readme() {
+    let ci = read(".ci/run").expect(".ci/run is there");
+    let commands: Vec<&str> = ci.lines().filter(|line| line.contains("tests/run")).collect();
+    assert_eq!(commands, [TEST_COMMAND]);
+    if let Some(readme) = read("README.md") {
+        assert!(
+            readme.lines().any(|line| line.trim() == TEST_COMMAND),
+            "the README does not say `{TEST_COMMAND}`"
+        );
+    }
+}
+
+#[test]
+fn a_broken_link_is_found() {
+    let text = "# The three hats\n[a](docs/architecture.md) [b](#the-three-hats) [c](#nowhere) [d](docs/nothing.md) ![e](https://x.example)\n```\n[f](nothing)\n```\n";
+    let broken: Vec<String> =
+        links(text).into_iter().filter(|target| broken_link("README.md", text, target).is_some()).collect();
+    assert_eq!(broken, ["#nowhere", "docs/nothing.md"]);
+}
+
+/// Every Markdown file at the root and in the folders of documents.
+fn documents() -> Vec<String> {
+    let at_the_root =
+        std::fs::read_dir(root()).expect("the root can be read").flatten().map(|entry| entry.path());
+    let below = [files_below(&root().join("docs")), files_below(&root().join(".github"))].concat();
+    at_the_root
+        .chain(below)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .filter_map(|path| Some(path.strip_prefix(root()).ok()?.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The targets of all `[text](target)` outside code.
+fn links(text: &str) -> Vec<String> {
+    let mut in_code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        let spans = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
+        let targets = spans.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        if !in_code {
+            found.extend(targets.map(|(target, _)| target.to_owned()));
+        }
+    }
+    found
+}
+
+fn broken_link(from: &str, text: &str, target: &str) -> Option<&'static str> {
+    if target.starts_with("https://") || target.starts_with("mailto:") {
+        return None;
+    }
+    let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+    let other;
+    let text = if file.is_empty() {
+        text
+    } else {
+        let path = Path::new(from).parent().unwrap_or(Path::new("")).join(file);
+        if !root().join(&path).exists() {
+            return Some("there is no such file");
+        }
+        other = read(&path.to_string_lossy()).unwrap_or_default();
+        &other
+    };
+    anchor.filter(|anchor| !headings(text).contains(*anchor)).map(|_| "there is no such heading")
+}
+
+/// The anchors of the headings, made as GitHub makes them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let titles =
+        text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    titles
+        .map(|title| {
+            let kept = title.to_lowercase().replace(' ', "-");
+            kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+        })
+        .collect()
+}
