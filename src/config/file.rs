@@ -136,7 +136,6 @@ pub(super) struct ScopeFile {
     pub(super) description: Text,
     pub(super) provider_scopes: Texts,
     pub(super) default: Option<bool>,
-    pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
 }
 

@@ -167,8 +167,6 @@ pub struct ScopeSettings {
     pub provider_scopes: Vec<String>,
     /// Whether clients are told to ask for it.
     pub default: bool,
-    /// Whether the person may untick it.
-    pub optional: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
 }

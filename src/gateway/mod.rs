@@ -23,7 +23,10 @@ use crate::{
         fault::Fault,
         ports::{Clock, Entropy, Sealer, Store},
     },
-    net::{client::Client, connect::TrustRoots},
+    net::{
+        client::{Client, Limits},
+        connect::TrustRoots,
+    },
     store::{
         keyfile::KeyFile,
         memory::MemoryStore,
@@ -63,7 +66,8 @@ pub fn flows(
     runtime: tokio::runtime::Handle,
 ) -> Result<Arc<Flows>, Fault> {
     let catalog = catalog(settings);
-    let client = Client::trusted(&surroundings.roots)
+    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
+    let client = Client::trusted_within(&surroundings.roots, limits)
         .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
     let third_parties = upstream::third_parties(
         &settings.providers,

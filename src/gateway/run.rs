@@ -91,6 +91,7 @@ impl Gateway {
             trusted_proxies: settings.trusted_proxies.clone(),
             body_timeout: settings.limits.body_timeout,
             registrations_per_minute: settings.limits.registrations_per_minute,
+            max_streams: settings.limits.max_streams,
         })
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)

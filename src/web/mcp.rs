@@ -3,11 +3,11 @@
 //! The order: Origin (403), preflight (204), token (401, on every method), the person's third-party token, forwarding.
 //! Only then does anything of the request matter. A token in the query is not looked at.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Method, Request, StatusCode,
-    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     origin::{Cors, Sender, is_preflight},
     reply::{self, Reply},
     route::{Visit, Web, wants_page},
-    site::{Door, Mount},
+    site::{Door, Mount, Site},
 };
 use crate::{
     domain::{catalog::McpServer, refusal::ErrorCode},
@@ -111,7 +111,7 @@ async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>
     let context = Context { sealer: &**site.flows.sealer(), clock: &*site.clock, draining: &caller.draining };
     let request = Request::from_parts(head, body);
     match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
-        Forwarded::Answer(reply) => reply,
+        Forwarded::Answer(reply) => counted(site, reply),
         Forwarded::Ended => challenged(&door.invalid_token, INVALID_TOKEN),
         Forwarded::Unauthorized => {
             let verdict = match &borrowed {
@@ -125,6 +125,26 @@ async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>
                     json_rpc_error(StatusCode::BAD_GATEWAY, "the MCP server refused the gateway")
                 }
             }
+        }
+    }
+}
+
+/// An event stream takes a place for as long as it is open; an ordinary answer takes none.
+fn counted(site: &Site, reply: Reply) -> Reply {
+    let is_stream = reply
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if !is_stream {
+        return reply;
+    }
+    match Arc::clone(&site.streams).try_acquire_owned() {
+        Ok(place) => reply.map(|body| body.hold(Arc::new(place))),
+        Err(_) => {
+            tracing::warn!(reason = "streams_exhausted", "refused");
+            let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
+            reply
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::{
     browser::Jar,
@@ -50,6 +51,8 @@ pub struct SiteParts {
     pub body_timeout: Duration,
     /// Registrations from one address.
     pub registrations_per_minute: u32,
+    /// Event streams that may be open at the same time.
+    pub max_streams: usize,
 }
 
 /// What all workers share.
@@ -64,6 +67,8 @@ pub struct Site {
     pub(super) doors: BTreeMap<String, Door>,
     pub(super) registrations: Limit,
     pub(super) failed_tokens: Limit,
+    /// One permit for each event stream that may be open.
+    pub(super) streams: Arc<Semaphore>,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
 }
@@ -128,6 +133,7 @@ impl Site {
             registrations: Limit::per_minute(parts.registrations_per_minute),
             failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),
             body_timeout: parts.body_timeout,
+            streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
             flows,
             pages,
             clock,

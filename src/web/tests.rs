@@ -60,6 +60,7 @@ impl Gateway {
             trusted_proxies: Vec::new(),
             body_timeout: Duration::from_secs(5),
             registrations_per_minute: 30,
+            max_streams: 100,
         };
         let mounts: BTreeMap<_, _> =
             ["/mcp", "/other"].map(|path| (path.to_owned(), mount(path, upstream))).into();

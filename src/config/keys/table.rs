@@ -6,6 +6,7 @@ use super::{Key, Kind, Section, Shape};
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("access", "restricting who may sign in"),
     ("client", "clients registered by configuration"),
+    ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
@@ -405,7 +406,6 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "true",
                 "Whether clients are told to ask for it (challenge and `scopes_supported`).",
             ),
-            Key::with("optional", Kind::Flag, "false", "Whether the person may untick it."),
             Key::maybe(
                 "implies",
                 Kind::TextList,

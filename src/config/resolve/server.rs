@@ -175,7 +175,6 @@ fn scopes(
             description: format!("Use {server}"),
             provider_scopes: provider.default_scopes.clone(),
             default: true,
-            optional: false,
             implies: Vec::new(),
         };
         return Ok(vec![checked(only, place, provider)?]);
@@ -241,7 +240,6 @@ fn one_scope(
             })?,
         },
         default: file.default.unwrap_or(only),
-        optional: file.optional.unwrap_or(false),
         implies: list("implies", file.implies.as_ref(), scope)?,
     };
     let place = file.provider_scopes.as_ref().map_or(*place, |written| written.place);

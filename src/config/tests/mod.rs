@@ -294,12 +294,11 @@ fn scopes_carry_words_defaults_and_hierarchy() {
         name = "repo:read"
         description = "See your repositories"
         default = true
-        optional = true
         "#,
     ));
     let scopes = &settings.servers[0].scopes;
     assert_eq!(scopes[0].implies, ["repo:read"]);
-    assert_eq!((scopes[0].default, scopes[1].default, scopes[1].optional), (false, true, true));
+    assert_eq!((scopes[0].default, scopes[1].default), (false, true));
     assert_eq!(scopes[1].provider_scopes, ["read:user"]);
 }
 

@@ -1,3 +1,5 @@
+//! The pages as strings: what is escaped, what is cut, what the snapshots hold.
+
 use super::*;
 
 fn pages() -> Pages {
