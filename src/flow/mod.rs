@@ -34,6 +34,7 @@ use fault::Fault;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use tracing::Instrument as _;
 
 pub use self::{
     arrive::{Arrived, Callback},
@@ -188,7 +189,8 @@ impl Flows {
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
-        let task = self.runtime.spawn(step(Arc::clone(self)));
+        // In the span of the request, so that its id stands beside what the step decides.
+        let task = self.runtime.spawn(step(Arc::clone(self)).in_current_span());
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -198,7 +200,7 @@ impl Flows {
         F: Future<Output = Result<(), Fault>> + Send + 'static,
     {
         let work = step(Arc::clone(self));
-        self.runtime.spawn(async move {
+        let work = async move {
             if let Err(fault) = work.await {
                 tracing::error!(
                     what,
@@ -206,7 +208,8 @@ impl Flows {
                     "background work failed; the sweeper will try again"
                 );
             }
-        });
+        };
+        self.runtime.spawn(work.in_current_span());
     }
 
     fn random<const N: usize>(&self) -> Result<[u8; N], Fault> {

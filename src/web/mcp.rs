@@ -138,15 +138,13 @@ fn counted(site: &Site, reply: Reply) -> Reply {
     if !is_stream {
         return reply;
     }
-    match Arc::clone(&site.streams).try_acquire_owned() {
-        Ok(place) => reply.map(|body| body.hold(Arc::new(place))),
-        Err(_) => {
-            tracing::warn!(reason = "streams_exhausted", "refused");
-            let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
-            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
-            reply
-        }
+    if let Ok(place) = Arc::clone(&site.streams).try_acquire_owned() {
+        return reply.map(|body| body.hold(Arc::new(place)));
     }
+    tracing::warn!(reason = "streams_exhausted", "refused");
+    let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
+    reply
 }
 
 const INVALID_TOKEN: &str = "the access token is not valid here, or not any more";
