@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    consent::ConsentProof,
     handle::{GrantId, Presented},
     pkce::CodeChallenge,
     resource::Resource,
@@ -252,13 +253,57 @@ impl Grant {
         }
     }
 
-    /// pending → code.
-    pub fn with_code(&self, code: Code) -> Option<Self> {
-        matches!(self.stage, Stage::Pending).then(|| Self {
-            expires_at: code.expires_at,
-            stage: Stage::Code(code),
-            ..self.clone()
-        })
+    /// The first record of an approval: pending, no code yet. Takes the proof: there is no grant without one.
+    pub fn pending(
+        proof: &ConsentProof,
+        subject: String,
+        scopes: ScopeSet,
+        link: Digest,
+        consent: Digest,
+        expires_at: Timestamp,
+    ) -> Self {
+        let request = proof.request();
+        Self {
+            id: proof.grant(),
+            subject,
+            client_id: request.client_id.clone(),
+            resource: request.resource.clone(),
+            scopes,
+            provider: request.provider.clone(),
+            link,
+            consent,
+            approved_at: proof.approved_at(),
+            page_expires_at: proof.page_expires_at(),
+            expires_at,
+            stage: Stage::Pending,
+        }
+    }
+
+    /// pending → code. Takes the proof again: of this very approval. `None` for any other, and when it is not pending.
+    ///
+    /// ```compile_fail
+    /// use mcp_deputy::domain::{grant::Grant, secret::Digest};
+    /// fn without_approval(grant: &Grant, code: Digest) -> Option<Grant> {
+    ///     grant.with_code(code)
+    /// }
+    /// ```
+    ///
+    /// ```
+    /// use mcp_deputy::domain::{consent::ConsentProof, grant::Grant, secret::Digest};
+    /// fn after_approval(grant: &Grant, proof: &ConsentProof, code: Digest) -> Option<Grant> {
+    ///     grant.with_code(proof, code)
+    /// }
+    /// ```
+    pub fn with_code(&self, proof: &ConsentProof, digest: Digest) -> Option<Self> {
+        let request = proof.request();
+        let code = Code {
+            digest,
+            challenge: request.code_challenge.clone(),
+            redirect_uri: request.redirect_uri.clone(),
+            expires_at: self.expires_at,
+        };
+        let is_its_own = proof.grant() == self.id && matches!(self.stage, Stage::Pending);
+        is_its_own.then(|| Self { stage: Stage::Code(code), ..self.clone() })
     }
 
     /// Judges a code. Client, redirect URI and PKCE come first: a wrong verifier neither burns a code nor ends a grant.
@@ -424,7 +469,10 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::handle::{Handle, Kind};
+    use crate::domain::{
+        handle::{Handle, Kind},
+        request::AuthorizationRequest,
+    };
 
     const ID: GrantId = GrantId::new([1; 16]);
     const FAMILY: [u8; 16] = [2; 16];
@@ -460,32 +508,22 @@ mod tests {
         }
     }
 
+    fn proof(id: GrantId) -> ConsentProof {
+        let request = AuthorizationRequest {
+            redirect_uri: "https://app.example/cb".to_owned(),
+            code_challenge: CodeChallenge::of(&verifier()),
+            ..crate::domain::consent::tests::request()
+        };
+        ConsentProof::rebuilt(request, id, T0, at(1800))
+    }
+
     fn pending() -> Grant {
-        Grant {
-            id: ID,
-            subject: "s".to_owned(),
-            client_id: "c".to_owned(),
-            resource: Resource::at("https://m", "/mcp"),
-            scopes: ScopeSet::from_iter(["mcp"]),
-            provider: "github".to_owned(),
-            link: Digest::of("l"),
-            consent: Digest::of("c"),
-            approved_at: T0,
-            page_expires_at: at(1800),
-            expires_at: at(60),
-            stage: Stage::Pending,
-        }
+        let scopes = ScopeSet::from_iter(["mcp"]);
+        Grant::pending(&proof(ID), "s".to_owned(), scopes, Digest::of("l"), Digest::of("c"), at(60))
     }
 
     fn coded() -> Grant {
-        pending()
-            .with_code(Code {
-                digest: code().digest,
-                challenge: CodeChallenge::of(&verifier()),
-                redirect_uri: "https://app.example/cb".to_owned(),
-                expires_at: at(60),
-            })
-            .unwrap()
+        pending().with_code(&proof(ID), code().digest).unwrap()
     }
 
     fn live() -> Grant {
@@ -625,16 +663,9 @@ mod tests {
     fn an_ended_grant_stays_ended_and_is_remembered_past_its_page() {
         let ended = live().ended(Ending::Revoked, at(5)).unwrap();
         assert!(ended.ended(Ending::Expired, at(6)).is_none());
-        assert!(
-            ended
-                .with_code(Code {
-                    digest: Digest::of("x"),
-                    challenge: CodeChallenge::of("x"),
-                    redirect_uri: String::new(),
-                    expires_at: T0
-                })
-                .is_none()
-        );
+        let proof_of_another = proof(GrantId::new([2; 16]));
+        assert!(pending().with_code(&proof_of_another, Digest::of("x")).is_none());
+        assert!(ended.with_code(&proof(ID), Digest::of("x")).is_none());
         assert!(ended.rotated(minted(3, T0), vec![], GRACE, T0).is_none());
         assert_eq!(ended.kept_until(), at(1800 + 3600));
         assert!(!ended.is_alive(at(6)));

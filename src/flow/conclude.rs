@@ -24,7 +24,7 @@ use crate::domain::{
     arrival::Arriving,
     client::Client,
     consent::{Consent, ConsentProof},
-    grant::{Code, Ending, Grant, Stage},
+    grant::{Ending, Grant},
     handle::{Handle, Kind, is_plain},
     link::{Link, LinkTokens},
     person::{BROWSER_TTL, Browser, Known, Person, subject_key},
@@ -63,20 +63,14 @@ impl Flows {
             with.redirect.consent_form().as_bytes(),
             request.resource.as_str().as_bytes(),
         ]);
-        let grant = Grant {
-            id: with.proof.grant(),
-            subject: with.person.subject.clone(),
-            client_id: request.client_id.clone(),
-            resource: request.resource.clone(),
-            scopes: with.scopes.clone(),
-            provider: request.provider.clone(),
-            link: link_part,
-            consent: consent_part,
-            approved_at: with.proof.approved_at(),
-            page_expires_at: with.proof.page_expires_at(),
-            expires_at: now.after(self.policy.code_ttl),
-            stage: Stage::Pending,
-        };
+        let grant = Grant::pending(
+            &with.proof,
+            with.person.subject.clone(),
+            with.scopes.clone(),
+            link_part,
+            consent_part,
+            now.after(self.policy.code_ttl),
+        );
         let link_key = personal_key(&grant.subject, &grant.link);
 
         self.note_person(&with.person, &grant.provider, now).await?;
@@ -132,16 +126,9 @@ impl Flows {
 
         self.refuse_what_was_revoked(grant, &consent_key).await?;
         let code = Handle::of_grant(Kind::Code, grant.id, self.random()?);
-        let issued = Code {
-            digest: code.digest(),
-            challenge: request.code_challenge.clone(),
-            redirect_uri: request.redirect_uri.clone(),
-            expires_at: grant.expires_at,
-        };
-        let written = self
-            .records
-            .update::<Grant>(grant.id.as_bytes(), |pending| pending.with_code(issued.clone()))
-            .await?;
+        let digest = code.digest();
+        let coded = |pending: &Grant| pending.with_code(&with.proof, digest);
+        let written = self.records.update::<Grant>(grant.id.as_bytes(), coded).await?;
         if written.is_none() {
             return Err(REVOKED.into());
         }

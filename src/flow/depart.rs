@@ -44,12 +44,8 @@ impl Flows {
 
         self.records.index_expiry(ticket.expires_at, Table::Ticket, key.as_bytes(), now).await?;
         self.records.create(key.as_bytes(), &ticket).await?;
-        let url = third_party.departure(&Departure {
-            state: state.expose(),
-            code_challenge: CodeChallenge::of(&verifier).as_str(),
-            scopes: &ticket.request.provider_scopes,
-            fresh_consent: false,
-        });
+        let challenge = CodeChallenge::of(&verifier);
+        let url = third_party.departure(&Departure::approved(&proof, state.expose(), challenge.as_str()));
         tracing::info!(target: "mcp_deputy::journal", event = "departed", client_id = ticket.request.client_id, grant = %ticket.grant);
         Ok(Departed {
             url,

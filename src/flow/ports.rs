@@ -16,7 +16,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use super::fault::Fault;
-use crate::domain::{scope::ScopeSet, time::Timestamp};
+use crate::domain::{consent::ConsentProof, scope::ScopeSet, time::Timestamp};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -219,17 +219,72 @@ pub enum ThirdPartyError {
     Unavailable(&'static str),
 }
 
-/// Where a browser is sent to obtain the person's permission at the third party.
-#[derive(Clone, Debug)]
+/// Where a browser is sent to obtain the person's permission at the third party. Takes the proof that the person approved
+/// here: without one there is no way to ask a [`ThirdParty`] for its address.
+///
+/// ```compile_fail
+/// use mcp_deputy::{domain::scope::ScopeSet, flow::ports::Departure};
+/// fn without_asking(scopes: &ScopeSet) -> Departure<'_> {
+///     Departure { state: "s", code_challenge: "c", scopes, fresh_consent: false }
+/// }
+/// ```
+///
+/// ```
+/// use mcp_deputy::{domain::consent::ConsentProof, flow::ports::Departure};
+/// fn after_approval(proof: &ConsentProof) -> Departure<'_> {
+///     Departure::approved(proof, "s", "c")
+/// }
+/// ```
+#[derive(Debug)]
 pub struct Departure<'a> {
+    state: &'a str,
+    code_challenge: &'a str,
+    scopes: &'a ScopeSet,
+    fresh_consent: bool,
+}
+
+impl<'a> Departure<'a> {
+    /// For what was approved: with our `state` and our own PKCE challenge (S256), never the client's.
+    pub fn approved(proof: &'a ConsentProof, state: &'a str, code_challenge: &'a str) -> Self {
+        Self { state, code_challenge, scopes: &proof.request().provider_scopes, fresh_consent: false }
+    }
+
+    /// The same, and a fresh consent is asked for at the third party: some give a refresh token only then.
+    #[must_use]
+    pub fn with_fresh_consent(self) -> Self {
+        Self { fresh_consent: true, ..self }
+    }
+
     /// Our `state`.
-    pub state: &'a str,
-    /// Our own PKCE challenge (S256), never the client's.
-    pub code_challenge: &'a str,
+    pub fn state(&self) -> &'a str {
+        self.state
+    }
+
+    /// Our PKCE challenge.
+    pub fn code_challenge(&self) -> &'a str {
+        self.code_challenge
+    }
+
     /// The third-party scopes that were approved.
-    pub scopes: &'a ScopeSet,
-    /// Whether a fresh consent must be asked for at the third party (providers that only then give a refresh token).
-    pub fresh_consent: bool,
+    pub fn scopes(&self) -> &'a ScopeSet {
+        self.scopes
+    }
+
+    /// Whether a fresh consent is asked for.
+    pub fn fresh_consent(&self) -> bool {
+        self.fresh_consent
+    }
+
+    /// Without approval, for tests of adapters.
+    #[cfg(test)]
+    pub(crate) fn for_test(
+        state: &'a str,
+        code_challenge: &'a str,
+        scopes: &'a ScopeSet,
+        fresh_consent: bool,
+    ) -> Self {
+        Self { state, code_challenge, scopes, fresh_consent }
+    }
 }
 
 /// One configured third party, for which we hold one static client id. Implemented by `upstream`.

@@ -169,9 +169,9 @@ impl fmt::Debug for ConfiguredProvider {
 
 impl ThirdParty for ConfiguredProvider {
     fn departure(&self, departure: &Departure<'_>) -> String {
-        let state = departure.state.to_owned();
+        let state = departure.state().to_owned();
         let mut request = self.oauth.authorize_url(|| CsrfToken::new(state));
-        let scopes: Vec<&str> = departure.scopes.iter().collect();
+        let scopes: Vec<&str> = departure.scopes().iter().collect();
         if !scopes.is_empty() {
             // As one value, because the crate always joins with a space.
             request = request.add_scope(Scope::new(scopes.join(&self.provider.scope_separator)));
@@ -179,7 +179,7 @@ impl ThirdParty for ConfiguredProvider {
         if self.provider.pkce {
             // As plain parameters, because the crate takes only challenges that it made itself.
             request = request
-                .add_extra_param("code_challenge", departure.code_challenge)
+                .add_extra_param("code_challenge", departure.code_challenge())
                 .add_extra_param("code_challenge_method", "S256");
         }
         let configured = self.provider.authorize_params.iter().map(|(name, value)| (&**name, &**value));
@@ -187,7 +187,7 @@ impl ThirdParty for ConfiguredProvider {
         for (name, value) in configured.filter(|(name, _)| *name != "prompt") {
             request = request.add_extra_param(name, value);
         }
-        if let Some(prompt) = self.prompt(departure.fresh_consent) {
+        if let Some(prompt) = self.prompt(departure.fresh_consent()) {
             request = request.add_extra_param("prompt", prompt);
         }
         request.url().0.into()

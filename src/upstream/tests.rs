@@ -100,7 +100,7 @@ async fn refreshed(act: Act) -> Result<ThirdPartyTokens, ThirdPartyError> {
 
 fn departure_of(provider: Provider, fresh_consent: bool, scopes: &[&str]) -> (Url, Vec<(String, String)>) {
     let scopes: ScopeSet = scopes.iter().copied().collect();
-    let departure = Departure { state: "st", code_challenge: "ch", scopes: &scopes, fresh_consent };
+    let departure = Departure::for_test("st", "ch", &scopes, fresh_consent);
     let url = Url::parse(&configured(provider).departure(&departure)).unwrap();
     let pairs = url.query_pairs().into_owned().collect();
     (url, pairs)
@@ -323,7 +323,7 @@ fn each_third_party_has_a_callback_of_its_own() {
     let providers = [forge("https://forge.example"), other];
     let all = third_parties(&providers, "https://mcp.example.com", &client(), &clock).unwrap();
     let scopes = ScopeSet::default();
-    let departure = Departure { state: "st", code_challenge: "ch", scopes: &scopes, fresh_consent: false };
+    let departure = Departure::for_test("st", "ch", &scopes, false);
     let url = all["other"].departure(&departure);
     assert!(url.starts_with("https://other.example/login/oauth/authorize?"), "{url}");
     assert!(url.contains("redirect_uri=https%3A%2F%2Fmcp.example.com%2Fcallback%2Fother&"), "{url}");

@@ -109,7 +109,8 @@ impl ThirdParty for Script {
     fn departure(&self, departure: &Departure<'_>) -> String {
         format!(
             "https://third.example/authorize?state={}&challenge={}",
-            departure.state, departure.code_challenge
+            departure.state(),
+            departure.code_challenge()
         )
     }
 
