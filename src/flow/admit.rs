@@ -244,7 +244,9 @@ impl Flows {
 
     /// While a link is in use, facts about its person that have become old are asked for again, without anybody waiting.
     fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
-        if !is_stale || link.refreshing.try_lock().is_err() {
+        let now = self.now();
+        let may_ask = is_stale && link.asked(|asked| asked.may_identify(now));
+        if !may_ask {
             return;
         }
         let (grant, link) = (grant.clone(), Arc::clone(link));

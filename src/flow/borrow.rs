@@ -27,10 +27,6 @@ use crate::domain::{
 /// How long a caller waits for another process that refreshes.
 const WAIT: Duration = Duration::from_millis(200);
 const WAITS: usize = 40;
-/// The MCP server's 401 leads to a refresh at most this often.
-const REFRESH_AGAIN: Duration = Duration::from_mins(10);
-/// The MCP server's 401 leads to a question at the identity endpoint at most this often.
-const IDENTIFY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What the MCP server's 401 means for the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -201,8 +197,9 @@ impl Flows {
     pub(super) async fn hold_link(self: &Arc<Self>, grant: &Grant) -> Result<Option<Arc<LinkCell>>, Fault> {
         let key = personal_key(&grant.subject, &grant.link);
         let Some(loaded) = self.records.load::<Link>(&key).await? else { return Ok(None) };
+        let configured = self.catalog.providers.get(&loaded.record.provider);
         let configured =
-            self.provider(&loaded.record.provider)?.0.client_id == loaded.record.provider_client_id;
+            configured.is_some_and(|provider| provider.client_id == loaded.record.provider_client_id);
         if loaded.record.leaving || !configured {
             return Ok(None);
         }
@@ -270,13 +267,7 @@ impl Flows {
             return Ok(BackendVerdict::Challenge);
         };
         let grant = grant.record;
-        let may_refresh = cell.asked(|asked| {
-            let due = asked.refreshed_at.is_none_or(|last| now.since(last) >= REFRESH_AGAIN);
-            if due {
-                asked.refreshed_at = Some(now);
-            }
-            due
-        });
+        let may_refresh = cell.asked(|asked| asked.may_refresh(now));
         if may_refresh {
             let turn = cell.refreshing.lock().await;
             let refreshed = self.refresh_link(cell, &grant.provider, used).await;
@@ -292,13 +283,7 @@ impl Flows {
                 Err(RefreshFault::Fault(fault)) => return Err(fault.into()),
             }
         }
-        let may_ask = cell.asked(|asked| {
-            let due = asked.identified_at.is_none_or(|last| now.since(last) >= IDENTIFY_AGAIN);
-            if due {
-                asked.identified_at = Some(now);
-            }
-            due
-        });
+        let may_ask = cell.asked(|asked| asked.may_identify(now));
         if !may_ask {
             return Ok(BackendVerdict::BadGateway("mcp_server_refused_again"));
         }

@@ -73,6 +73,8 @@ impl Flows {
         );
         let link_key = personal_key(&grant.subject, &grant.link);
 
+        let person_key = subject_key(&grant.subject);
+        self.records.index_expiry(now.after(BROWSER_TTL), Table::Person, person_key.as_bytes(), now).await?;
         self.note_person(&with.person, &grant.provider, now).await?;
         self.records.index_grant(&grant, &link_key, now).await?;
         self.records.index_expiry(grant.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;

@@ -60,7 +60,13 @@ impl Flows {
         subject: Option<&str>,
         tokens: ThirdPartyTokens,
     ) -> Result<(), Fault> {
-        let (description, third_party) = self.provider(provider)?;
+        let Ok((description, third_party)) = self.provider(provider) else {
+            tracing::warn!(
+                provider,
+                "third-party tokens of an entry that is not configured any more are forgotten"
+            );
+            return Ok(());
+        };
         if !description.revoke_ends_only_this_token {
             return Ok(());
         }

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -104,6 +105,11 @@ pub struct LinkCell {
     asked: Mutex<Asked>,
 }
 
+/// The MCP server's 401 leads to a refresh at most this often.
+const REFRESH_AGAIN: Duration = Duration::from_mins(10);
+/// The identity endpoint is asked about a link at most this often.
+const IDENTIFY_AGAIN: Duration = Duration::from_mins(1);
+
 /// When the MCP server's 401 last made us do something about this link.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
@@ -111,6 +117,26 @@ pub struct Asked {
     pub refreshed_at: Option<Timestamp>,
     /// The last question to the identity endpoint.
     pub identified_at: Option<Timestamp>,
+}
+
+impl Asked {
+    /// Whether the identity endpoint may be asked now: at most once a minute. Notes that it is.
+    pub fn may_identify(&mut self, now: Timestamp) -> bool {
+        let due = self.identified_at.is_none_or(|last| now.since(last) >= IDENTIFY_AGAIN);
+        if due {
+            self.identified_at = Some(now);
+        }
+        due
+    }
+
+    /// Whether a refresh for the MCP server's sake may be tried now: at most once in ten minutes. Notes that it is.
+    pub fn may_refresh(&mut self, now: Timestamp) -> bool {
+        let due = self.refreshed_at.is_none_or(|last| now.since(last) >= REFRESH_AGAIN);
+        if due {
+            self.refreshed_at = Some(now);
+        }
+        due
+    }
 }
 
 impl LinkCell {

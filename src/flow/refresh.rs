@@ -102,12 +102,12 @@ impl Flows {
     /// Facts older than ten minutes are asked for again, with the person's own third-party token: so a permission that
     /// was withdrawn there ends here. While the third party is down, the stored facts decide.
     async fn ask_about_person(self: &Arc<Self>, grant: &Grant) -> Result<(), Failure> {
+        let cell = self.hold_link(grant).await?;
+        let cell = cell.ok_or(Refusal::invalid_grant("link_gone"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         if person.is_some_and(|person| !person.record.is_stale(self.now())) {
             return Ok(());
         }
-        let cell = self.hold_link(grant).await?;
-        let cell = cell.ok_or(Refusal::invalid_grant("link_gone"))?;
         match self.borrow_from(&cell, &grant.provider).await {
             Ok(borrowed) => self.identify_again(grant, &cell, &borrowed).await.map(|_| ()),
             Err(ThirdPartyError::Refused(_)) => Ok(()),

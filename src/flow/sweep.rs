@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Failure, Flows,
-    fault::Fault,
+    fault::{self, Fault},
     ports::Table,
     records::{Expiring, GrantsOf, Record},
 };
@@ -30,6 +30,8 @@ pub struct Swept {
     pub seen: usize,
     /// Entries that are done with.
     pub removed: usize,
+    /// Entries that could not be dealt with. They are tried again in the next round.
+    pub failed: usize,
 }
 
 /// What becomes of an index entry.
@@ -55,7 +57,14 @@ impl Flows {
                 let due = flows.records.expiring(now, after.as_ref(), PAGE).await?;
                 for entry in &due {
                     swept.seen += 1;
-                    swept.removed += usize::from(flows.sweep_entry(entry, now).await?);
+                    match flows.sweep_entry(entry, now).await {
+                        Ok(removed) => swept.removed += usize::from(removed),
+                        Err(fault) => {
+                            // One damaged record must not keep all others alive.
+                            tracing::error!(table = ?entry.table, error = fault::chain(&fault), "a record could not be swept");
+                            swept.failed += 1;
+                        }
+                    }
                 }
                 match due.last() {
                     Some(last) if due.len() == PAGE => after = Some(last.entry.clone()),
@@ -193,7 +202,15 @@ impl Flows {
     async fn sweep_person(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<Person>(&entry.id).await? else { return Ok(Fate::Done) };
         let person = loaded.record;
-        let Some(mark) = person.revoked_at else { return Ok(Fate::Done) };
+        let Some(mark) = person.revoked_at else {
+            // Kept while something names it.
+            let grants = self.records.grants_of(GrantsOf::subject(&person.subject)).await?;
+            let is_named = grants.iter().any(|grant| !grant.record.has_ended());
+            if is_named || !self.records.take::<Person>(&entry.id, loaded.version).await? {
+                return Ok(Fate::Later(now.after(BROWSER_TTL)));
+            }
+            return Ok(Fate::Done);
+        };
         self.end_grants_of(GrantsOf::subject(&person.subject), mark, |_| true, Ending::Revoked).await?;
         let kept = mark.after(super::revoke::MARK_TTL);
         if !kept.has_passed(now) {

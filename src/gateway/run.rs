@@ -174,7 +174,7 @@ impl Gateway {
     async fn sweep(&self) -> Result<(), Fault> {
         match self.flows.sweep().await {
             Ok(swept) => {
-                tracing::debug!(seen = swept.seen, removed = swept.removed, "swept");
+                tracing::debug!(seen = swept.seen, removed = swept.removed, failed = swept.failed, "swept");
                 Ok(())
             }
             Err(crate::flow::Failure::Fault(fault)) => Err(fault),
