@@ -156,6 +156,8 @@ impl McpClient {
         }
         let code = answer.get("code").ok_or(ClientError::Answer("it carries no code"))?.to_owned();
         let (verifier, redirect_uri) = (self.verifier.clone(), self.redirect_uri.clone());
+        // The session belongs to the person that the client was before.
+        self.session = None;
         self.ask_for_tokens(
             "redeem the code",
             &[
@@ -251,7 +253,8 @@ impl McpClient {
             format!("[{}, {}]", pair("client_name", client_name), pair("redirect_uri", &self.redirect_uri));
         let reply = self.send(STEP, request, &wanted.to_string(), &shown).await?;
         let registered = reply.json(STEP)?;
-        self.client_id = text(&registered, "/client_id").ok_or(reply.unexpected(STEP))?.to_owned();
+        let client_id = text(&registered, "/client_id").ok_or(reply.unexpected(STEP))?;
+        client_id.clone_into(&mut self.client_id);
         Ok(())
     }
 
