@@ -322,6 +322,7 @@ fn provider() -> Provider {
         scope_separator: " ".to_owned(),
         granted_scope_separators: vec![',', ' '],
         scope_equivalents: vec![],
+        scope_descriptions: BTreeMap::new(),
         pkce: true,
         token_auth_method: TokenAuthMethod::Post,
         authorize_params: vec![],
