@@ -12,6 +12,10 @@ mod leave;
 #[cfg(test)]
 mod looks;
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod second;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod stage;

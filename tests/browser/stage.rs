@@ -51,6 +51,7 @@ pub(crate) struct Stage {
     /// The bearer tokens with which the MCP server was called.
     bearers: Arc<Mutex<Vec<String>>>,
     client: Client,
+    /// Ends the gateway and the third party with the value.
     _stop: DropGuard,
     _files: TempDir,
 }
@@ -120,8 +121,16 @@ impl Stage {
         let running = Gateway::new(settings.unwrap(), &surroundings).await.unwrap();
         tokio::spawn(running.run(Bound { public, admin }, stop.clone()));
         let client = Client::trusted(&roots).unwrap();
-        let _stop = stop.drop_guard();
-        Self { third_party, gateway, redirect_uri, came_back, bearers, client, _stop, _files: files }
+        Self {
+            third_party,
+            gateway,
+            redirect_uri,
+            came_back,
+            bearers,
+            client,
+            _stop: stop.drop_guard(),
+            _files: files,
+        }
     }
 
     /// A URL of the gateway.
