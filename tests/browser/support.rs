@@ -236,6 +236,8 @@ impl Browser {
     pub(crate) async fn screenshot(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
+        // A scroll bar would take from the picture what it does not take from the page.
+        self.devtools("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
         let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
         let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shot["data"].as_str().unwrap());
         std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();
