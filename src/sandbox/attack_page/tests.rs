@@ -50,6 +50,7 @@ async fn each_button_tells_its_story_and_where_the_code_ended_up() {
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"));
         assert!(!page.body.contains("<script"));
     }
+    stage.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,11 +79,12 @@ async fn a_person_can_walk_into_the_trap_and_is_held_back() {
     let approved = browser.press(&consent, "Approve").await.unwrap();
     assert!(approved.body.contains("You approved this on mcp-deputy's page"), "{}", approved.body);
     assert!(approved.body.contains("works with <b>grace</b>'s account"), "{}", approved.body);
+    stage.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_sites_can_press_no_button_and_no_other_name_is_answered() {
-    let (_stage, page, mut browser) = scene().await;
+    let (stage, page, mut browser) = scene().await;
     let fetch = Fetch::new();
     let status = async |path: &str, headers: &[(&str, &str)]| {
         let mut request = Request::post(format!("{}{path}", page.origin()));
@@ -105,6 +107,7 @@ async fn other_sites_can_press_no_button_and_no_other_name_is_answered() {
     let rebound = [("origin", page.origin()), ("host", "evil.example")];
     assert_eq!(status("/play/honest", &rebound).await, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(browser.open(&format!("{}/story/999", page.origin())).await.unwrap().status, 404);
+    stage.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,11 +120,12 @@ async fn a_story_that_cannot_be_played_says_so() {
     let broken = browser.press(&front, "honest").await.unwrap();
     assert_eq!(broken.status, 500);
     assert!(broken.body.contains("could not be played"));
+    stage.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_was_not_asked_for_is_no_use_to_the_attacker() {
-    let (_stage, page, mut browser) = scene().await;
+    let (stage, page, mut browser) = scene().await;
     let trap = browser.open(&format!("{}/yourself", page.origin())).await.unwrap();
     let trap = browser.press(&trap, "register").await.unwrap();
     let (target, _) = trap.links().remove(0);
@@ -134,4 +138,5 @@ async fn a_code_that_was_not_asked_for_is_no_use_to_the_attacker() {
     // Nobody's approval is needed to look at an empty callback.
     assert!(browser.open(&redirect).await.unwrap().body.contains("Nothing"));
     assert!(matches!(agree(&mut browser, end).await, Err(ReplayError::Stuck(_))));
+    stage.leave().await.unwrap();
 }
