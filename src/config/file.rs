@@ -96,6 +96,7 @@ pub(super) struct ProviderFile {
     pub(super) scope_separator: Text,
     pub(super) granted_scope_separators: Text,
     pub(super) scope_equivalents: Option<Written<BTreeMap<String, Vec<String>>>>,
+    pub(super) scope_descriptions: Option<Written<BTreeMap<String, String>>>,
     pub(super) pkce: Option<Written<bool>>,
     pub(super) token_auth_method: Text,
     pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,

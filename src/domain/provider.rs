@@ -8,7 +8,7 @@
 //! Must never hold a person's token, and must never do input or output. Made by `config`; read by `flow` (which scopes
 //! count as granted) and `upstream` (how to talk).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::SecretString;
 use url::Url;
@@ -62,6 +62,8 @@ pub struct Provider {
     pub granted_scope_separators: Vec<char>,
     /// Granted third-party scopes that include others.
     pub scope_equivalents: Vec<(String, Vec<String>)>,
+    /// What a third-party scope allows, in words for the consent page. A scope without words is shown by its name.
+    pub scope_descriptions: BTreeMap<String, String>,
     /// Whether our own PKCE pair is sent (RFC 7636, S256).
     pub pkce: bool,
     /// How our static client authenticates at the token endpoint.

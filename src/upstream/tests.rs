@@ -54,6 +54,7 @@ pub(super) fn forge(origin: &str) -> Provider {
         scope_separator: " ".to_owned(),
         granted_scope_separators: vec![',', ' '],
         scope_equivalents: Vec::new(),
+        scope_descriptions: std::collections::BTreeMap::new(),
         pkce: true,
         token_auth_method: TokenAuthMethod::Basic,
         authorize_params: Vec::new(),

@@ -3,13 +3,13 @@
 use http::{HeaderMap, StatusCode, header::SET_COOKIE};
 
 use super::{
-    authorize::Asked,
+    authorize::{Asked, provider_scope},
     browser::Cookies,
     consent::decision,
     page::{Arrival, ArrivalReason, ErrorKind, Label, ScopeLine, StartAgain},
     reply::{self, Reply},
-    route::Visit,
     site::Site,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
@@ -85,7 +85,7 @@ fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
     let lines = arrival
         .granted
         .iter()
-        .map(|name| ScopeLine { is_new: arrival.wider.contains(name), ..ScopeLine::new(name, None) });
+        .map(|name| ScopeLine { is_new: arrival.wider.contains(name), ..provider_scope(provider, name) });
     Arrival {
         asking: asked.asking(),
         account: Label::new(&arrival.person.login),

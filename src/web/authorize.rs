@@ -8,7 +8,7 @@ use super::{
     page::{self, Asking, Consent, ErrorKind, Label, NamedBy, ScopeLine, Server, Verbatim},
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 use crate::{
     domain::{
@@ -88,7 +88,7 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
             .request
             .provider_scopes
             .iter()
-            .map(|name| ScopeLine::new(name, None))
+            .map(|name| provider_scope(&shown.provider, name))
             .collect(),
         missing_resource_warning: !shown.request.resource_named,
         request: shown.form.clone(),
@@ -137,6 +137,11 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
                 .collect(),
         }
     }
+}
+
+/// A third-party scope: its name, and words where there are any.
+pub(super) fn provider_scope(provider: &Provider, name: &str) -> ScopeLine {
+    ScopeLine::new(name, provider.scope_descriptions.get(name).map(String::as_str))
 }
 
 /// How long ago an app registered: an app that nobody knew a minute ago deserves a second look.

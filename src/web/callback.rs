@@ -10,7 +10,7 @@ use super::{
     page::{ErrorKind, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::Refusal,

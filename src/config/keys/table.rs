@@ -266,6 +266,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"{ repo = ["public_repo"] }"#,
                 "Granted third-party scopes that include others. Replaces the preset's list.",
             ),
+            Key::maybe(
+                "scope_descriptions",
+                Kind::Texts,
+                "the preset's, or none",
+                r#"{ gist = "Create and change your gists" }"#,
+                "What third-party scopes allow, in words for the consent page. Added to the preset's list.",
+            ),
             Key::with(
                 "pkce",
                 Kind::Flag,

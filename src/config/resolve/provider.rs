@@ -84,6 +84,7 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             (None, known) => known.unwrap_or(&scope_separator).chars().collect(),
         },
         scope_equivalents: equivalents(file, preset)?,
+        scope_descriptions: descriptions(file, preset)?,
         pkce: entry.pkce()?,
         token_auth_method: choice(
             "token_auth_method",
@@ -269,6 +270,20 @@ fn equivalents(file: &ProviderFile, preset: &Preset) -> Result<Vec<(String, Vec<
         Ok((scope(broad)?, narrow))
     });
     pairs.collect::<Result<_, _>>().map_err(refuse)
+}
+
+fn descriptions(file: &ProviderFile, preset: &Preset) -> Result<BTreeMap<String, String>, Refused> {
+    let known =
+        preset.scope_descriptions.iter().map(|(name, words)| ((*name).to_owned(), (*words).to_owned()));
+    let mut all: BTreeMap<String, String> = known.collect();
+    if let Some(written) = &file.scope_descriptions {
+        for (name, words) in &written.value {
+            let name = scope(name)
+                .map_err(|error| Refused::at(written.place, format!("each of scope_descriptions {error}")))?;
+            all.insert(name, words.clone());
+        }
+    }
+    Ok(all)
 }
 
 fn authorize_params(file: &ProviderFile) -> Result<Vec<(String, String)>, Refused> {

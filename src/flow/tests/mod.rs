@@ -322,6 +322,7 @@ fn provider() -> Provider {
         scope_separator: " ".to_owned(),
         granted_scope_separators: vec![',', ' '],
         scope_equivalents: vec![],
+        scope_descriptions: BTreeMap::new(),
         pkce: true,
         token_auth_method: TokenAuthMethod::Post,
         authorize_params: vec![],
@@ -396,5 +397,5 @@ pub(super) fn code_of(arrived: Arrived) -> Option<String> {
 }
 
 pub(super) fn reason<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> &'static str {
-    super::arrive::reason_of(&outcome.unwrap_err())
+    super::outcome::reason_of(&outcome.unwrap_err())
 }
