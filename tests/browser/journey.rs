@@ -246,3 +246,25 @@ async fn no_at_the_third_party_reaches_the_client() {
     authorize_there(&browser).await;
     assert_eq!(stage.whose(&app, &browser, "s2").await, ADA.login);
 }
+
+/// Third parties guard their own form with `form-action`: they name our callback, and cannot name every client of ours.
+/// Chromium holds that against the whole chain of redirects, so a redirect from the callback to the client would stop.
+#[tokio::test]
+async fn a_third_party_that_names_only_our_callback_in_form_action_works() {
+    let Some(browser) = Browser::start().await else { return };
+    let stage = Stage::set().await;
+    let app = stage.register("Example app").await;
+    browser.goto(&stage.authorize(&app, "s1")).await;
+    browser.click(APPROVE).await;
+    browser.wait_for_url(stage.third_party.origin()).await;
+    browser.click("button[value=ada]").await;
+    browser.wait_for("return !!document.querySelector('button[value=authorize]')").await;
+    let policy = format!(
+        "const m = document.createElement('meta'); m.httpEquiv = 'content-security-policy'; \
+         m.content = \"form-action 'self' {}\"; document.head.append(m)",
+        stage.url("")
+    );
+    browser.ask(&policy).await;
+    browser.click("button[value=authorize]").await;
+    assert_eq!(stage.whose(&app, &browser, "s1").await, ADA.login);
+}
