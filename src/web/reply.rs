@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{
         CACHE_CONTROL, CONTENT_TYPE, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
@@ -148,6 +148,18 @@ pub fn client_at(to: &str) -> LeaveTo {
             LeaveTo::Client { host: Verbatim::new(&host) }
         }
         _ => LeaveTo::App { name: Label::new(to.split(':').next().unwrap_or_default()) },
+    }
+}
+
+/// Sends whoever followed a link to the callback on to the client. Browsers that send `Sec-Fetch-Dest` are those that hold
+/// `form-action` against whole chains of redirects: they get the page. Programs that follow redirects without reading
+/// pages, and old browsers, get 303 (never 307 or 308, RFC 9700 section 4.12); apps are opened by a page always.
+pub fn send_on(pages: &Pages, headers: &HeaderMap, to: &str, id: RequestId) -> Reply {
+    let whom = client_at(to);
+    let is_site = matches!(whom, LeaveTo::Client { .. });
+    match HeaderValue::try_from(to) {
+        Ok(location) if is_site && !headers.contains_key("sec-fetch-dest") => see_other(location),
+        _ => leave(pages, to, whom, id),
     }
 }
 
@@ -361,6 +373,24 @@ mod tests {
         let unknown =
             failure_page(&pages(), &refused(ErrorCode::InvalidClient, "client_unknown"), id(), again());
         assert!(!body_of(unknown).await.contains("/authorize?client_id=c"));
+    }
+
+    #[tokio::test]
+    async fn programs_are_sent_on_by_303_and_browsers_by_a_page() {
+        let to = "http://127.0.0.1:1234/cb?code=c";
+        let mut headers = HeaderMap::new();
+        let reply = send_on(&pages(), &headers, to, id());
+        assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::SEE_OTHER, Some(to)));
+        assert_eq!(header(&reply, "cache-control"), Some("no-store"));
+        assert_eq!(send_on(&pages(), &headers, "cursor://x/cb?code=c", id()).status(), StatusCode::OK);
+        assert_eq!(
+            send_on(&pages(), &headers, "javascript:alert(1)", id()).status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+        headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
+        let reply = send_on(&pages(), &headers, to, id());
+        assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::OK, None));
+        assert!(body_of(reply).await.contains(&format!("0;url={to}")));
     }
 
     #[tokio::test]

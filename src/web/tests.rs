@@ -134,7 +134,8 @@ impl<'a> Browser<'a> {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
-        let mut all = vec![("accept", "text/html"), ("cookie", cookies.as_str())];
+        let mut all =
+            vec![("accept", "text/html"), ("sec-fetch-dest", "document"), ("cookie", cookies.as_str())];
         all.extend_from_slice(headers);
         let reply = self.gateway.send(method, uri, &all, body).await;
         for value in reply.headers().get_all(SET_COOKIE) {
