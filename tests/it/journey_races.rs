@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_deputy::sandbox::third_party::{ADA, Event, Health};
+use mcp_deputy::{
+    domain::handle::{Handle, Kind, Presented},
+    sandbox::third_party::{ADA, Behaviour, Event, Health},
+};
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Gateway, PATIENCE, Reply, Setup, Tokens, Visitor, parameter};
+use crate::support::{Answer, Gateway, PATIENCE, Reply, Setup, Tokens, Visitor, chance, parameter};
 
 const MANY: usize = 12;
 
@@ -53,8 +56,9 @@ async fn a_refresh_token_is_replayed_within_the_grace_and_betrays_its_copy_after
     assert_eq!(client.try_refresh(&first.refresh).await.error(), "invalid_grant");
     assert_eq!(gateway.whoami(&third.access).await, "ada");
     // A forgery of the same grant changes nothing.
-    let forged = format!("{}x", &third.refresh[..third.refresh.len() - 1]);
-    assert_eq!(client.try_refresh(&forged).await.error(), "invalid_grant");
+    let known = Presented::parse(Kind::RefreshToken, &third.refresh).unwrap();
+    let forged = Handle::refresh_token(known.grant, chance(), chance());
+    assert_eq!(client.try_refresh(forged.expose()).await.error(), "invalid_grant");
     assert_eq!(gateway.whoami(&third.access).await, "ada");
     // Another client that has it gets nothing and ends nothing.
     let other = gateway.client("Other").await;
@@ -187,36 +191,26 @@ async fn codes_of(visitor: &Visitor, callbacks: Vec<String>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_expiring_token_is_refreshed_by_one_of_many() {
-    let gateway = Setup::default();
-    let behaviour = mcp_deputy::sandbox::third_party::Behaviour {
-        expiring: Some(Duration::from_hours(8)),
-        ..Default::default()
-    };
-    let gateway = Arc::new(Setup { behaviour, ..gateway }.start().await);
+    let behaviour = Behaviour { expiring: Some(Duration::from_hours(8)), ..Behaviour::default() };
+    let gateway = Arc::new(Setup { behaviour, ..Setup::default() }.start().await);
     let (client, tokens) = gateway.tokens(&ADA).await;
     let refreshed = |gateway: &Gateway| gateway.third_party.events().count(|event| matches!(event, Event::Refreshed { .. }));
-    let mut access = tokens.access;
-    let mut refresh = tokens.refresh;
+    let mut tokens = tokens;
     for round in 1..=3 {
         gateway.forward(Duration::from_hours(8));
-        let fresh = client.refresh(&refresh).await;
-        (access, refresh) = (fresh.access, fresh.refresh);
+        tokens = client.refresh(&tokens.refresh).await;
         let calling = (0..20).map(|_| {
-            let (gateway, access) = (Arc::clone(&gateway), access.clone());
+            let (gateway, access) = (Arc::clone(&gateway), tokens.access.clone());
             async move { gateway.whoami(&access).await }
         });
         assert!(at_once(calling).await.iter().all(|login| login == "ada"));
         assert_eq!(refreshed(&gateway), round, "once per expiry, however many ask");
     }
-    let _ = access;
 }
 
 #[tokio::test]
 async fn a_third_party_that_is_down_ends_nothing() {
-    let behaviour = mcp_deputy::sandbox::third_party::Behaviour {
-        expiring: Some(Duration::from_hours(8)),
-        ..Default::default()
-    };
+    let behaviour = Behaviour { expiring: Some(Duration::from_hours(8)), ..Behaviour::default() };
     let limits = "registrations_per_minute = 1000\nthird_party_timeout = \"300ms\"\n".to_owned();
     let gateway = Setup { behaviour, limits, ..Setup::default() }.start().await;
     let (client, tokens) = gateway.tokens(&ADA).await;

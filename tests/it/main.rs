@@ -14,3 +14,7 @@ mod journey_races;
 mod journey_whole;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod wire_endpoints;
+#[cfg(test)]
+mod wire_pages;
