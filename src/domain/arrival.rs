@@ -89,14 +89,7 @@ pub enum ArrivalStage {
 impl Arrival {
     /// Whether this browser may see or answer it.
     pub fn check(&self, cookie: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
-        let Some(cookie) = cookie else { return Err(consent::COOKIE_MISSING) };
-        if !self.cookie.matches(cookie) {
-            return Err(consent::COOKIE_WRONG);
-        }
-        if self.expires_at.has_passed(now) {
-            return Err(consent::PAGE_EXPIRED);
-        }
-        Ok(())
+        consent::check_cookie(&self.cookie, cookie, self.expires_at, now)
     }
 
     /// The record as its taker writes it. Only an open one can be taken.

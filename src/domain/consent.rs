@@ -91,14 +91,7 @@ impl Pending {
         _: &SameOriginPost,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let Some(cookie) = render_cookie else { return Err(COOKIE_MISSING) };
-        if !self.render_cookie.matches(cookie) {
-            return Err(COOKIE_WRONG);
-        }
-        if self.expires_at().has_passed(now) {
-            return Err(PAGE_EXPIRED);
-        }
-        Ok(())
+        check_cookie(&self.render_cookie, render_cookie, self.expires_at(), now)
     }
 
     /// The person pressed Approve.
@@ -123,6 +116,23 @@ pub const COOKIE_WRONG: Refusal =
 /// A page was answered too late.
 pub const PAGE_EXPIRED: Refusal =
     Refusal::new(ErrorCode::AccessDenied, "page_expired", "This page has expired.");
+
+/// Whether this browser holds the cookie that belongs to a page, a ticket or an arrival, and is in time.
+pub(in crate::domain) fn check_cookie(
+    known: &Digest,
+    presented: Option<&str>,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let cookie = presented.ok_or(COOKIE_MISSING)?;
+    if !known.matches(cookie) {
+        return Err(COOKIE_WRONG);
+    }
+    if expires_at.has_passed(now) {
+        return Err(PAGE_EXPIRED);
+    }
+    Ok(())
+}
 
 /// The person who holds this browser approved this, here. See the module documentation.
 #[derive(Debug)]

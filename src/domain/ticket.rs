@@ -57,14 +57,7 @@ impl Ticket {
     /// Whether a callback may take it: the cookie of the browser that approved, in time. Checked *before* it is taken,
     /// so that a stranger who learned a `state` can neither use it nor burn it.
     pub fn check(&self, cookie: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
-        let Some(cookie) = cookie else { return Err(consent::COOKIE_MISSING) };
-        if !self.cookie.matches(cookie) {
-            return Err(consent::COOKIE_WRONG);
-        }
-        if self.expires_at.has_passed(now) {
-            return Err(consent::PAGE_EXPIRED);
-        }
-        Ok(())
+        consent::check_cookie(&self.cookie, cookie, self.expires_at, now)
     }
 
     /// To be called with a ticket whose record was just removed by a conditional write, and nowhere else.

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Failure, Flows,
+    Arrived, Failure, Flows,
     conclude::Concluding,
     depart::cookie_suffix,
     fault::{self, Fault},
-    issuer_of,
-    ports::{Identity, Purpose, Table, ThirdPartyError, ThirdPartyTokens},
+    outcome::{again, arriving, reason_of},
+    ports::{Purpose, Table, ThirdPartyError, ThirdPartyTokens},
 };
 use crate::domain::{
     arrival::{ARRIVAL_TTL, Arrival, ArrivalStage, Arriving},
@@ -24,11 +24,10 @@ use crate::domain::{
     consent::ConsentProof,
     grant::Grant,
     handle::{Handle, Kind, is_plain},
-    person::{Browser, subject},
+    person::Browser,
     provider::{IssPolicy, Provider},
     redirect::MatchedRedirect,
     refusal::{ErrorCode, Refusal},
-    request::AuthorizationRequest,
     scope::ScopeSet,
     secret::Digest,
     ticket::Ticket,
@@ -51,36 +50,6 @@ pub struct Callback {
     pub tickets: Vec<(String, String)>,
     /// The session cookie.
     pub session: Option<String>,
-}
-
-/// Where the journey goes on.
-#[derive(Debug)]
-pub enum Arrived {
-    /// This page has given its one code already. The link renders the same request as a new page.
-    AlreadyDone {
-        /// A path of ours, with query.
-        again: String,
-    },
-    /// To the client, with a code or an error.
-    Answer {
-        /// The address.
-        to: String,
-        /// A new session cookie, where a sign-in was completed.
-        session: Option<Handle>,
-        /// The last part of the name of the ticket cookie that is used up.
-        spent: Option<String>,
-    },
-    /// To the second page.
-    SecondPage {
-        /// Its id, for the URL.
-        id: Handle,
-        /// Its cookie.
-        cookie: Handle,
-        /// The last part of the cookie's name.
-        suffix: String,
-        /// The last part of the name of the ticket cookie that is used up.
-        spent: Option<String>,
-    },
 }
 
 /// Scopes that never count as more than was approved: they name the person, whom we ask for anyway.
@@ -295,34 +264,6 @@ struct Compared {
     expected_login: Option<String>,
 }
 
-pub(super) fn arriving(provider: &Provider, identity: Identity) -> Arriving {
-    Arriving {
-        subject: subject(&issuer_of(provider), &identity.id),
-        login: identity.login,
-        display_name: identity.display_name,
-        email: identity.email,
-    }
-}
-
-/// A link that renders the same request as a new page. Everything in it was the client's own; the page judges it again.
-pub(super) fn again(request: &AuthorizationRequest) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query
-        .append_pair("response_type", "code")
-        .append_pair("client_id", &request.client_id)
-        .append_pair("redirect_uri", &request.redirect_uri)
-        .append_pair("code_challenge", request.code_challenge.as_str())
-        .append_pair("code_challenge_method", "S256")
-        .append_pair("scope", &request.scopes.to_string());
-    if request.resource_named {
-        query.append_pair("resource", request.resource.as_str());
-    }
-    if let Some(state) = &request.state {
-        query.append_pair("state", state);
-    }
-    format!("/authorize?{}", query.finish())
-}
-
 /// RFC 9207 section 2.4: compared before the code is used, on errors too.
 fn refuse_other_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), Refusal> {
     const OTHER: Refusal =
@@ -358,13 +299,5 @@ pub(super) fn unavailable_or_refused(error: ThirdPartyError) -> Refusal {
             reason,
             "The third party is not available. Try again later.",
         ),
-    }
-}
-
-pub(super) fn reason_of(failure: &Failure) -> &'static str {
-    match failure {
-        Failure::Fault(_) => "fault",
-        Failure::Refused(refusal) => refusal.reason,
-        Failure::TooFast(_) => "too_fast",
     }
 }

@@ -11,16 +11,16 @@ use secrecy::ExposeSecret as _;
 use super::{
     Failure, Flows,
     admit::Permit,
-    arrive::arriving,
-    conclude::personal_key,
     fault::{self, Fault},
     live::{Borrowed, LinkCell},
+    outcome::arriving,
     ports::{ThirdPartyError, ThirdPartyTokens},
     records::GrantsOf,
+    vault::{borrowed, personal_key},
 };
 use crate::domain::{
     grant::{Ending, Grant},
-    link::{Link, LinkTokens},
+    link::Link,
     secret::Digest,
 };
 
@@ -308,14 +308,5 @@ const LINK_GONE: RefreshFault = RefreshFault::ThirdParty(ThirdPartyError::Refuse
 impl From<Fault> for RefreshFault {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-pub(super) fn borrowed(tokens: &ThirdPartyTokens, stored: &LinkTokens) -> Borrowed {
-    Borrowed {
-        access: tokens.access.clone(),
-        digest: stored.access,
-        expires_at: stored.expires_at,
-        obtained_at: stored.obtained_at,
     }
 }

@@ -11,14 +11,13 @@
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret as _;
-
 use super::{
     Arrived, Failure, Flows,
-    arrive::again,
     fault::Fault,
-    ports::{Purpose, Table, ThirdPartyTokens},
+    outcome::again,
+    ports::{Table, ThirdPartyTokens},
     records::Loaded,
+    vault::{borrowed, personal_key},
 };
 use crate::domain::{
     arrival::Arriving,
@@ -26,7 +25,7 @@ use crate::domain::{
     consent::{Consent, ConsentProof},
     grant::{Ending, Grant},
     handle::{Handle, Kind, is_plain},
-    link::{Link, LinkTokens},
+    link::Link,
     person::{BROWSER_TTL, Browser, Known, Person, subject_key},
     redirect::MatchedRedirect,
     refusal::{ErrorCode, Refusal},
@@ -45,11 +44,6 @@ pub(super) struct Concluding<'a> {
     pub(super) scopes: ScopeSet,
     pub(super) session: Option<String>,
     pub(super) spent: Option<String>,
-}
-
-/// The key of a record that belongs to a person: nobody's name reaches into another's.
-pub(super) fn personal_key(subject: &str, part: &Digest) -> Vec<u8> {
-    [subject_key(subject).as_bytes().as_slice(), part.as_bytes()].concat()
 }
 
 impl Flows {
@@ -208,27 +202,12 @@ impl Flows {
             };
             if written.is_some() {
                 if let Some(cell) = self.links.get(key) {
-                    cell.replace(super::borrow::borrowed(&tokens, &sealed));
+                    cell.replace(borrowed(&tokens, &sealed));
                 }
                 self.let_go_replaced(grant.subject.clone(), grant.provider.clone(), key.to_vec(), stale);
                 return Ok(());
             }
         }
-    }
-
-    pub(super) fn link_tokens(
-        &self,
-        key: &[u8],
-        tokens: &ThirdPartyTokens,
-        now: Timestamp,
-    ) -> Result<LinkTokens, Fault> {
-        Ok(LinkTokens {
-            sealed: self.seal_tokens(key, tokens)?,
-            access: Digest::of(tokens.access.expose_secret()),
-            refresh: tokens.refresh.as_ref().map(|refresh| Digest::of(refresh.expose_secret())),
-            expires_at: tokens.expires_at,
-            obtained_at: now,
-        })
     }
 
     /// A completed sign-in always gives the browser a new session value; what it knew of other providers stays.
@@ -258,31 +237,6 @@ impl Flows {
             self.records.take::<Browser>(old.as_bytes(), known.version).await?;
         }
         Ok(session)
-    }
-
-    pub(super) fn seal_tokens(&self, record: &[u8], tokens: &ThirdPartyTokens) -> Result<Vec<u8>, Fault> {
-        let plain = serde_json::to_vec(&(
-            tokens.access.expose_secret(),
-            tokens.refresh.as_ref().map(secrecy::ExposeSecret::expose_secret),
-            tokens.expires_at,
-            &tokens.scopes,
-        ));
-        let plain = zeroize::Zeroizing::new(plain.map_err(|_| Fault::new("render third-party tokens"))?);
-        self.sealer.seal(Purpose::ThirdPartyTokens, record, &plain)
-    }
-
-    pub(super) fn open_tokens(&self, record: &[u8], tokens: &LinkTokens) -> Result<ThirdPartyTokens, Fault> {
-        self.open_sealed_tokens(record, &tokens.sealed)
-    }
-
-    pub(super) fn open_sealed_tokens(&self, record: &[u8], sealed: &[u8]) -> Result<ThirdPartyTokens, Fault> {
-        let plain = self.sealer.open(Purpose::ThirdPartyTokens, record, sealed);
-        let plain = zeroize::Zeroizing::new(
-            plain.ok_or_else(|| Fault::new("open third-party tokens: their key is gone"))?,
-        );
-        let (access, refresh, expires_at, scopes): (String, Option<String>, _, _) =
-            serde_json::from_slice(&plain).map_err(|_| Fault::new("read third-party tokens"))?;
-        Ok(ThirdPartyTokens { access: access.into(), refresh: refresh.map(Into::into), expires_at, scopes })
     }
 }
 

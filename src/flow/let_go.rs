@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Flows,
-    conclude::personal_key,
     fault::Fault,
     ports::{Table, ThirdPartyTokens},
     records::GrantsOf,
+    vault::personal_key,
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},

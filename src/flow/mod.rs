@@ -17,6 +17,7 @@ mod depart;
 pub mod fault;
 mod let_go;
 pub mod live;
+mod outcome;
 pub mod ports;
 pub mod records;
 mod redeem;
@@ -27,6 +28,7 @@ mod second;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vault;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -37,11 +39,12 @@ use records::Records;
 use tracing::Instrument as _;
 
 pub use self::{
-    arrive::{Arrived, Callback},
+    arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,
     consent::{Consented, Decision},
     depart::Departed,
+    outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
     register::Registered,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Failure, Flows, conclude::personal_key, fault::Fault, ports::Table, records::GrantsOf};
+use super::{Failure, Flows, fault::Fault, ports::Table, records::GrantsOf, vault::personal_key};
 use crate::domain::{
     client::{Client, Credentials},
     consent::Consent,

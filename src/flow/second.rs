@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Arrived, Decision, Failure, Flows, arrive::again, conclude::Concluding, consent::DENIED, fault::Fault,
+    Arrived, Decision, Failure, Flows, conclude::Concluding, consent::DENIED, fault::Fault, outcome::again,
     ports::Purpose, records::Loaded,
 };
 use crate::domain::{

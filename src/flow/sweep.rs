@@ -174,7 +174,7 @@ impl Flows {
         if !grant.kept_until().has_passed(now) {
             return Ok(Fate::Later(grant.kept_until()));
         }
-        let link_key = super::conclude::personal_key(&grant.subject, &grant.link);
+        let link_key = super::vault::personal_key(&grant.subject, &grant.link);
         if self.records.take::<Grant>(&entry.id, loaded.version).await? {
             self.records.forget_grant(&grant, &link_key).await?;
             return Ok(Fate::Done);

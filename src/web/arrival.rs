@@ -8,8 +8,8 @@ use super::{
     consent::decision,
     page::{Arrival, ArrivalReason, ErrorKind, Label, ScopeLine, StartAgain},
     reply::{self, Reply},
-    route::Visit,
     site::Site,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},

@@ -8,7 +8,7 @@ use super::{
     page::{self, Asking, Consent, ErrorKind, Label, NamedBy, ScopeLine, Server, Verbatim},
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 use crate::{
     domain::{

@@ -10,7 +10,7 @@ use super::{
     page::{ErrorKind, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::Refusal,
@@ -63,7 +63,7 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
         }
         Arrived::Answer { to, session, spent } => {
             set.extend(session.map(|session| site.jar.session(&session)));
-            (reply::redirect(&site.pages, &to, id), spent)
+            (reply::leave(&site.pages, &to, reply::client_at(&to), id), spent)
         }
         Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
             set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));

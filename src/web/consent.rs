@@ -10,8 +10,8 @@ use super::{
     page::{Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
     site::Site,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},

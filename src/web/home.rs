@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{
     page::{Home, Label, Server, Verbatim},
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 
 /// The page.

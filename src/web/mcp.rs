@@ -15,12 +15,16 @@ use super::{
     home,
     origin::{Cors, Sender, is_preflight},
     reply::{self, Reply},
-    route::{Visit, Web, wants_page},
     site::{Door, Mount, Site},
+    visit::{Visit, wants_page},
 };
 use crate::{
     domain::{catalog::McpServer, refusal::ErrorCode},
-    flow::{BackendVerdict, Failure, admit::Permit, ports::ThirdPartyError},
+    flow::{
+        BackendVerdict, Failure,
+        admit::{Permit, Sessions},
+        ports::ThirdPartyError,
+    },
     proxy::{Body, Context, Credential, Forwarded, answer::json_rpc_error, forward},
 };
 
@@ -31,7 +35,7 @@ pub(super) const METHODS: &str = "GET, POST, DELETE";
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Answers a request to an MCP server's path.
-pub(super) async fn answer(web: &Web, mount: &Mount, visit: Visit<'_>, body: Body) -> Reply {
+pub(super) async fn answer(sessions: &Sessions, mount: &Mount, visit: Visit<'_>, body: Body) -> Reply {
     let path = mount.route.path.as_str();
     let (Some(door), Some(server)) = (visit.site.doors.get(path), visit.site.flows.catalog().server_at(path))
     else {
@@ -48,14 +52,14 @@ pub(super) async fn answer(web: &Web, mount: &Mount, visit: Visit<'_>, body: Bod
     let mut reply = if is_preflight(&visit.head.method) {
         Cors::preflight(METHODS, &visit.head.headers)
     } else {
-        admitted(web, mount, door, server, visit, body).await
+        admitted(sessions, mount, door, server, visit, body).await
     };
     cors.apply(reply.headers_mut());
     reply
 }
 
 async fn admitted(
-    web: &Web,
+    sessions: &Sessions,
     mount: &Mount,
     door: &Door,
     server: &McpServer,
@@ -78,7 +82,7 @@ async fn admitted(
             return reply;
         }
     };
-    match visit.site.flows.admit(&web.sessions, token, &server.resource).await {
+    match visit.site.flows.admit(sessions, token, &server.resource).await {
         Ok(permit) => forwarded(mount, door, &permit, visit, body).await,
         Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");

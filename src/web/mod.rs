@@ -34,8 +34,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+mod visit;
 
 pub use self::{
-    route::{Caller, Web},
+    route::Web,
     site::{Mount, Site, SiteError, SiteParts},
+    visit::Caller,
 };

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     reply::{self, Reply},
-    route::Visit,
+    visit::Visit,
 };
 use crate::{
     domain::metadata::ClientMetadata,
@@ -47,7 +47,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
 
 async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> {
     let site = visit.site;
-    let address = site.address(visit.caller, &visit.head.headers);
+    let address = site.address(visit.caller.peer, &visit.head.headers);
     site.registrations.take(address, site.clock.now()).map_err(Failure::TooFast)?;
     let body = site.json(&visit.head.headers, body).await?;
     site.flows.register(body).await

@@ -6,8 +6,8 @@ use secrecy::SecretString;
 use super::{
     credentials,
     reply::{self, Reply},
-    route::Visit,
     site::Site,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},

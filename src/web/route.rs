@@ -4,14 +4,12 @@
 //! Each request runs in a span of its own with its id. What is logged of it: the method, the path (only one of ours, since
 //! people paste secrets into URLs), the status, how long it took. Never a query, a header or a body.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL},
-    request::Parts,
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
@@ -25,20 +23,12 @@ use super::{
     revoke,
     site::{Mount, Site},
     token,
+    visit::{Caller, Visit},
 };
 use crate::{
     flow::admit::Sessions,
     proxy::{Body, full},
 };
-
-/// Who sent a request.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The other end of the socket.
-    pub peer: SocketAddr,
-    /// Cancelled when the gateway begins to drain.
-    pub draining: CancellationToken,
-}
 
 /// One worker's share: its sessions and its connections to the MCP servers, by path.
 pub struct Web {
@@ -61,14 +51,6 @@ enum Place<'a> {
     Register,
     Revoke,
     Token,
-}
-
-/// A request that was not answered yet, and what belongs to it.
-pub(super) struct Visit<'a> {
-    pub(super) site: &'a Site,
-    pub(super) caller: &'a Caller,
-    pub(super) id: RequestId,
-    pub(super) head: Parts,
 }
 
 impl Web {
@@ -125,7 +107,7 @@ impl Web {
             return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
         }
         if let Place::Mcp(mount) = place {
-            return mcp::answer(self, mount, visit, body).await;
+            return mcp::answer(&self.sessions, mount, visit, body).await;
         }
         let (methods, cors) = place.manners();
         let mut reply = match (place, &visit.head.method) {
@@ -177,36 +159,6 @@ impl Place<'_> {
             Place::Nothing => ("", Cors::Nobody),
         }
     }
-}
-
-impl Visit<'_> {
-    /// The parameters in the query.
-    pub(super) fn query(&self) -> Result<super::parameters::Parameters, crate::domain::refusal::Refusal> {
-        super::parameters::Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
-    }
-
-    /// The cookies.
-    pub(super) fn cookies(&self) -> super::browser::Cookies {
-        self.site.jar.read(&self.head.headers)
-    }
-
-    /// A page for a browser, a line for a program.
-    fn nothing(&self, kind: ErrorKind, sentence: &'static str) -> Reply {
-        if wants_page(&self.head.headers) {
-            return reply::error_page(&self.site.pages, kind, self.id, None);
-        }
-        let status = match kind {
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            _ => StatusCode::METHOD_NOT_ALLOWED,
-        };
-        reply::text(status, sentence)
-    }
-}
-
-/// Whether a person is looking: browsers ask for HTML when they navigate, MCP clients never do.
-pub(super) fn wants_page(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.any(|value| value.to_ascii_lowercase().contains("text/html"))
 }
 
 /// Only methods that are known by name are logged.

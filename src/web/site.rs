@@ -1,6 +1,11 @@
 //! What all workers share: the flows, the pages, and what of the configuration matters to HTTP.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
@@ -15,7 +20,6 @@ use super::{
     page::Pages,
     parameters::Parameters,
     read,
-    route::Caller,
 };
 use crate::{
     domain::{
@@ -145,8 +149,8 @@ impl Site {
     }
 
     /// The address that a request counts against.
-    pub(super) fn address(&self, caller: &Caller, headers: &HeaderMap) -> IpAddr {
-        limit::address(caller.peer, headers, &self.trusted_proxies)
+    pub(super) fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        limit::address(peer, headers, &self.trusted_proxies)
     }
 
     /// The parameters of a form.

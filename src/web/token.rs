@@ -10,8 +10,8 @@ use super::{
     credentials,
     parameters::Parameters,
     reply::{self, Reply},
-    route::Visit,
     site::Site,
+    visit::Visit,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
@@ -32,7 +32,7 @@ struct Tokens<'a> {
 /// Gives tokens for a code or a refresh token.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let Visit { site, caller, id, head } = visit;
-    let address = site.address(caller, &head.headers);
+    let address = site.address(caller.peer, &head.headers);
     let given = match site.failed_tokens.check(address, site.clock.now()) {
         Ok(()) => give(site, &head.headers, body).await,
         Err(wait) => Err(Failure::TooFast(wait)),

@@ -397,5 +397,5 @@ pub(super) fn code_of(arrived: Arrived) -> Option<String> {
 }
 
 pub(super) fn reason<T: std::fmt::Debug>(outcome: Result<T, Failure>) -> &'static str {
-    super::arrive::reason_of(&outcome.unwrap_err())
+    super::outcome::reason_of(&outcome.unwrap_err())
 }

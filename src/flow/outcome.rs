@@ -1,0 +1,74 @@
+//! Where the permission journey goes on after the third party, and who came back from there.
+
+use super::{Failure, issuer_of, ports::Identity};
+use crate::domain::{
+    arrival::Arriving, handle::Handle, person::subject, provider::Provider, request::AuthorizationRequest,
+};
+
+/// Where the journey goes on.
+#[derive(Debug)]
+pub enum Arrived {
+    /// This page has given its one code already. The link renders the same request as a new page.
+    AlreadyDone {
+        /// A path of ours, with query.
+        again: String,
+    },
+    /// To the client, with a code or an error.
+    Answer {
+        /// The address.
+        to: String,
+        /// A new session cookie, where a sign-in was completed.
+        session: Option<Handle>,
+        /// The last part of the name of the ticket cookie that is used up.
+        spent: Option<String>,
+    },
+    /// To the second page.
+    SecondPage {
+        /// Its id, for the URL.
+        id: Handle,
+        /// Its cookie.
+        cookie: Handle,
+        /// The last part of the cookie's name.
+        suffix: String,
+        /// The last part of the name of the ticket cookie that is used up.
+        spent: Option<String>,
+    },
+}
+
+/// A link that renders the same request as a new page. Everything in it was the client's own; the page judges it again.
+pub(super) fn again(request: &AuthorizationRequest) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query
+        .append_pair("response_type", "code")
+        .append_pair("client_id", &request.client_id)
+        .append_pair("redirect_uri", &request.redirect_uri)
+        .append_pair("code_challenge", request.code_challenge.as_str())
+        .append_pair("code_challenge_method", "S256")
+        .append_pair("scope", &request.scopes.to_string());
+    if request.resource_named {
+        query.append_pair("resource", request.resource.as_str());
+    }
+    if let Some(state) = &request.state {
+        query.append_pair("state", state);
+    }
+    format!("/authorize?{}", query.finish())
+}
+
+/// A person as a record knows them.
+pub(super) fn arriving(provider: &Provider, identity: Identity) -> Arriving {
+    Arriving {
+        subject: subject(&issuer_of(provider), &identity.id),
+        login: identity.login,
+        display_name: identity.display_name,
+        email: identity.email,
+    }
+}
+
+/// The slug of a failure, for the log.
+pub(super) fn reason_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Fault(_) => "fault",
+        Failure::Refused(refusal) => refusal.reason,
+        Failure::TooFast(_) => "too_fast",
+    }
+}

@@ -1,0 +1,63 @@
+//! A request on its way through the web layer: who sent it, what belongs to it, whether a person is looking.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, StatusCode, header::ACCEPT, request::Parts};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    browser::Cookies,
+    page::ErrorKind,
+    parameters::Parameters,
+    reply::{self, Reply},
+    request_id::RequestId,
+    site::Site,
+};
+use crate::domain::refusal::Refusal;
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Cancelled when the gateway begins to drain.
+    pub draining: CancellationToken,
+}
+
+/// A request that was not answered yet, and what belongs to it.
+pub(super) struct Visit<'a> {
+    pub(super) site: &'a Site,
+    pub(super) caller: &'a Caller,
+    pub(super) id: RequestId,
+    pub(super) head: Parts,
+}
+
+impl Visit<'_> {
+    /// The parameters in the query.
+    pub(super) fn query(&self) -> Result<Parameters, Refusal> {
+        Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// The cookies.
+    pub(super) fn cookies(&self) -> Cookies {
+        self.site.jar.read(&self.head.headers)
+    }
+
+    /// A page for a browser, a line for a program.
+    pub(super) fn nothing(&self, kind: ErrorKind, sentence: &'static str) -> Reply {
+        if wants_page(&self.head.headers) {
+            return reply::error_page(&self.site.pages, kind, self.id, None);
+        }
+        let status = match kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            _ => StatusCode::METHOD_NOT_ALLOWED,
+        };
+        reply::text(status, sentence)
+    }
+}
+
+/// Whether a person is looking: browsers ask for HTML when they navigate, MCP clients never do.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.to_ascii_lowercase().contains("text/html"))
+}
