@@ -29,7 +29,11 @@ async fn attack_base() {
     let malicious = Registration::hosted("Honest", EVIL).at(&gateway).await;
     let page = ada.open(&malicious.asks().url()).await;
     let page = ada.go_on(&page).await;
-    assert!(page.url.as_str().starts_with(&gateway.origin) && page.body.contains("evil.example"), "{}", page.url);
+    assert!(
+        page.url.as_str().starts_with(&gateway.origin) && page.body.contains("evil.example"),
+        "{}",
+        page.url
+    );
     assert_eq!(gateway.third_party.authorize_requests(), asked, "the third party saw a second request");
     assert!(!ada.delivered().iter().any(|url| url.starts_with(EVIL)), "the attacker got something");
 
@@ -183,7 +187,9 @@ async fn attack_forged_approval() {
     let post = async |cookie: &str, headers: &[(&str, &str)], form: &[(&str, &str)]| {
         let mut request = crate::support::gateway::form_request(&gateway.url("/consent"), form);
         for (name, value) in [("cookie", cookie)].iter().chain(headers) {
-            request.headers_mut().append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            request
+                .headers_mut()
+                .append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         gateway.send(request).await
     };
@@ -235,8 +241,14 @@ async fn attack_forged_approval() {
     // Nor by GET: it is no link.
     let query = format!("/consent?request={sealed}&decision=approve");
     assert_eq!(gateway.get(&query).await.status, 405);
-    for headers in [&ours[..], &[("origin", origin)], &[("sec-fetch-site", "same-origin"), ("origin", "null")]] {
-        assert_eq!(post(&attackers, headers, &form).await.status, 200, "what browsers send passes: {headers:?}");
+    for headers in
+        [&ours[..], &[("origin", origin)], &[("sec-fetch-site", "same-origin"), ("origin", "null")]]
+    {
+        assert_eq!(
+            post(&attackers, headers, &form).await.status,
+            200,
+            "what browsers send passes: {headers:?}"
+        );
     }
 }
 
@@ -275,7 +287,9 @@ async fn attack_open_redirector() {
     let page = ada.open(&good.with("prompt", "none").url()).await;
     assert_eq!((page.status.as_u16(), page.leads_to()), (200, None));
     // And the callback sends nobody anywhere on its own word.
-    for query in ["error=x&state=y", "code=x", "redirect_uri=https://evil.example/", "iss=https://evil.example"] {
+    for query in
+        ["error=x&state=y", "code=x", "redirect_uri=https://evil.example/", "iss=https://evil.example"]
+    {
         let page = ada.open(&format!("{}?{query}", gateway.url("/callback/quarry"))).await;
         assert_eq!((page.status.as_u16(), page.leads_to()), (400, None), "{query}");
     }
@@ -407,7 +421,10 @@ async fn attack_mix_up() {
     let page = ada.open(&crossed).await;
     assert_eq!((page.status.as_u16(), page.leads_to()), (403, None));
     let mut request = http::Request::get(&crossed);
-    let cookies = ada.browser.jar().for_request(&callback.parse().unwrap(), mcp_deputy::sandbox::browser::jar::Sending { cross_site: false, safe: true });
+    let cookies = ada.browser.jar().for_request(
+        &callback.parse().unwrap(),
+        mcp_deputy::sandbox::browser::jar::Sending { cross_site: false, safe: true },
+    );
     let cookies: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
     request = request.header("cookie", cookies.join("; "));
     let reply = gateway.send(request.body("".into()).unwrap()).await;

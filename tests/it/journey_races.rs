@@ -12,7 +12,9 @@ use crate::support::{Answer, Gateway, PATIENCE, Reply, Setup, Tokens, Visitor, c
 
 const MANY: usize = 12;
 
-async fn at_once<T: Send + 'static>(each: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+async fn at_once<T: Send + 'static>(
+    each: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let mut racing = JoinSet::new();
     for one in each {
         racing.spawn(one);
@@ -194,7 +196,9 @@ async fn an_expiring_token_is_refreshed_by_one_of_many() {
     let behaviour = Behaviour { expiring: Some(Duration::from_hours(8)), ..Behaviour::default() };
     let gateway = Arc::new(Setup { behaviour, ..Setup::default() }.start().await);
     let (client, tokens) = gateway.tokens(&ADA).await;
-    let refreshed = |gateway: &Gateway| gateway.third_party.events().count(|event| matches!(event, Event::Refreshed { .. }));
+    let refreshed = |gateway: &Gateway| {
+        gateway.third_party.events().count(|event| matches!(event, Event::Refreshed { .. }))
+    };
     let mut tokens = tokens;
     for round in 1..=3 {
         gateway.forward(Duration::from_hours(8));

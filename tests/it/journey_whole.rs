@@ -24,8 +24,11 @@ async fn discover(gateway: &Gateway) -> Discovered {
         rest.split('"').next().unwrap().to_owned()
     };
     let fetch = async |url: &str| -> serde_json::Value {
-        let reply: Reply =
-            gateway.send(http::Request::get(url).header("mcp-protocol-version", "2025-06-18").body("".into()).unwrap()).await;
+        let reply: Reply = gateway
+            .send(
+                http::Request::get(url).header("mcp-protocol-version", "2025-06-18").body("".into()).unwrap(),
+            )
+            .await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")), "{url}");
         reply.json()
     };
@@ -113,7 +116,8 @@ async fn the_whole_way_from_a_url_to_a_tool_call() {
 async fn everybody_sees_their_own_account() {
     let gateway = Gateway::start().await;
     let client = gateway.client("Shared by many").await;
-    let (ada, grace) = (gateway.visitor(&ADA).tokens(&client).await, gateway.visitor(&GRACE).tokens(&client).await);
+    let (ada, grace) =
+        (gateway.visitor(&ADA).tokens(&client).await, gateway.visitor(&GRACE).tokens(&client).await);
     for _ in 0..3 {
         assert_eq!(gateway.whoami(&ada.access).await, "ada");
         assert_eq!(gateway.whoami(&grace.access).await, "grace");
@@ -124,13 +128,19 @@ async fn everybody_sees_their_own_account() {
 async fn public_and_confidential_clients_go_the_whole_way() {
     let gateway = Gateway::start().await;
     for method in ["none", "client_secret_basic", "client_secret_post"] {
-        let client = Registration::native("Some client").with("token_endpoint_auth_method", method).at(&gateway).await;
+        let client =
+            Registration::native("Some client").with("token_endpoint_auth_method", method).at(&gateway).await;
         assert_eq!(client.secret.is_some(), method != "none");
         let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
         // Without its secret a confidential client is nobody, and nothing is burnt by it.
         for wrong in wrong_ways(&client) {
             let reply = wrong.try_redeem(&answer).await;
-            assert_eq!((reply.status, reply.error().as_str()), (401, "invalid_client"), "{method}: {}", wrong.method);
+            assert_eq!(
+                (reply.status, reply.error().as_str()),
+                (401, "invalid_client"),
+                "{method}: {}",
+                wrong.method
+            );
         }
         let tokens = client.redeem(&answer).await;
         assert_eq!(gateway.whoami(&tokens.access).await, "ada");
@@ -167,7 +177,10 @@ async fn answers_carry_state_and_issuer() {
         let denied = grace.press(&page, "Deny").await;
         let to = denied.leads_to().unwrap();
         assert_eq!(parameter(&to, "error").as_deref(), Some("access_denied"));
-        assert_eq!((parameter(&to, "state").as_deref(), parameter(&to, "iss").as_deref()), (state, Some(gateway.origin.as_str())));
+        assert_eq!(
+            (parameter(&to, "state").as_deref(), parameter(&to, "iss").as_deref()),
+            (state, Some(gateway.origin.as_str()))
+        );
         assert_eq!(parameter(&to, "code"), None);
     }
 }
@@ -194,7 +207,8 @@ async fn deny_leaves_nothing_that_could_be_redeemed() {
 #[tokio::test]
 async fn the_page_shows_what_is_then_asked_for() {
     let gateway = Gateway::start().await;
-    let client = Registration::hosted("An app with a name", "https://app.example/callback").at(&gateway).await;
+    let client =
+        Registration::hosted("An app with a name", "https://app.example/callback").at(&gateway).await;
     let asking = client.asks().with("scope", "repo read nonsense offline_access");
     let mut ada = gateway.visitor(&ADA);
     let page = ada.consent_page(&asking).await;
@@ -212,7 +226,10 @@ async fn the_page_shows_what_is_then_asked_for() {
     ] {
         assert!(page.body.contains(shown), "{shown} is not in {}", page.body);
     }
-    assert!(!page.body.contains(crate::support::gateway::STATIC_CLIENT), "our id at the third party is not the client's");
+    assert!(
+        !page.body.contains(crate::support::gateway::STATIC_CLIENT),
+        "our id at the third party is not the client's"
+    );
     let departure = ada.press(&page, "Approve").await;
     ada.go_on(&departure).await;
     let asked = gateway.third_party.events().all().into_iter().find_map(|event| match event {
@@ -270,7 +287,8 @@ async fn the_ticket_comes_with_the_approval() {
     let page = ada.consent_page(&client.asks()).await;
     let departure = ada.press(&page, "Approve").await;
     assert_eq!(departure.status, 200);
-    let set: Vec<&str> = departure.headers.get_all("set-cookie").iter().map(|it| it.to_str().unwrap()).collect();
+    let set: Vec<&str> =
+        departure.headers.get_all("set-cookie").iter().map(|it| it.to_str().unwrap()).collect();
     assert_eq!(set.len(), 1, "{set:?}");
     let (pair, attributes) = set[0].split_once("; ").unwrap();
     assert!(pair.starts_with("mcpd-ticket-"), "{pair}");

@@ -33,11 +33,24 @@ async fn a_client_registers_and_gets_all_its_metadata_back() {
     assert_eq!((reply.status, reply.header("content-type")), (201, Some("application/json")));
     assert_eq!((reply.header("cache-control"), reply.header("pragma")), (Some("no-store"), Some("no-cache")));
     let answer = reply.json();
-    for member in ["client_name", "redirect_uris", "token_endpoint_auth_method", "response_types", "client_uri", "scope", "software_id", "software_version", "application_type"] {
+    for member in [
+        "client_name",
+        "redirect_uris",
+        "token_endpoint_auth_method",
+        "response_types",
+        "client_uri",
+        "scope",
+        "software_id",
+        "software_version",
+        "application_type",
+    ] {
         assert_eq!(answer[member], asked[member], "{member}");
     }
     assert_eq!(answer["grant_types"], json!(["authorization_code", "refresh_token"]));
-    assert_eq!((answer["client_secret_expires_at"].as_u64(), answer["client_id_issued_at"].as_u64()), (Some(0), Some(1_900_000_000)));
+    assert_eq!(
+        (answer["client_secret_expires_at"].as_u64(), answer["client_id_issued_at"].as_u64()),
+        (Some(0), Some(1_900_000_000))
+    );
     crate::support::secrets::note(answer["client_secret"].as_str().unwrap());
     assert!(!answer["client_id"].as_str().unwrap().starts_with("https://"));
     let public = Registration::native("App").at(&gateway).await;
@@ -67,7 +80,8 @@ async fn a_client_registers_and_gets_all_its_metadata_back() {
 
 #[tokio::test]
 async fn registrations_are_limited() {
-    let gateway = Setup { limits: "registrations_per_minute = 3\n".to_owned(), ..Setup::default() }.start().await;
+    let gateway =
+        Setup { limits: "registrations_per_minute = 3\n".to_owned(), ..Setup::default() }.start().await;
     for _ in 0..3 {
         gateway.client("App").await;
     }
@@ -146,13 +160,31 @@ async fn what_authorize_refuses() {
         let reply = get_page(&gateway, &asking.url()).await;
         assert_eq!(reply.status, 200, "{:?} {}", asking.parameters, reply.text());
     }
-    for (method, path, allow) in
-        [("POST", "/authorize", "GET"), ("GET", "/consent", "POST"), ("GET", "/token", "POST"), ("GET", "/register", "POST"), ("PUT", "/revoke", "POST"), ("POST", "/callback/quarry", "GET"), ("DELETE", "/arrival", "GET, POST")]
-    {
-        let reply = gateway.send(Request::builder().method(method).uri(gateway.url(path)).body("".into()).unwrap()).await;
+    for (method, path, allow) in [
+        ("POST", "/authorize", "GET"),
+        ("GET", "/consent", "POST"),
+        ("GET", "/token", "POST"),
+        ("GET", "/register", "POST"),
+        ("PUT", "/revoke", "POST"),
+        ("POST", "/callback/quarry", "GET"),
+        ("DELETE", "/arrival", "GET, POST"),
+    ] {
+        let reply = gateway
+            .send(Request::builder().method(method).uri(gateway.url(path)).body("".into()).unwrap())
+            .await;
         assert_eq!((reply.status, reply.header("allow")), (405, Some(allow)), "{method} {path}");
     }
-    for path in ["/nothing", "/mcp/", "/MCP", "//mcp", "/callback", "/callback/nobody", "/healthz", "/account", "/introspect"] {
+    for path in [
+        "/nothing",
+        "/mcp/",
+        "/MCP",
+        "//mcp",
+        "/callback",
+        "/callback/nobody",
+        "/healthz",
+        "/account",
+        "/introspect",
+    ] {
         assert_eq!(gateway.get(path).await.status, 404, "{path}");
     }
 }
@@ -166,16 +198,27 @@ async fn what_the_token_endpoint_refuses() {
     let gateway = Setup { two_mounts: true, ..Setup::default() }.start().await;
     let client = gateway.client("App").await;
     let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
-    let (code, verifier, id) = (answer.code.as_deref().unwrap(), answer.verifier.as_str(), client.id.as_str());
+    let (code, verifier, id) =
+        (answer.code.as_deref().unwrap(), answer.verifier.as_str(), client.id.as_str());
     let tokens = gateway.visitor(&ADA).tokens(&client).await;
     let refresh = tokens.refresh.as_str();
     let (mcp, other) = (gateway.mcp(), gateway.url("/other"));
-    let base = [("grant_type", "authorization_code"), ("client_id", id), ("code", code), ("code_verifier", verifier)];
+    let base = [
+        ("grant_type", "authorization_code"),
+        ("client_id", id),
+        ("code", code),
+        ("code_verifier", verifier),
+    ];
     let rotate = [("grant_type", "refresh_token"), ("client_id", id), ("refresh_token", refresh)];
     let with = |base: &[(&'static str, &str)], more: &[(&'static str, &str)]| {
-        let mut form: Vec<(String, String)> = base.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut form: Vec<(String, String)> =
+            base.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         form.retain(|(name, _)| !more.iter().any(|(other, value)| other == name && value.is_empty()));
-        form.extend(more.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        form.extend(
+            more.iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         form
     };
     for (form, status, error) in [
@@ -203,15 +246,21 @@ async fn what_the_token_endpoint_refuses() {
         (with(&rotate, &[("scope", "repo")]), 400, "invalid_scope"),
         (with(&rotate, &[("resource", &other)]), 400, "invalid_target"),
     ] {
-        let pairs: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let pairs: Vec<(&str, &str)> =
+            form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let reply = gateway.post_form("/token", &pairs).await;
         assert_eq!((reply.status, reply.error().as_str()), (status, error), "{error}");
-        assert_eq!((reply.header("cache-control"), reply.header("pragma")), (Some("no-store"), Some("no-cache")));
+        assert_eq!(
+            (reply.header("cache-control"), reply.header("pragma")),
+            (Some("no-store"), Some("no-cache"))
+        );
         let description = reply.json()["error_description"].as_str().unwrap().to_owned();
         assert!(description.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)));
         assert!(!description.contains(code) && !description.contains(refresh));
     }
-    for (token, error) in [("x", "invalid_grant"), (tokens.access.as_str(), "invalid_grant"), (code, "invalid_grant")] {
+    for (token, error) in
+        [("x", "invalid_grant"), (tokens.access.as_str(), "invalid_grant"), (code, "invalid_grant")]
+    {
         assert_eq!(client.try_refresh(token).await.error(), error);
     }
     // Bodies that are none.
@@ -222,27 +271,50 @@ async fn what_the_token_endpoint_refuses() {
         ("application/x-www-form-urlencoded", vec![b'a'; 64 * 1024 + 1].into(), 413),
         ("application/x-www-form-urlencoded", "a=%zz&%ff=%ff".into(), 400),
     ] {
-        let reply = gateway.send(Request::post(gateway.url("/token")).header("content-type", kind).body(body).unwrap()).await;
+        let reply = gateway
+            .send(Request::post(gateway.url("/token")).header("content-type", kind).body(body).unwrap())
+            .await;
         assert_eq!((reply.status, reply.error().as_str()), (status, "invalid_request"), "{kind}");
     }
     let query = format!("/token?{}", String::from_utf8(good.body().to_vec()).unwrap());
-    assert_eq!(gateway.post_form(&query, &[]).await.error(), "invalid_client", "nothing is read from the query");
+    assert_eq!(
+        gateway.post_form(&query, &[]).await.error(),
+        "invalid_client",
+        "nothing is read from the query"
+    );
 
     // None of that has harmed anything; the same resource again is fine, and so are fewer scopes.
-    let pairs = [&base[..], &[("resource", mcp.as_str()), ("redirect_uri", LOOPBACK), ("unknown", "x"), ("unknown", "y")]].concat();
+    let pairs = [
+        &base[..],
+        &[("resource", mcp.as_str()), ("redirect_uri", LOOPBACK), ("unknown", "x"), ("unknown", "y")],
+    ]
+    .concat();
     let reply = gateway.post_form("/token", &pairs).await;
     let first = crate::support::Tokens::of(&reply);
     crate::support::secrets::note(&first.access);
     crate::support::secrets::note(&first.refresh);
     assert_eq!((reply.header("cache-control"), reply.header("pragma")), (Some("no-store"), Some("no-cache")));
-    let reply = client.post("/token", &[("grant_type", "refresh_token"), ("refresh_token", refresh), ("scope", "read offline_access"), ("resource", &mcp)]).await;
+    let reply = client
+        .post(
+            "/token",
+            &[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", refresh),
+                ("scope", "read offline_access"),
+                ("resource", &mcp),
+            ],
+        )
+        .await;
     assert_eq!(crate::support::Tokens::of(&reply).scope, "read");
 }
 
 #[tokio::test]
 async fn a_failed_header_names_its_scheme_and_two_methods_are_one_too_many() {
     let gateway = Gateway::start().await;
-    let client = Registration::native("App").with("token_endpoint_auth_method", "client_secret_basic").at(&gateway).await;
+    let client = Registration::native("App")
+        .with("token_endpoint_auth_method", "client_secret_basic")
+        .at(&gateway)
+        .await;
     let form = [("grant_type", "refresh_token"), ("refresh_token", "x")];
     let good = client.token_request("/token", &form);
     assert_eq!(gateway.send(good.clone()).await.error(), "invalid_grant", "the client is who it says");
@@ -257,7 +329,13 @@ async fn a_failed_header_names_its_scheme_and_two_methods_are_one_too_many() {
         assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"token endpoint\""));
     }
     let mut twice = good.clone();
-    *twice.body_mut() = format!("{}&client_id={}&client_secret={}", "grant_type=refresh_token&refresh_token=x", client.id, client.secret.as_deref().unwrap()).into();
+    *twice.body_mut() = format!(
+        "{}&client_id={}&client_secret={}",
+        "grant_type=refresh_token&refresh_token=x",
+        client.id,
+        client.secret.as_deref().unwrap()
+    )
+    .into();
     assert_eq!(gateway.send(twice).await.error(), "invalid_request");
     let mut twice = good.clone();
     let same = twice.headers()["authorization"].clone();
@@ -284,8 +362,23 @@ async fn programs_in_browsers_may_read_the_endpoints_and_no_page() {
         let reply = gateway.send(preflight.body("".into()).unwrap()).await;
         assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("*")), "{path}");
         assert!(reply.header("access-control-allow-methods").unwrap().contains(method));
-        assert!(reply.header("access-control-allow-headers").unwrap().to_lowercase().contains("mcp-protocol-version"));
-        let reply = gateway.send(Request::builder().method(method).uri(gateway.url(path)).header("origin", page).body("".into()).unwrap()).await;
+        assert!(
+            reply
+                .header("access-control-allow-headers")
+                .unwrap()
+                .to_lowercase()
+                .contains("mcp-protocol-version")
+        );
+        let reply = gateway
+            .send(
+                Request::builder()
+                    .method(method)
+                    .uri(gateway.url(path))
+                    .header("origin", page)
+                    .body("".into())
+                    .unwrap(),
+            )
+            .await;
         assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{path}");
         assert_eq!(reply.header("access-control-allow-credentials"), None);
     }
@@ -298,7 +391,10 @@ async fn programs_in_browsers_may_read_the_endpoints_and_no_page() {
                 .header("origin", page)
                 .header("access-control-request-method", "GET");
             let reply = gateway.send(request.body("".into()).unwrap()).await;
-            assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{method} {path}");
+            assert!(
+                !reply.headers.keys().any(|name| name.as_str().starts_with("access-control-")),
+                "{method} {path}"
+            );
         }
     }
 }
@@ -320,7 +416,12 @@ async fn a_foreign_host_is_served_nothing() {
             assert_eq!(gateway.send(request.body("".into()).unwrap()).await.status, status, "{host}");
         }
     }
-    for (host, status) in [("127.0.0.1:9090", 200), ("localhost", 200), ("evil.example", 421), ("127.0.0.1.evil.example:9090", 421)] {
+    for (host, status) in [
+        ("127.0.0.1:9090", 200),
+        ("localhost", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:9090", 421),
+    ] {
         for path in ["/healthz", "/readyz"] {
             let request = Request::get(format!("{}{path}", gateway.admin)).header("host", host);
             assert_eq!(gateway.send(request.body("".into()).unwrap()).await.status, status, "{host}{path}");

@@ -18,7 +18,11 @@ fn assert_guarded(headers: &HeaderMap, has_form: bool, what: &str) {
         assert!(directives.contains(&wanted), "{what}: {policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains("http"), "{what}: {policy}");
-    assert!(!directives.iter().any(|directive| directive.starts_with("script-src") && *directive != "script-src 'none'"));
+    assert!(
+        !directives
+            .iter()
+            .any(|directive| directive.starts_with("script-src") && *directive != "script-src 'none'")
+    );
     for (name, value) in [
         ("content-type", "text/html; charset=utf-8"),
         ("x-frame-options", "DENY"),
@@ -82,8 +86,11 @@ fn cookies(page: &Page) -> Vec<String> {
             let (pair, attributes) = line.split_once("; ").unwrap();
             let (name, value) = pair.split_once('=').unwrap();
             // A ticket's or arrival's suffix is different each time.
-            let name = name.rsplit_once('-').filter(|(kind, _)| kind.ends_with("ticket") || kind.ends_with("arrival"));
-            let name = name.map_or_else(|| pair.split('=').next().unwrap().to_owned(), |(kind, _)| format!("{kind}-*"));
+            let name = name
+                .rsplit_once('-')
+                .filter(|(kind, _)| kind.ends_with("ticket") || kind.ends_with("arrival"));
+            let name = name
+                .map_or_else(|| pair.split('=').next().unwrap().to_owned(), |(kind, _)| format!("{kind}-*"));
             assert!(value.is_empty() || value.len() >= 43, "too short to be unguessable: {name}");
             format!("{name}; {attributes}")
         })
@@ -101,7 +108,10 @@ async fn cookies_on_http_loopback_have_one_job_and_the_narrowest_path() {
     assert_eq!(cookies(&page), ["mcpd-render; HttpOnly; SameSite=Lax; Path=/"]);
     assert_eq!(cookies(&ada.consent_page(&client.asks()).await), [""; 0], "a valid one is kept");
     let departure = ada.press(&page, "Approve").await;
-    assert_eq!(cookies(&departure), ["mcpd-ticket-*; HttpOnly; SameSite=Lax; Path=/callback/quarry; Max-Age=600"]);
+    assert_eq!(
+        cookies(&departure),
+        ["mcpd-ticket-*; HttpOnly; SameSite=Lax; Path=/callback/quarry; Max-Age=600"]
+    );
     let callback = ada.callback_of(&departure).await;
     let arrived = ada.open(&callback).await;
     assert_eq!(
@@ -168,9 +178,22 @@ async fn strangers_words_stay_words() {
             .with("logo_uri", "https://evil.example/pixel.png")
             .at(&gateway)
             .await;
-        let asking = client.asks().with("state", "\"><script>alert(2)</script>").with("scope", "<b>read</b> read");
+        let asking =
+            client.asks().with("state", "\"><script>alert(2)</script>").with("scope", "<b>read</b> read");
         let page = ada.consent_page(&asking).await;
-        for active in ["<script", "<img", "onerror=alert(1)>", "<style>*", "javascript:", "evil.example", "<b>read", "49", "\u{202e}", "\u{2066}", "\u{1b}"] {
+        for active in [
+            "<script",
+            "<img",
+            "onerror=alert(1)>",
+            "<style>*",
+            "javascript:",
+            "evil.example",
+            "<b>read",
+            "49",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{1b}",
+        ] {
             if active == "49" && !name.contains("7*7") {
                 continue;
             }
@@ -178,7 +201,8 @@ async fn strangers_words_stay_words() {
         }
         assert!(page.headers.get("set-cookie").is_none_or(|line| !line.to_str().unwrap().contains("a=b")));
         // The destination stands before the name, whatever its length.
-        let (host, shown) = (page.body.find("this computer").unwrap(), page.body.find("name chosen by the app").unwrap());
+        let (host, shown) =
+            (page.body.find("this computer").unwrap(), page.body.find("name chosen by the app").unwrap());
         assert!(host < shown);
         let denied = ada.press(&page, "Deny").await;
         assert!(!denied.body.contains("<script"), "{}", denied.body);
@@ -191,7 +215,12 @@ async fn strangers_words_stay_words() {
         "/arrival?id=%3Cscript%3E",
     ] {
         let page = ada.open(&gateway.url(path)).await;
-        assert!(page.status.is_client_error() && !page.body.contains("alert(1)") && !page.body.contains("<script"), "{path}");
+        assert!(
+            page.status.is_client_error()
+                && !page.body.contains("alert(1)")
+                && !page.body.contains("<script"),
+            "{path}"
+        );
     }
 }
 
@@ -232,7 +261,9 @@ async fn an_app_is_opened_by_a_page() {
     let mut ada = gateway.visitor(&ADA);
     ada.browser.capture("cursor://");
     let page = ada.consent_page(&client.asks()).await;
-    assert!(page.body.contains("cursor:") && page.body.contains("Any app on this device can claim such links"));
+    assert!(
+        page.body.contains("cursor:") && page.body.contains("Any app on this device can claim such links")
+    );
     let answer = ada.authorize(&client.asks()).await;
     assert!(answer.url.starts_with(&format!("{uri}?code=")));
     client.redeem(&answer).await;

@@ -59,14 +59,19 @@ impl Backend {
     }
 
     /// One that always says the same.
-    pub(crate) async fn saying(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Self {
+    pub(crate) async fn saying(
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &'static str,
+    ) -> Self {
         let headers = headers.to_vec();
         Self::start(move |_| {
             let mut response = Response::builder().status(status);
             for (name, value) in &headers {
                 response = response.header(*name, *value);
             }
-            let response = response.body(http_body_util::Full::new(Bytes::from_static(body.as_bytes())).boxed());
+            let response =
+                response.body(http_body_util::Full::new(Bytes::from_static(body.as_bytes())).boxed());
             async move { Ok(response.unwrap()) }
         })
         .await

@@ -19,12 +19,16 @@ pub(crate) struct Registration(pub(crate) Value);
 impl Registration {
     /// An app on this computer, without a secret.
     pub(crate) fn native(name: &str) -> Self {
-        Self(json!({ "client_name": name, "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none" }))
+        Self(
+            json!({ "client_name": name, "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none" }),
+        )
     }
 
     /// A hosted app.
     pub(crate) fn hosted(name: &str, redirect_uri: &str) -> Self {
-        Self(json!({ "client_name": name, "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none" }))
+        Self(
+            json!({ "client_name": name, "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none" }),
+        )
     }
 
     pub(crate) fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
@@ -112,7 +116,9 @@ impl Client {
             ("client_secret_basic", Some(secret)) => {
                 basic = Some(format!("Basic {}", STANDARD.encode(format!("{}:{secret}", self.id))));
             }
-            ("client_secret_post", Some(secret)) => form.extend([("client_id", self.id.as_str()), ("client_secret", secret)]),
+            ("client_secret_post", Some(secret)) => {
+                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)])
+            }
             _ => form.push(("client_id", &self.id)),
         }
         let mut request = form_request(&format!("{}{path}", self.origin), &form);
@@ -176,7 +182,8 @@ impl Tokens {
 
 fn note_tokens(reply: &Reply) {
     if let Ok(answer) = serde_json::from_slice::<Value>(&reply.body) {
-        let tokens = ["access_token", "refresh_token"].map(|name| answer[name].as_str().map(ToOwned::to_owned));
+        let tokens =
+            ["access_token", "refresh_token"].map(|name| answer[name].as_str().map(ToOwned::to_owned));
         tokens.into_iter().flatten().for_each(|token| secrets::note(&token));
     }
 }
@@ -205,7 +212,8 @@ impl Asking {
     }
 
     pub(crate) fn url(&self) -> String {
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.parameters).finish();
+        let query =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.parameters).finish();
         format!("{}/authorize?{query}", self.origin)
     }
 }

@@ -15,7 +15,10 @@ use http::{Request, request};
 use mcp_deputy::{
     config::{self, Settings},
     domain::time::Timestamp,
-    flow::{Flows, ports::{Clock, Store}},
+    flow::{
+        Flows,
+        ports::{Clock, Store},
+    },
     gateway::{self, Bound, Surroundings, SystemEntropy},
     net::{connect::TrustRoots, listen::Endpoint},
     sandbox::{
@@ -380,13 +383,25 @@ impl Gateway {
         self.send(self.tool_request(path, token, tool, arguments)).await
     }
 
-    pub(crate) fn tool_request(&self, path: &str, token: &str, tool: &str, arguments: Value) -> Request<Bytes> {
+    pub(crate) fn tool_request(
+        &self,
+        path: &str,
+        token: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Request<Bytes> {
         let params = json!({ "name": tool, "arguments": arguments });
         self.stateless(path, token, "tools/call", params)
     }
 
     /// A stateless request with the headers of 2026-07-28.
-    pub(crate) fn stateless(&self, path: &str, token: &str, method: &str, mut params: Value) -> Request<Bytes> {
+    pub(crate) fn stateless(
+        &self,
+        path: &str,
+        token: &str,
+        method: &str,
+        mut params: Value,
+    ) -> Request<Bytes> {
         let name = params["name"].as_str().map(ToOwned::to_owned);
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -82,7 +82,8 @@ fn files() -> &'static Files {
 /// The control: something that is logged on purpose, so that a leak check that finds nothing is known to be blind.
 #[test]
 fn a_planted_secret_is_in_the_log() {
-    let planted = format!("planted-{:016x}", super::chance::<8>().iter().fold(0_u64, |n, b| n << 8 | u64::from(*b)));
+    let planted =
+        format!("planted-{:016x}", super::chance::<8>().iter().fold(0_u64, |n, b| n << 8 | u64::from(*b)));
     note(&planted);
     tracing::info!(target: "mcp_deputy::test", "on purpose: {planted}");
     files().log.0.lock().unwrap().flush().unwrap();

@@ -5,7 +5,11 @@ use mcp_deputy::sandbox::{
     third_party::Person,
 };
 
-use super::{Asking, Client, Gateway, Tokens, client::{HOSTED, LOOPBACK}, parameter, secrets};
+use super::{
+    Asking, Client, Gateway, Tokens,
+    client::{HOSTED, LOOPBACK},
+    parameter, secrets,
+};
 
 /// Somebody with an account at the third party.
 pub(crate) struct Visitor {
@@ -131,7 +135,10 @@ impl Visitor {
     fn seen(&mut self, page: Page) -> Page {
         self.browser.jar().values().for_each(secrets::note);
         for form in page.forms() {
-            form.fields.iter().filter(|(name, _)| name != "decision").for_each(|(_, value)| secrets::note(value));
+            form.fields
+                .iter()
+                .filter(|(name, _)| name != "decision")
+                .for_each(|(_, value)| secrets::note(value));
         }
         let next = page.leads_to().and_then(|to| page.url.join(&to).ok());
         for url in [Some(&page.url), next.as_ref()].into_iter().flatten() {
