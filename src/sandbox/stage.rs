@@ -349,6 +349,7 @@ errors_at_200 = true
 subject = "id"
 username = "login"
 granted_scope_separators = ", "
+scope_descriptions = {{ "{profile}" = "Read your profile", "{repositories}" = "Full access to your repositories" }}
 
 [[mcp_server]]
 path = "{MCP_PATH}"
