@@ -163,7 +163,7 @@ async fn attack_replayed_callback() {
     // The cookie as it was, for a browser that puts it back.
     let mut copy = ada.browser.clone();
     let arrived = ada.open(&callback).await;
-    assert_eq!(arrived.status, 303);
+    assert!(arrived.leads_to().is_some_and(|to| parameter(&to, "code").is_some()));
     for replayed in [copy.step(&callback).await.unwrap(), ada.open(&callback).await] {
         assert_eq!((replayed.status.as_u16(), replayed.leads_to()), (400, None));
     }

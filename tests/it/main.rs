@@ -13,6 +13,8 @@ mod journey_races;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
+mod proxy_border;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod wire_endpoints;

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use mcp_deputy::sandbox::{
-    browser::Page,
+    browser::{Page, jar::Sending},
     third_party::{ADA, GRACE},
 };
 
@@ -66,17 +66,27 @@ async fn every_page_travels_under_the_same_guards() {
 }
 
 #[tokio::test]
-async fn the_way_back_is_a_303_that_nobody_keeps() {
+async fn browsers_are_sent_back_by_a_page_and_programs_by_303() {
     let gateway = Gateway::start().await;
     let client = gateway.client("App").await;
     let mut ada = gateway.visitor(&ADA);
     let departure = ada.approve(&client.asks()).await;
     let callback = ada.callback_of(&departure).await;
     let page = ada.open(&callback).await;
-    assert_eq!(page.status, 303);
-    let header = |name: &str| page.headers.get(name).map(|value| value.to_str().unwrap());
-    assert_eq!((header("cache-control"), header("referrer-policy")), (Some("no-store"), Some("no-referrer")));
-    assert_eq!(page.body, "");
+    assert_eq!((page.status.as_u16(), page.headers.get("location")), (200, None));
+    assert_guarded(&page.headers, false, "the way back from the callback");
+
+    let departure = ada.approve(&client.asks()).await;
+    let callback = ada.callback_of(&departure).await;
+    let sending = Sending { cross_site: false, safe: true };
+    let url = callback.parse().unwrap();
+    let cookies: Vec<String> =
+        ada.browser.jar().for_request(&url, sending).iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let request = http::Request::get(&callback).header("cookie", cookies.join("; "));
+    let reply = gateway.send(request.body("".into()).unwrap()).await;
+    assert_eq!((reply.status, reply.text().as_str()), (303, ""));
+    assert_eq!((reply.header("cache-control"), reply.header("referrer-policy")), (Some("no-store"), Some("no-referrer")));
+    crate::support::secrets::note(&crate::support::parameter(reply.header("location").unwrap(), "code").unwrap());
 }
 
 fn cookies(page: &Page) -> Vec<String> {
