@@ -9,6 +9,8 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod journey_clients;
+#[cfg(test)]
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
