@@ -15,6 +15,10 @@ mod journey_races;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
+mod process_crash;
+#[cfg(test)]
+mod process_life;
+#[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod support;
@@ -22,3 +26,5 @@ mod support;
 mod wire_endpoints;
 #[cfg(test)]
 mod wire_pages;
+#[cfg(test)]
+mod wire_tls;
