@@ -253,3 +253,41 @@ async fn the_stateless_era_passes_untouched() {
     );
     assert!(!seen.headers.contains_key("mcp-session-id"));
 }
+
+#[tokio::test]
+async fn the_third_partys_token_goes_where_the_operator_says_and_the_clients_nowhere() {
+    for (credential, header) in [
+        ("{ header = \"X-Quarry-Token\" }", Some("x-quarry-token")),
+        ("\"none\"", None),
+        ("\"authorization\"", Some("authorization")),
+    ] {
+        let backend = Backend::saying(200, &[("x-quarry-token", "echo")], "{}").await;
+        let server = format!("credential = {credential}");
+        let gateway = Setup { upstream: Some(backend.url.clone()), server, ..Setup::default() }.start().await;
+        let (_, tokens) = gateway.tokens(&ADA).await;
+        // A client that guesses the header does not get its own value through.
+        let request = gateway
+            .at("/mcp", "POST", &tokens.access)
+            .header("x-quarry-token", "mine")
+            .header("X_Quarry_Token", "mine");
+        let reply = gateway.send(request.body("{}".into()).unwrap()).await;
+        assert_eq!(reply.status, 200);
+        let seen = backend.last().headers;
+        for (name, value) in &seen {
+            assert!(!value.to_str().unwrap().contains(&tokens.access), "{credential}: {name}");
+        }
+        let third = gateway.third_party.secrets();
+        let carries = |value: &str| third.iter().any(|secret| value.contains(secret.expose_secret()));
+        let carrying: Vec<&str> = seen
+            .iter()
+            .filter(|(_, value)| carries(value.to_str().unwrap()))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(carrying, header.into_iter().collect::<Vec<_>>(), "{credential}");
+        if header == Some("x-quarry-token") {
+            assert_eq!(seen.get_all("x-quarry-token").iter().count(), 1);
+            assert!(!seen.contains_key("x_quarry_token") && !seen.contains_key("authorization"));
+            assert_eq!(reply.header("x-quarry-token"), None, "nor does it come back");
+        }
+    }
+}
