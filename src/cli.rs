@@ -13,6 +13,8 @@ use std::{
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "sandbox")]
+use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
@@ -47,6 +49,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
+    ///
+    /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
+    /// page that shows the confused-deputy attack: how it succeeds against a naive proxy, and how it fails here.
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::command::Options),
 }
 
 /// Reads the command line and does what it says.
@@ -66,6 +74,8 @@ pub fn run() -> ExitCode {
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check(config.as_deref()),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(options) => try_out(&options),
     }
 }
 
@@ -100,17 +110,11 @@ fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    let filter = ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    let filter = log_filter();
     if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
         return wrong(&error);
     }
-    // The control runtime: the store, the permission journey and every call to the third party. Workers have their own.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
-        .enable_all()
-        .build();
-    match runtime {
+    match control_runtime() {
         Ok(runtime) => runtime.block_on(serve_here(settings)),
         Err(error) => failed(&error),
     }
@@ -140,6 +144,39 @@ async fn serve_here(settings: Settings) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),
+    }
+}
+
+/// The control runtime: the store, the permission journey and every call to the third party. Workers have their own.
+fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
+}
+
+/// What the environment wants to see in the log.
+fn log_filter() -> Option<String> {
+    ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok())
+}
+
+#[cfg(feature = "sandbox")]
+fn try_out(options: &sandbox::command::Options) -> ExitCode {
+    // That a store was made and a key beside it is no news here.
+    let usual = if options.verbose { "info" } else { "warn,mcp_deputy::gateway=error" };
+    let filter = log_filter().unwrap_or_else(|| usual.to_owned());
+    if let Err(error) = log::begin(Some(&filter), log::Form::Plain) {
+        return wrong(&error);
+    }
+    let runtime = match control_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let stop = CancellationToken::new();
+    runtime.spawn(stop_on_signal(stop.clone()));
+    let mut out = std::io::stdout();
+    let played = sandbox::command::run(options, &mut out, stop.cancelled());
+    match runtime.block_on(played) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&*error),
     }
 }
 

@@ -48,6 +48,8 @@ pub enum LoopbackHost {
     Localhost,
     /// `127.0.0.2`, which Linux has without further ado and other systems may not have.
     SecondIpv4,
+    /// `127.0.0.3`, likewise.
+    ThirdIpv4,
     /// `[::1]`
     Ipv6,
 }
@@ -59,6 +61,7 @@ impl LoopbackHost {
             Self::Ipv4 => "127.0.0.1",
             Self::Localhost => "localhost",
             Self::SecondIpv4 => "127.0.0.2",
+            Self::ThirdIpv4 => "127.0.0.3",
             Self::Ipv6 => "[::1]",
         }
     }
@@ -68,6 +71,7 @@ impl LoopbackHost {
             Self::Ipv4 => &["127.0.0.1"],
             Self::Localhost => &["127.0.0.1", "::1"],
             Self::SecondIpv4 => &["127.0.0.2"],
+            Self::ThirdIpv4 => &["127.0.0.3"],
             Self::Ipv6 => &["::1"],
         }
     }
@@ -111,11 +115,13 @@ impl Bound {
         Ok(Self { host, address, listeners })
     }
 
-    /// Binds the first of the hosts `127.0.0.2`, `[::1]`, `127.0.0.1` that this system has.
-    pub async fn bind_elsewhere(port: u16) -> io::Result<Self> {
-        for host in [LoopbackHost::SecondIpv4, LoopbackHost::Ipv6] {
-            if let Ok(bound) = Self::bind(host, port).await {
-                return Ok(bound);
+    /// Binds the first of `hosts` that this system has, and `127.0.0.1` where it has none of them. A port that somebody
+    /// else has is an error, and no reason to try another host.
+    pub async fn bind_first(hosts: &[LoopbackHost], port: u16) -> io::Result<Self> {
+        for host in hosts {
+            match Self::bind(*host, port).await {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
+                done => return done,
             }
         }
         Self::bind(LoopbackHost::Ipv4, port).await

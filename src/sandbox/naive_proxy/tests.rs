@@ -24,7 +24,7 @@ async fn scene() -> Scene {
     let third_party = ThirdParty::start(bound, Behaviour::default(), &stop);
     let bound = Bound::bind(LoopbackHost::Ipv4, 0).await.unwrap();
     let mcp_server = McpServer::start(bound, third_party.origin(), Refusal::ToolError, &stop);
-    let bound = Bound::bind_elsewhere(0).await.unwrap();
+    let bound = Bound::bind(LoopbackHost::Ipv4, 0).await.unwrap();
     let static_client = StaticClient {
         client_id: "static".into(),
         client_secret: "s3cret".into(),
