@@ -251,7 +251,7 @@ impl McpClient {
             format!("[{}, {}]", pair("client_name", client_name), pair("redirect_uri", &self.redirect_uri));
         let reply = self.send(STEP, request, &wanted.to_string(), &shown).await?;
         let registered = reply.json(STEP)?;
-        self.client_id = text(&registered, "/client_id").ok_or(reply.unexpected(STEP))?.to_owned();
+        text(&registered, "/client_id").ok_or(reply.unexpected(STEP))?.clone_into(&mut self.client_id);
         Ok(())
     }
 

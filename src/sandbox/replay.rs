@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_claim_can_fail_alone() {
-        assert_eq!(failing(&leaked(), &stopped()), []);
+        assert_eq!(failing(&leaked(), &stopped()), Vec::<usize>::new());
         assert_eq!(failing(&Facts { code_arrived: false, ..leaked() }, &stopped()), [0]);
         assert_eq!(failing(&Facts { attacker_became: None, ..leaked() }, &stopped()), [1]);
         let other = Some("grace".to_owned());

@@ -1,4 +1,4 @@
-//! Real Chromium against our pages, with the headers that are really sent.
+//! Real Chromium against our pages, with the headers that are really sent, and through the whole gateway.
 //!
 //! Skipped, and said so, where chromium or chromedriver is missing; with `MCP_DEPUTY_REQUIRE_BROWSER=1` that fails.
 //! Screenshots go to `target/screenshots/`.
@@ -6,10 +6,18 @@
 #[cfg(test)]
 mod approve;
 #[cfg(test)]
+mod journey;
+#[cfg(test)]
 mod leave;
 #[cfg(test)]
 mod looks;
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod second;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
+mod stage;
 #[cfg(test)]
 mod support;

@@ -83,7 +83,8 @@ impl Site {
     /// that leaves for `onward`.
     ///
     /// Queries undo one protection each, to prove that a test would notice: `unguarded` (Approve is there at once),
-    /// `redirect` (the POST answers 303), `opener` (sends COOP), `float` (no forced start at the top).
+    /// `redirect` (the POST answers 303), `opener` (sends COOP), `float` (no forced start at the top), `stay` (a page
+    /// that leaves does not).
     pub(crate) async fn start(onward: String) -> Self {
         let pages = Pages::new(ProductName::new("Example gateway")).unwrap();
         let posts: Arc<Mutex<Vec<Post>>> = Arc::default();
@@ -141,6 +142,7 @@ fn page<C: PageContext>(pages: &Pages, context: &C, query: &str) -> Response<Str
             answer.headers_mut().remove("content-security-policy");
         }
         "redirect" => body = body.replace("value=\"approve\"", "value=\"redirect\""),
+        "stay" => body = body.replace("http-equiv=\"refresh\"", "name=\"x\""),
         "opener" => {
             let same = http::HeaderValue::from_static("same-origin");
             answer.headers_mut().insert("cross-origin-opener-policy", same);

@@ -59,7 +59,21 @@ impl Browser {
         Self::start_with(MOUSE, prefs).await
     }
 
+    /// A browser that keeps no cookies.
+    pub(crate) async fn start_without_cookies() -> Option<Self> {
+        Self::start_with(MOUSE, json!({ "profile.default_content_setting_values.cookies": 2 })).await
+    }
+
+    /// A browser that believes every certificate.
+    pub(crate) async fn start_trusting_everybody() -> Option<Self> {
+        Self::launch(&[MOUSE, "--ignore-certificate-errors"], json!({})).await
+    }
+
     async fn start_with(pointer: &str, prefs: Value) -> Option<Self> {
+        Self::launch(&[pointer], prefs).await
+    }
+
+    async fn launch(more: &[&str], prefs: Value) -> Option<Self> {
         let place = PLACES.acquire().await.unwrap();
         let (Some(chromium), Some(chromedriver)) =
             (find(&["chromium", "chromium-browser", "google-chrome"]), find(&["chromedriver"]))
@@ -77,10 +91,9 @@ impl Browser {
         let profile = TempDir::new().unwrap();
         let mut capabilities = DesiredCapabilities::chrome();
         capabilities.set_binary(chromium.to_str().unwrap()).unwrap();
-        for argument in ARGUMENTS {
+        for argument in ARGUMENTS.iter().chain(more) {
             capabilities.add_arg(argument).unwrap();
         }
-        capabilities.add_arg(pointer).unwrap();
         capabilities.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
         capabilities.add_experimental_option("prefs", prefs).unwrap();
         let driver = WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities)
@@ -104,6 +117,35 @@ impl Browser {
     /// The result of a script in the page, such as `return 1`.
     pub(crate) async fn ask(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+    }
+
+    /// The address of the page in the current window.
+    pub(crate) async fn url(&self) -> String {
+        self.driver.current_url().await.unwrap().to_string()
+    }
+
+    /// Waits up to ten seconds until the address in any window begins with `start`, and turns to that window.
+    pub(crate) async fn turn_to(&self, start: &str) {
+        for _ in 0..200 {
+            for window in self.driver.windows().await.unwrap() {
+                self.driver.switch_to_window(window).await.unwrap();
+                if self.url().await.starts_with(start) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no window at {start}");
+    }
+
+    /// The names of all cookies that go to `url`, sorted, those included that scripts cannot read.
+    pub(crate) async fn cookie_names(&self, url: &str) -> Vec<String> {
+        let cookies = self.devtools("Network.getCookies", json!({ "urls": [url] })).await;
+        let cookies = cookies["cookies"].as_array().unwrap();
+        let mut names: Vec<_> =
+            cookies.iter().map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Where the middle of the first element that matches `selector` is, seen or not, scrolled into view.
@@ -194,6 +236,8 @@ impl Browser {
     pub(crate) async fn screenshot(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
+        // A scroll bar would take from the picture what it does not take from the page.
+        self.devtools("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
         let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
         let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shot["data"].as_str().unwrap());
         std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();

@@ -146,6 +146,8 @@ async fn one_state_gives_one_code_however_often_it_comes_back() {
         codes += usize::from(arrived.unwrap().is_ok_and(|arrived| code_of(arrived).is_some()));
     }
     assert_eq!(codes, 1);
+    assert_eq!(world.third.count.load(Ordering::SeqCst), 1, "the third party's code was used by one of them");
+    assert_eq!(reason(world.come_back(&departed, None).await), "ticket_unknown", "and the ticket is gone");
 }
 
 #[tokio::test]
