@@ -70,7 +70,8 @@ where
             (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
         activity.begins(request.version());
         async move {
-            let (version, whole) = (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
+            let (version, whole) =
+                (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
             let request = request.map(|body| Body::from(body).telling(Arc::clone(&whole)));
             let mut answer = unless_it_panics(handler.handle(request, &context)).await;
             // What is left of the request's body is not read, so this connection is of no more use. A client that is not

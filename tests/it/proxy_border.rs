@@ -63,7 +63,11 @@ async fn an_expired_token_is_a_401_on_every_method() {
     let expected = format!("{}, error=\"invalid_token\"", challenge(&gateway, "/mcp", "read"));
     for method in ["POST", "GET", "DELETE", "PUT"] {
         let reply = gateway.send(gateway.at("/mcp", method, &tokens.access).body("{}".into()).unwrap()).await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some(expected.as_str())), "{method}");
+        assert_eq!(
+            (reply.status, reply.header("www-authenticate")),
+            (401, Some(expected.as_str())),
+            "{method}"
+        );
     }
     assert_eq!(gateway.mcp_server.seen().all().len(), seen);
     let fresh = client.refresh(&tokens.refresh).await;
@@ -130,7 +134,12 @@ async fn attack_foreign_token() {
     for token in foreign {
         let request = gateway.at("/mcp", "POST", "").header("authorization", format!("Bearer {token}"));
         let reply = gateway.send(request.body("{}".into()).unwrap()).await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some(expected.as_str())), "{}…", &token[..token.len().min(8)]);
+        assert_eq!(
+            (reply.status, reply.header("www-authenticate")),
+            (401, Some(expected.as_str())),
+            "{}…",
+            &token[..token.len().min(8)]
+        );
     }
     assert_eq!(gateway.mcp_server.seen().all().len(), seen, "nothing reached the MCP server");
     let request = gateway.tool_request("/mcp", &tokens.access, "whoami", json!({}));
@@ -154,11 +163,15 @@ async fn attack_token_of_another_mount() {
         assert_eq!(gateway.tool_at(path, &good.access, "whoami", json!({})).await.status, 200);
     }
     // Nor does a refresh move it.
-    let form = |resource| [("grant_type", "refresh_token"), ("refresh_token", here.refresh.as_str()), ("resource", resource)];
+    let form = |resource| {
+        [("grant_type", "refresh_token"), ("refresh_token", here.refresh.as_str()), ("resource", resource)]
+    };
     let other = gateway.url("/other");
     assert_eq!(client.post("/token", &form(&other)).await.error(), "invalid_target");
     // A resource that is not ours, and none where there are two.
-    for asking in [client.asks().with("resource", "https://evil.example/mcp"), client.asks().without("resource")] {
+    for asking in
+        [client.asks().with("resource", "https://evil.example/mcp"), client.asks().without("resource")]
+    {
         let page = ada.open(&asking.url()).await;
         assert!(page.status == 400 && page.body.contains("<code>invalid_target</code>"), "{}", page.body);
     }
@@ -168,7 +181,10 @@ async fn attack_token_of_another_mount() {
 
 #[tokio::test]
 async fn a_foreign_page_is_turned_away_whatever_its_token() {
-    let gateway = Setup { server: "allowed_origins = [\"https://chat.example\"]".to_owned(), ..Setup::default() }.start().await;
+    let gateway =
+        Setup { server: "allowed_origins = [\"https://chat.example\"]".to_owned(), ..Setup::default() }
+            .start()
+            .await;
     let (_, tokens) = gateway.tokens(&ADA).await;
     for (origin, admitted) in [
         ("https://chat.example", true),
@@ -186,17 +202,26 @@ async fn a_foreign_page_is_turned_away_whatever_its_token() {
         let reply = gateway.send(request).await;
         assert_eq!(reply.status, if admitted { 200 } else { 403 }, "{origin}");
         assert_eq!(reply.header("access-control-allow-origin"), admitted.then_some(origin), "{origin}");
-        let preflight = Request::options(gateway.mcp()).header("origin", origin).header("access-control-request-method", "POST");
+        let preflight = Request::options(gateway.mcp())
+            .header("origin", origin)
+            .header("access-control-request-method", "POST");
         let reply = gateway.send(preflight.body("".into()).unwrap()).await;
         assert_eq!(reply.status, if admitted { 204 } else { 403 }, "{origin}");
     }
     let without = gateway.at("/mcp", "POST", "").header("origin", "https://chat.example");
     let reply = gateway.send(without.body("{}".into()).unwrap()).await;
-    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (401, Some("https://chat.example")));
+    assert_eq!(
+        (reply.status, reply.header("access-control-allow-origin")),
+        (401, Some("https://chat.example"))
+    );
     let exposed = reply.header("access-control-expose-headers").unwrap().to_lowercase();
     assert!(exposed.contains("www-authenticate") && exposed.contains("mcp-session-id"));
     let local = Gateway::start().await;
-    let reply = local.send(local.at("/mcp", "POST", "").header("origin", "http://localhost:6274").body("{}".into()).unwrap()).await;
+    let reply = local
+        .send(
+            local.at("/mcp", "POST", "").header("origin", "http://localhost:6274").body("{}".into()).unwrap(),
+        )
+        .await;
     assert_eq!(reply.status, 401, "on loopback any page on this computer may ask");
 }
 
@@ -247,7 +272,13 @@ async fn no_answer_holds_a_third_party_token() {
     assert_eq!(through.status, 200);
     let all = format!(
         "{:?} {} {:?} {} {:?} {} {:?}",
-        departure.headers, departure.body, arrived.headers, arrived.body, through.headers, through.text(), reply.text()
+        departure.headers,
+        departure.body,
+        arrived.headers,
+        arrived.body,
+        through.headers,
+        through.text(),
+        reply.text()
     );
     let own: url::Url = departure.leads_to().unwrap().parse().unwrap();
     for secret in gateway.third_party.secrets() {
@@ -308,11 +339,32 @@ async fn a_request_arrives_with_clean_headers_and_its_answer_too() {
         request = request.header(name, value.as_bytes());
     }
     let reply = gateway.send(request.body(body.into()).unwrap()).await;
-    assert_eq!((reply.status, reply.text().as_str()), (200, "{\"jsonrpc\":\"2.0\",  \"id\":1}"), "byte for byte");
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (200, "{\"jsonrpc\":\"2.0\",  \"id\":1}"),
+        "byte for byte"
+    );
     let seen = backend.last();
-    assert_eq!((seen.method.as_str(), seen.target.as_str(), &seen.body[..]), ("POST", "/backend", body.as_bytes()));
+    assert_eq!(
+        (seen.method.as_str(), seen.target.as_str(), &seen.body[..]),
+        ("POST", "/backend", body.as_bytes())
+    );
     let header = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap_or("(bytes)"));
-    for gone in ["cookie", "dpop", "origin", "referer", "x-forwarded-for", "x_forwarded_for", "forwarded", "x-user-id", "x_mcp_deputy_subject", "remote-user", "x-hop", "te", "proxy-authorization"] {
+    for gone in [
+        "cookie",
+        "dpop",
+        "origin",
+        "referer",
+        "x-forwarded-for",
+        "x_forwarded_for",
+        "forwarded",
+        "x-user-id",
+        "x_mcp_deputy_subject",
+        "remote-user",
+        "x-hop",
+        "te",
+        "proxy-authorization",
+    ] {
         assert_eq!(header(gone), None, "{gone}");
     }
     for (kept, value) in [
@@ -330,13 +382,30 @@ async fn a_request_arrives_with_clean_headers_and_its_answer_too() {
         assert_eq!(header(kept), Some(value), "{kept}");
     }
     assert_eq!(header("host"), backend.url.strip_prefix("http://").unwrap().split('/').next());
-    assert!(header("x-mcp-deputy-subject").unwrap().ends_with("1001"), "the immutable id: {:?}", header("x-mcp-deputy-subject"));
-    for gone in ["set-cookie", "www-authenticate", "clear-site-data", "refresh", "access-control-allow-credentials", "service-worker-allowed", "location", "x-accel-redirect"] {
+    assert!(
+        header("x-mcp-deputy-subject").unwrap().ends_with("1001"),
+        "the immutable id: {:?}",
+        header("x-mcp-deputy-subject")
+    );
+    for gone in [
+        "set-cookie",
+        "www-authenticate",
+        "clear-site-data",
+        "refresh",
+        "access-control-allow-credentials",
+        "service-worker-allowed",
+        "location",
+        "x-accel-redirect",
+    ] {
         assert_eq!(reply.header(gone), None, "{gone}");
     }
     assert_eq!((reply.header("mcp-unknown"), reply.header("x-own")), (Some("stays"), Some("stays")));
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
-    assert_eq!(reply.header("access-control-allow-origin"), Some("http://localhost:1"), "ours, for the page that asked");
+    assert_eq!(
+        reply.header("access-control-allow-origin"),
+        Some("http://localhost:1"),
+        "ours, for the page that asked"
+    );
 }
 
 #[tokio::test]
@@ -346,14 +415,17 @@ async fn statuses_of_the_mcp_server_pass_and_its_failures_are_told() {
         let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;
         let (_, tokens) = gateway.tokens(&ADA).await;
         for method in ["POST", "GET", "DELETE"] {
-            let reply = gateway.send(gateway.at("/mcp", method, &tokens.access).body("".into()).unwrap()).await;
+            let reply =
+                gateway.send(gateway.at("/mcp", method, &tokens.access).body("".into()).unwrap()).await;
             assert_eq!(reply.status, status, "{method}");
         }
         let reply = gateway.send(gateway.at("/mcp", "PUT", &tokens.access).body("".into()).unwrap()).await;
         assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, POST, DELETE")));
     }
     for status in [301, 302, 303, 307, 308] {
-        let backend = Backend::saying(status, &[("location", "http://10.1.2.3/internal/")], "see http://10.1.2.3/").await;
+        let backend =
+            Backend::saying(status, &[("location", "http://10.1.2.3/internal/")], "see http://10.1.2.3/")
+                .await;
         let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;
         let (_, tokens) = gateway.tokens(&ADA).await;
         let reply = gateway.send(gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap()).await;
@@ -363,14 +435,19 @@ async fn statuses_of_the_mcp_server_pass_and_its_failures_are_told() {
     let limits = "registrations_per_minute = 100\nupstream_response_timeout = \"300ms\"\nmcp_max_body_bytes = \"4KiB\"\n";
     let hangs = Backend::start(|_| std::future::pending()).await;
     let drops = Backend::start(async |_| Err(mcp_deputy::sandbox::http::HangUp)).await;
-    for (upstream, status) in [(hangs.url.as_str(), 504), (drops.url.as_str(), 502), ("http://127.0.0.1:1/mcp", 502)] {
-        let setup = Setup { upstream: Some(upstream.to_owned()), limits: limits.to_owned(), ..Setup::default() };
+    for (upstream, status) in
+        [(hangs.url.as_str(), 504), (drops.url.as_str(), 502), ("http://127.0.0.1:1/mcp", 502)]
+    {
+        let setup =
+            Setup { upstream: Some(upstream.to_owned()), limits: limits.to_owned(), ..Setup::default() };
         let gateway = setup.start().await;
         let (_, tokens) = gateway.tokens(&ADA).await;
         let reply = gateway.send(gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap()).await;
         assert_eq!((reply.status, reply.json()["jsonrpc"].as_str()), (status, Some("2.0")), "{upstream}");
         assert!(!reply.text().contains("127.0.0.1"), "nothing of the inside: {}", reply.text());
-        let reply = gateway.send(gateway.at("/mcp", "POST", &tokens.access).body(vec![b'x'; 4097].into()).unwrap()).await;
+        let reply = gateway
+            .send(gateway.at("/mcp", "POST", &tokens.access).body(vec![b'x'; 4097].into()).unwrap())
+            .await;
         assert_eq!(reply.status, 413);
     }
 }
@@ -407,7 +484,8 @@ async fn an_event_stream_passes_byte_for_byte_and_at_once() {
     let (_, tokens) = gateway.tokens(&ADA).await;
     for method in ["POST", "GET"] {
         let request = gateway.at("/mcp", method, &tokens.access).body("{}".into()).unwrap();
-        let mut response = tokio::time::timeout(PATIENCE, gateway.fetch().open(request)).await.unwrap().unwrap();
+        let mut response =
+            tokio::time::timeout(PATIENCE, gateway.fetch().open(request)).await.unwrap().unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["x-accel-buffering"], "no");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -421,7 +499,9 @@ async fn an_event_stream_passes_byte_for_byte_and_at_once() {
             stream.send(Bytes::copy_from_slice(event)).await.unwrap();
             let mut got = Vec::new();
             while got.len() < event.len() {
-                let frame = tokio::time::timeout(Duration::from_secs(2), response.body_mut().frame()).await.expect("held back");
+                let frame = tokio::time::timeout(Duration::from_secs(2), response.body_mut().frame())
+                    .await
+                    .expect("held back");
                 got.extend_from_slice(frame.unwrap().unwrap().data_ref().unwrap());
             }
             assert_eq!(got, event, "{method}");
@@ -447,7 +527,8 @@ async fn a_stream_ends_with_its_token() {
     let request = gateway.at("/mcp", "GET", &tokens.access).body("".into()).unwrap();
     let mut response = gateway.fetch().open(request).await.unwrap();
     let stream = streams.recv().await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(10), response.body_mut().frame()).await.expect("goes on");
+    let ended =
+        tokio::time::timeout(Duration::from_secs(10), response.body_mut().frame()).await.expect("goes on");
     assert!(ended.is_none(), "in order, so that the client asks again");
     tokio::time::timeout(Duration::from_secs(5), stream.closed()).await.expect("goes on for nobody");
 }
@@ -498,7 +579,17 @@ async fn whatever_is_revoked_ends_at_once() {
         let reply = gateway.send(gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap()).await;
         assert_eq!(reply.status, 401, "{how}");
         let refreshed = client.try_refresh(&tokens.refresh).await;
-        assert_eq!(refreshed.status, if how == "access token" { 200 } else if how == "client" { 401 } else { 400 }, "{how}");
+        assert_eq!(
+            refreshed.status,
+            if how == "access token" {
+                200
+            } else if how == "client" {
+                401
+            } else {
+                400
+            },
+            "{how}"
+        );
         their_stream.send(Bytes::from_static(b"data: x\n\n")).await.unwrap();
         let frame = tokio::time::timeout(Duration::from_secs(2), theirs.body_mut().frame()).await.unwrap();
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "data: x\n\n", "{how}");
@@ -563,14 +654,24 @@ async fn a_session_is_no_authorization() {
         }
     }
     let resume = gateway.at("/mcp", "GET", &ada.access).header("last-event-id", "0");
-    assert_eq!(gateway.send(resume.body("".into()).unwrap()).await.status, 404, "an event id without a session");
-    let twice = gateway.at("/mcp", "POST", &ada.access).header("mcp-session-id", &session).header("mcp-session-id", &session);
+    assert_eq!(
+        gateway.send(resume.body("".into()).unwrap()).await.status,
+        404,
+        "an event id without a session"
+    );
+    let twice = gateway
+        .at("/mcp", "POST", &ada.access)
+        .header("mcp-session-id", &session)
+        .header("mcp-session-id", &session);
     assert_eq!(gateway.send(twice.body("{}".into()).unwrap()).await.status, 404);
     assert_eq!(gateway.mcp_server.seen().all().len(), seen, "none of that went behind");
 
     // It survives a refresh and a new login of the same person with the same client.
     let fresh = client.refresh(&ada.refresh).await;
-    assert_eq!(post(&fresh.access, Some(&session), &call).await.result()["structuredContent"]["login"], "ada");
+    assert_eq!(
+        post(&fresh.access, Some(&session), &call).await.result()["structuredContent"]["login"],
+        "ada"
+    );
     let again = gateway.visitor(&ADA).tokens(&client).await;
     assert_eq!(post(&again.access, Some(&session), &call).await.status, 200);
     let end = gateway.at("/mcp", "DELETE", &again.access).header("mcp-session-id", &session);
@@ -588,7 +689,12 @@ async fn a_refusal_of_the_third_party_ends_the_grants() {
     let expected = format!("{}, error=\"invalid_token\"", challenge(&gateway, "/mcp", "read"));
     for _ in 0..2 {
         let reply = gateway.tool(&tokens.access, "whoami", json!({})).await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some(expected.as_str())), "{}", reply.text());
+        assert_eq!(
+            (reply.status, reply.header("www-authenticate")),
+            (401, Some(expected.as_str())),
+            "{}",
+            reply.text()
+        );
     }
     assert_eq!(client.try_refresh(&tokens.refresh).await.error(), "invalid_grant");
     assert_eq!(gateway.whoami(&other.access).await, "grace");
@@ -644,6 +750,9 @@ async fn the_stateless_era_passes_untouched() {
     assert_eq!(gateway.send(request).await.status, 200);
     let seen = backend.last();
     assert_eq!(seen.body, sent);
-    assert_eq!((&seen.headers["mcp-method"], &seen.headers["mcp-protocol-version"]), (&"server/discover".parse().unwrap(), &"2026-07-28".parse().unwrap()));
+    assert_eq!(
+        (&seen.headers["mcp-method"], &seen.headers["mcp-protocol-version"]),
+        (&"server/discover".parse().unwrap(), &"2026-07-28".parse().unwrap())
+    );
     assert!(!seen.headers.contains_key("mcp-session-id"));
 }

@@ -80,13 +80,23 @@ async fn browsers_are_sent_back_by_a_page_and_programs_by_303() {
     let callback = ada.callback_of(&departure).await;
     let sending = Sending { cross_site: false, safe: true };
     let url = callback.parse().unwrap();
-    let cookies: Vec<String> =
-        ada.browser.jar().for_request(&url, sending).iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let cookies: Vec<String> = ada
+        .browser
+        .jar()
+        .for_request(&url, sending)
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let request = http::Request::get(&callback).header("cookie", cookies.join("; "));
     let reply = gateway.send(request.body("".into()).unwrap()).await;
     assert_eq!((reply.status, reply.text().as_str()), (303, ""));
-    assert_eq!((reply.header("cache-control"), reply.header("referrer-policy")), (Some("no-store"), Some("no-referrer")));
-    crate::support::secrets::note(&crate::support::parameter(reply.header("location").unwrap(), "code").unwrap());
+    assert_eq!(
+        (reply.header("cache-control"), reply.header("referrer-policy")),
+        (Some("no-store"), Some("no-referrer"))
+    );
+    crate::support::secrets::note(
+        &crate::support::parameter(reply.header("location").unwrap(), "code").unwrap(),
+    );
 }
 
 fn cookies(page: &Page) -> Vec<String> {
