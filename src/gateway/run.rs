@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, flows};
@@ -201,9 +200,9 @@ impl Gateway {
 struct Desk(Web);
 
 impl Handler for Desk {
-    async fn handle(&self, request: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         let caller = Caller { peer: connection.peer, draining: connection.draining.clone() };
-        self.0.answer(request.map(Body::from), &caller).await
+        self.0.answer(request, &caller).await
     }
 }
 
@@ -211,7 +210,7 @@ impl Handler for Desk {
 struct AdminDesk(Admin);
 
 impl Handler for AdminDesk {
-    async fn handle(&self, request: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         self.0.answer(&request.map(drop), connection.draining.is_cancelled()).await
     }
 }

@@ -10,7 +10,10 @@ use std::{
     any::Any,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -42,6 +45,8 @@ pub enum BodyError {
 pub struct Body {
     kind: Kind,
     held: Option<Arc<dyn Any + Send + Sync>>,
+    /// Set once its end was reached.
+    ended: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Default)]
@@ -56,7 +61,7 @@ enum Kind {
 impl Body {
     /// A body whose frames come as `stream` gives them.
     pub fn stream(stream: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
-        Self { kind: Kind::Stream(Box::pin(stream)), held: None }
+        Self { kind: Kind::Stream(Box::pin(stream)), held: None, ended: None }
     }
 
     /// This body, and `thing` let go together with it.
@@ -67,12 +72,18 @@ impl Body {
             Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
         }
     }
+
+    /// This body; `ended` is set as soon as somebody has read it to its end.
+    #[must_use]
+    pub(crate) fn telling(self, ended: Arc<AtomicBool>) -> Self {
+        Self { ended: Some(ended), ..self }
+    }
 }
 
 /// A body that is here already.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     let bytes = bytes.into();
-    Body { kind: if bytes.is_empty() { Kind::Done } else { Kind::Whole(bytes) }, held: None }
+    Body { kind: if bytes.is_empty() { Kind::Done } else { Kind::Whole(bytes) }, held: None, ended: None }
 }
 
 /// No body.
@@ -88,7 +99,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.kind {
+        let frame = match &mut self.kind {
             Kind::Done => Poll::Ready(None),
             Kind::Incoming(incoming) => poll_data(incoming, context),
             Kind::Stream(stream) => stream.as_mut().poll_frame(context),
@@ -97,7 +108,13 @@ impl HttpBody for Body {
                 self.kind = Kind::Done;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+        };
+        if let Some(ended) = &self.ended
+            && (matches!(frame, Poll::Ready(None)) || self.is_end_stream())
+        {
+            ended.store(true, Relaxed);
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -148,7 +165,7 @@ impl From<Bytes> for Body {
 
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
-        Self { kind: Kind::Incoming(incoming), held: None }
+        Self { kind: Kind::Incoming(incoming), held: None, ended: None }
     }
 }
 

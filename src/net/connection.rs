@@ -10,11 +10,15 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http_body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -66,7 +70,15 @@ where
             (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
         activity.begins(request.version());
         async move {
-            let answer = unless_it_panics(handler.handle(request, &context)).await;
+            let (version, whole) =
+                (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
+            let request = request.map(|body| Body::from(body).telling(Arc::clone(&whole)));
+            let mut answer = unless_it_panics(handler.handle(request, &context)).await;
+            // What is left of the request's body is not read, so this connection is of no more use. A client that is not
+            // told would send its next request into it.
+            if version < Version::HTTP_2 && !whole.load(Relaxed) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| body.hold(activity)))
         }
     });

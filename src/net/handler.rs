@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
@@ -17,7 +16,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped when the client goes away before the answer begins.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         connection: &ConnectionContext,
     ) -> impl Future<Output = Response<Body>> + Send;
 }

@@ -81,20 +81,33 @@ pub async fn run(
 ) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let stage = Stage::set(&options.ports()).await?;
     if options.replay_attack {
-        let well = tokio::select! {
-            replayed = replay(&stage.actors, out) => replayed?,
-            () = stop => false,
+        let replayed = tokio::select! {
+            replayed = replay(&stage.actors, out) => replayed,
+            () = stop => Ok(false),
         };
+        // However it went: the store goes when nobody writes into it any more.
         stage.leave().await?;
-        return Ok(well);
+        return replayed;
     }
-    let port = choose(options.attack_port, ATTACK_PAGE);
-    let page = AttackPage::open(&stage, port, Port::From(ATTACKER)).await?;
-    out.write_all(greeting(&stage.actors, page.origin()).as_bytes())?;
-    out.flush()?;
+    if let Err(error) = welcome(&stage, options, out).await {
+        stage.leave().await?;
+        return Err(error);
+    }
     stage.play(stop).await?;
     writeln!(out, "\nEverything is stopped and the store is removed.")?;
     Ok(true)
+}
+
+/// Opens the attack page and prints what a person needs.
+async fn welcome(
+    stage: &Stage,
+    options: &Options,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let port = choose(options.attack_port, ATTACK_PAGE);
+    let page = AttackPage::open(stage, port, Port::From(ATTACKER)).await?;
+    out.write_all(greeting(&stage.actors, page.origin()).as_bytes())?;
+    Ok(out.flush()?)
 }
 
 /// Plays the attack through both proxies and prints the sequences and the verdicts. Returns whether every claim holds.

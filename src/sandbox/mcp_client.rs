@@ -156,6 +156,8 @@ impl McpClient {
         }
         let code = answer.get("code").ok_or(ClientError::Answer("it carries no code"))?.to_owned();
         let (verifier, redirect_uri) = (self.verifier.clone(), self.redirect_uri.clone());
+        // The session belongs to the person that the client was before.
+        self.session = None;
         self.ask_for_tokens(
             "redeem the code",
             &[

@@ -147,7 +147,9 @@ pub async fn attack(actors: &Actors, target: Target) -> Result<Attack, ReplayErr
     story.scene(&format!("Some days ago: Ada connects her own app through {}", target.name()));
     let mut earlier = Story::default();
     connect(actors, target, &mut browser, &mut earlier).await?;
-    story.note("She approves, the app works, and the third party remembers her consent (the honest flow, not shown).");
+    story.note(
+        "She agrees, the app works, and the third party remembers her consent (the honest flow, not shown).",
+    );
 
     story.scene(&format!("Today: the attack through {}", target.name()));
     let mut attacker =

@@ -126,7 +126,7 @@ pub struct Stage {
     stop: CancellationToken,
     gateway: JoinHandle<io::Result<()>>,
     // Behind the gateway: removed when nobody writes into it any more.
-    _folder: TemporaryFolder,
+    folder: TemporaryFolder,
 }
 
 impl Stage {
@@ -184,7 +184,12 @@ impl Stage {
         let naive_proxy = NaiveProxy::start(naive, around, &stop);
         let admin = admin_address;
         let actors = Actors { third_party, mcp_server, naive_proxy, origin, admin };
-        Ok(Self { actors, stop, gateway, _folder: folder })
+        Ok(Self { actors, stop, gateway, folder })
+    }
+
+    /// The temporary folder, with the store in `data` and its key beside it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Cancelled when everybody shall go.
@@ -344,6 +349,7 @@ errors_at_200 = true
 subject = "id"
 username = "login"
 granted_scope_separators = ", "
+scope_descriptions = {{ "{profile}" = "Read your profile", "{repositories}" = "Full access to your repositories" }}
 
 [[mcp_server]]
 path = "{MCP_PATH}"

@@ -5,9 +5,16 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use super::chance::random;
+
+/// How often removing is tried.
+const ATTEMPTS: usize = 10;
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A new folder below the system's folder for temporary files, for this user only. Dropping it removes it.
 #[derive(Debug)]
@@ -28,7 +35,18 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        if let Err(error) = remove_dir_all(&self.0) {
+        let mut removed = remove_dir_all(&self.0);
+        // Somebody may still be writing into it, and a file may appear while the others are removed.
+        for _ in 1..ATTEMPTS {
+            match &removed {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    thread::sleep(PAUSE);
+                    removed = remove_dir_all(&self.0);
+                }
+                _ => break,
+            }
+        }
+        if let Err(error) = removed {
             tracing::warn!(path = %self.0.display(), %error, "the temporary folder could not be removed");
         }
     }

@@ -63,7 +63,7 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
         }
         Arrived::Answer { to, session, spent } => {
             set.extend(session.map(|session| site.jar.session(&session)));
-            (reply::redirect(&site.pages, &to, id), spent)
+            (reply::send_on(&site.pages, &visit.head.headers, &to, id), spent)
         }
         Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
             set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));

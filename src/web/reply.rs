@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{
         CACHE_CONTROL, CONTENT_TYPE, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
@@ -128,8 +128,9 @@ pub fn error_page(pages: &Pages, kind: ErrorKind, id: RequestId, again: Option<S
     page(pages, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
 }
 
-/// Sends a browser to an address that a flow returned, as the answer to a POST: a page that goes there by itself, since
-/// browsers hold `form-action` against every redirect behind a form.
+/// Sends a browser to an address that a flow returned: a page that goes there by itself, since browsers hold
+/// `form-action` against every redirect behind a form. That is our form at a POST, and at the callback the form of the
+/// third party, whose policy may name our callback and cannot name the clients behind us.
 pub fn leave(pages: &Pages, to: &str, whom: LeaveTo, id: RequestId) -> Reply {
     if let Some(url) = LeaveUrl::new(to) {
         return page(pages, StatusCode::OK, &Leave { url, to: whom });
@@ -150,16 +151,19 @@ pub fn client_at(to: &str) -> LeaveTo {
     }
 }
 
-/// Sends a browser to an address that a flow returned, as the answer to a GET: 303 (never 307 or 308, RFC 9700 section
-/// 4.12), or, where an app must be opened, a page that says so.
-pub fn redirect(pages: &Pages, to: &str, id: RequestId) -> Reply {
-    let (Ok(location), LeaveTo::Client { .. }) = (HeaderValue::try_from(to), client_at(to)) else {
-        return leave(pages, to, client_at(to), id);
-    };
-    see_other(location)
+/// Sends whoever followed a link to the callback on to the client. Browsers that send `Sec-Fetch-Dest` are those that hold
+/// `form-action` against whole chains of redirects: they get the page. Programs that follow redirects without reading
+/// pages, and old browsers, get 303 (never 307 or 308, RFC 9700 section 4.12); apps are opened by a page always.
+pub fn send_on(pages: &Pages, headers: &HeaderMap, to: &str, id: RequestId) -> Reply {
+    let whom = client_at(to);
+    let is_site = matches!(whom, LeaveTo::Client { .. });
+    match HeaderValue::try_from(to) {
+        Ok(location) if is_site && !headers.contains_key("sec-fetch-dest") => see_other(location),
+        _ => leave(pages, to, whom, id),
+    }
 }
 
-/// Sends a browser to another page of ours.
+/// Sends a browser to another page of ours: 303, never 307 or 308 (RFC 9700 section 4.12).
 pub fn see_other(mut location: HeaderValue) -> Reply {
     // It can carry a code.
     location.set_sensitive(true);
@@ -372,16 +376,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn browsers_are_sent_on_by_303_and_apps_are_opened_by_a_page() {
-        let reply = redirect(&pages(), "http://127.0.0.1:1234/cb?code=c", id());
-        assert_eq!(reply.status(), StatusCode::SEE_OTHER);
-        assert_eq!(header(&reply, "location"), Some("http://127.0.0.1:1234/cb?code=c"));
+    async fn programs_are_sent_on_by_303_and_browsers_by_a_page() {
+        let to = "http://127.0.0.1:1234/cb?code=c";
+        let mut headers = HeaderMap::new();
+        let reply = send_on(&pages(), &headers, to, id());
+        assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::SEE_OTHER, Some(to)));
         assert_eq!(header(&reply, "cache-control"), Some("no-store"));
-        let reply = redirect(&pages(), "cursor://x/cb?code=c", id());
-        assert_eq!(reply.status(), StatusCode::OK);
-        assert!(body_of(reply).await.contains("cursor://x/cb?code=c"));
+        assert_eq!(send_on(&pages(), &headers, "cursor://x/cb?code=c", id()).status(), StatusCode::OK);
+        assert_eq!(
+            send_on(&pages(), &headers, "javascript:alert(1)", id()).status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+        headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
+        let reply = send_on(&pages(), &headers, to, id());
+        assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::OK, None));
+        assert!(body_of(reply).await.contains(&format!("0;url={to}")));
+    }
+
+    #[tokio::test]
+    async fn browsers_are_sent_on_by_a_page_and_not_just_anywhere() {
+        for to in ["http://127.0.0.1:1234/cb?code=c", "cursor://x/cb?code=c"] {
+            let reply = leave(&pages(), to, client_at(to), id());
+            assert_eq!(reply.status(), StatusCode::OK);
+            assert_eq!(header(&reply, "location"), None);
+            assert_eq!(header(&reply, "cache-control"), Some("no-store"));
+            assert!(body_of(reply).await.contains(&format!("0;url={to}")));
+        }
         for odd in ["javascript:alert(1)", "https://a.example/\r\nx: y", "not a url"] {
-            let reply = redirect(&pages(), odd, id());
+            let reply = leave(&pages(), odd, client_at(odd), id());
             assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR, "{odd}");
             assert_eq!(header(&reply, "location"), None);
         }

@@ -134,7 +134,8 @@ impl<'a> Browser<'a> {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
-        let mut all = vec![("accept", "text/html"), ("cookie", cookies.as_str())];
+        let mut all =
+            vec![("accept", "text/html"), ("sec-fetch-dest", "document"), ("cookie", cookies.as_str())];
         all.extend_from_slice(headers);
         let reply = self.gateway.send(method, uri, &all, body).await;
         for value in reply.headers().get_all(SET_COOKIE) {
@@ -191,8 +192,8 @@ impl<'a> Browser<'a> {
     async fn code(&mut self, client: &str) -> String {
         let departed = self.approve(client).await;
         let reply = self.come_back(&departed).await;
-        assert_eq!(reply.status().as_u16(), 303);
-        parameter(reply.headers()["location"].to_str().unwrap(), "code").unwrap()
+        assert_eq!(reply.status().as_u16(), 200);
+        parameter(&onward(&body_of(reply).await), "code").unwrap()
     }
 
     fn tickets(&self) -> usize {

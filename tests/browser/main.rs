@@ -21,3 +21,5 @@ mod site;
 mod stage;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod traces;

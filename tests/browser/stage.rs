@@ -27,6 +27,7 @@ use mcp_deputy::{
     },
 };
 use rustls::{RootCertStore, pki_types::CertificateDer};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +36,7 @@ use url::{Url, form_urlencoded};
 use crate::{
     site::{html, serve},
     support::Browser,
+    traces,
 };
 
 const STATIC_CLIENT: &str = "the-one-static-client";
@@ -86,6 +88,7 @@ impl Stage {
     }
 
     async fn build(is_tls: bool) -> Self {
+        traces::begin();
         let stop = CancellationToken::new();
         let files = TempDir::new().unwrap();
         let place = Place::bind(LoopbackHost::Localhost, 0).await.unwrap();
@@ -202,6 +205,7 @@ impl Stage {
         let (status, tokens) = self.post("/token", "application/x-www-form-urlencoded", form, None).await;
         assert_eq!(status, StatusCode::OK, "{tokens}");
         let token = tokens["access_token"].as_str();
+        traces::note(["access_token", "refresh_token"].map(|name| tokens[name].as_str().unwrap().to_owned()));
         let (status, _) = self.post("/mcp", "application/json", "{}".to_owned(), token).await;
         assert_eq!(status, StatusCode::OK);
         let bearer = self.bearers.lock().unwrap().pop().unwrap();
@@ -267,6 +271,19 @@ impl Stage {
         self.third_party.behave(|behaviour| behaviour.next_person = Some(person));
         let answer = self.client.call(Request::get(url).body(Vec::new()).unwrap()).await.unwrap();
         Url::parse(answer.headers()[header::LOCATION].to_str().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let codes = self.answers();
+        let codes = codes.iter().filter_map(|answer| answer.get("code").map(ToOwned::to_owned));
+        let theirs = self.third_party.secrets().into_iter();
+        let theirs = theirs.map(|secret| secret.expose_secret().to_owned());
+        traces::note([STATIC_SECRET.to_owned(), VERIFIER.to_owned()].into_iter().chain(codes).chain(theirs));
     }
 }
 

@@ -298,6 +298,10 @@ impl Visit {
             let line = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
             request = request.header(header::COOKIE, line.join("; "));
         }
+        // What the policy `same-origin` of the gateway's pages leaves of it.
+        if let Some(initiator) = self.initiator.as_ref().filter(|_| self.distance == Distance::SameOrigin) {
+            request = request.header(header::REFERER, initiator.as_str());
+        }
         if self.method == Method::GET {
             return request.body(Bytes::new());
         }

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 use tokio::{
@@ -135,7 +134,7 @@ impl Gateway {
 }
 
 impl Handler for Gateway {
-    async fn handle(&self, request: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         match request.uri().path() {
             "/panic" => panic!("a handler that panics"),
             "/worker" => return Response::new(full(connection.worker.unwrap().to_string())),
@@ -168,7 +167,7 @@ impl Handler for Gateway {
 struct Health;
 
 impl Handler for Health {
-    async fn handle(&self, _: Request<Incoming>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, _: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         assert_eq!(connection.worker, None);
         Response::new(full("ok"))
     }

@@ -81,11 +81,12 @@ async fn approval_sets_the_ticket_and_the_callback_takes_it_away() {
     assert!(departed.starts_with("https://third.example/authorize?"), "{departed}");
     assert_eq!(browser.tickets(), 1);
     let reply = browser.come_back(&departed).await;
-    assert_eq!(reply.status().as_u16(), 303);
-    let to = value(reply.headers(), "location").unwrap();
+    assert_eq!(reply.status().as_u16(), 200);
+    assert_eq!(value(reply.headers(), "referrer-policy"), Some("same-origin"), "none goes to the client");
+    let to = onward(&body_of(reply).await);
     assert!(to.starts_with(CALLBACK));
-    assert_eq!(parameter(to, "state").as_deref(), Some("their state"));
-    assert_eq!(parameter(to, "iss").as_deref(), Some(PUBLIC));
+    assert_eq!(parameter(&to, "state").as_deref(), Some("their state"));
+    assert_eq!(parameter(&to, "iss").as_deref(), Some(PUBLIC));
     assert_eq!(browser.tickets(), 0);
     assert!(browser.cookies.contains_key("__Host-mcpd-session"));
     let again = browser.come_back(&departed).await;
@@ -107,7 +108,7 @@ async fn another_browser_can_neither_use_nor_burn_a_state() {
         assert_eq!(value(reply.headers(), "location"), None);
         assert!(body_of(reply).await.contains("<code>cookie_missing</code>"));
     }
-    assert_eq!(attacker.come_back(&departed).await.status().as_u16(), 303);
+    assert_eq!(attacker.come_back(&departed).await.status().as_u16(), 200);
 }
 
 #[tokio::test]
@@ -207,7 +208,7 @@ async fn one_posted_page_gives_one_code() {
     let first = onward(&body_of(browser.press("/consent", &form).await).await);
     let second = onward(&body_of(browser.press("/consent", &form).await).await);
     assert_eq!(browser.tickets(), 2);
-    assert_eq!(browser.come_back(&first).await.status().as_u16(), 303);
+    assert_eq!(browser.come_back(&first).await.status().as_u16(), 200);
     let reply = browser.come_back(&second).await;
     assert_eq!(reply.status().as_u16(), 409);
     assert!(body_of(reply).await.contains("href=\"/authorize?"));
@@ -236,8 +237,10 @@ async fn the_third_partys_no_reaches_the_client_in_our_words() {
     let state = parameter(&departed, "state").unwrap();
     let uri = format!("/callback/third?error=access_denied&error_description=%3Cb%3Eevil&state={state}");
     let reply = browser.get(&uri).await;
-    let to = value(reply.headers(), "location").unwrap();
-    assert!(to.starts_with(CALLBACK) && !to.contains("evil"), "{to}");
-    assert_eq!(parameter(to, "error").as_deref(), Some("access_denied"));
+    let page = body_of(reply).await;
+    assert!(!page.contains("evil"), "{page}");
+    let to = onward(&page);
+    assert!(to.starts_with(CALLBACK), "{to}");
+    assert_eq!(parameter(&to, "error").as_deref(), Some("access_denied"));
     assert_eq!(browser.tickets(), 0);
 }

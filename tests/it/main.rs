@@ -1,0 +1,22 @@
+//! The gateway over real HTTP, with everything around it.
+//!
+//! - `journey_*`: how it is meant: from a URL to a tool call, with every kind of client, twice, five times at once.
+//! - `attack_*`: named after the attack; each must fail.
+//! - `proxy_*`: what crosses the border to the MCP server and back.
+//! - `wire_*`: exact statuses, headers and pages.
+//! - `process_*`: the real binary: `kill -9`, SIGTERM, the command line.
+
+#[cfg(test)]
+mod attack_deputy;
+#[cfg(test)]
+mod journey_races;
+#[cfg(test)]
+mod journey_whole;
+#[cfg(test)]
+mod proxy_border;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod wire_endpoints;
+#[cfg(test)]
+mod wire_pages;
