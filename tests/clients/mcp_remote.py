@@ -65,7 +65,18 @@ def main(url):
         assert not asked and all("ada" in json.dumps(person) for person in people), people
         with open(path) as file:
             assert json.load(file)["refresh_token"] != tokens["refresh_token"], "the refresh token was rotated"
-    print(f"{len(tools['tools'])} tools, whoami, refresh, whoami")
+
+        # The gateway has forgotten everything, as a sandbox does that was started anew.
+        with open(path, "w") as file:
+            json.dump(tokens | {"access_token": "expired", "refresh_token": "expired", "expires_at": 1}, file)
+        (path,) = glob.glob(f"{folder}/**/*_client_info.json", recursive=True)
+        with open(path) as file:
+            client = json.load(file)
+        with open(path, "w") as file:
+            json.dump(client | {"client_id": client["client_id"][:-8] + "AAAAAAAA"}, file)
+        _, *people, asked = session(url, folder)
+        assert asked and all("ada" in json.dumps(person) for person in people), people
+    print(f"{len(tools['tools'])} tools, whoami, refresh, whoami; registered again when forgotten")
     os._exit(0)  # not waiting for the timers
 
 

@@ -34,6 +34,10 @@ const provider = {
   codeVerifier: () => kept.verifier,
   saveDiscoveryState: (found) => void (kept.found = found),
   discoveryState: () => kept.found,
+  invalidateCredentials(what) {
+    if (what === "all" || what === "client") delete kept.client;
+    if (what === "all" || what === "tokens") delete kept.tokens;
+  },
 };
 
 const begin = () => ({
@@ -45,15 +49,19 @@ const whoami = async (client) => {
   assert.match(JSON.stringify(result), /ada/, "whoami is ada");
 };
 
-let { client, transport } = begin();
-await assert.rejects(client.connect(transport), UnauthorizedError);
-const landed = new URL(execFileSync(process.env.PERSON, [went.href, "--print"], { encoding: "utf8" }).trim());
-assert.equal(landed.searchParams.get("state"), went.searchParams.get("state"));
-// Version 2 checks `iss` and wants the whole answer.
-await transport.finishAuth(version === "1" ? landed.searchParams.get("code") : landed.searchParams);
+async function signIn() {
+  const { client, transport } = begin();
+  await assert.rejects(client.connect(transport), UnauthorizedError);
+  const landed = new URL(execFileSync(process.env.PERSON, [went.href, "--print"], { encoding: "utf8" }).trim());
+  assert.equal(landed.searchParams.get("state"), went.searchParams.get("state"));
+  // Version 2 checks `iss` and wants the whole answer.
+  await transport.finishAuth(version === "1" ? landed.searchParams.get("code") : landed.searchParams);
+  const signedIn = begin();
+  await signedIn.client.connect(signedIn.transport);
+  return signedIn;
+}
 
-({ client, transport } = begin());
-await client.connect(transport);
+let { client, transport } = await signIn();
 const { tools } = await client.listTools();
 assert.ok(tools.some((tool) => tool.name === "whoami"));
 await whoami(client);
@@ -66,6 +74,15 @@ await whoami(client);
 assert.equal(went, undefined, "no new authorization was needed");
 assert.notEqual(kept.tokens.refresh_token, before.refresh_token, "the refresh token was rotated");
 await whoami(client);
-await transport.terminateSession?.();
+await transport.terminateSession();
 await client.close();
-console.log(`${tools.length} tools, whoami, refresh, whoami`);
+
+// The gateway has forgotten the client, as a sandbox does that was started anew: the SDK registers again by itself.
+const forgotten = kept.client.client_id.replace(/.{8}$/, "AAAAAAAA");
+kept.client = { ...kept.client, client_id: forgotten };
+kept.tokens = { ...kept.tokens, access_token: "expired", refresh_token: "expired" };
+({ client } = await signIn());
+assert.notEqual(kept.client.client_id, forgotten);
+await whoami(client);
+await client.close();
+console.log(`${tools.length} tools, whoami, refresh, whoami; registered again when forgotten`);
