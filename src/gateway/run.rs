@@ -125,7 +125,7 @@ impl Gateway {
             },
             drain_deadline: limits.drain_deadline,
         };
-        let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows))));
+        let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows)), stop.clone()));
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
         let desks = Arc::clone(&gateway);
         let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
@@ -206,11 +206,11 @@ impl Handler for Desk {
     }
 }
 
-/// The admin listener.
-struct AdminDesk(Admin);
+/// The admin listener. Its own connections drain last, so it is told by the token when the gateway begins to.
+struct AdminDesk(Admin, CancellationToken);
 
 impl Handler for AdminDesk {
-    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
-        self.0.answer(&request.map(drop), connection.draining.is_cancelled()).await
+    async fn handle(&self, request: Request<Body>, _: &ConnectionContext) -> Response<Body> {
+        self.0.answer(&request.map(drop), self.1.is_cancelled()).await
     }
 }

@@ -9,9 +9,15 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod journey_clients;
+#[cfg(test)]
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
+#[cfg(test)]
+mod process_crash;
+#[cfg(test)]
+mod process_life;
 #[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
@@ -20,3 +26,5 @@ mod support;
 mod wire_endpoints;
 #[cfg(test)]
 mod wire_pages;
+#[cfg(test)]
+mod wire_tls;

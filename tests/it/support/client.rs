@@ -128,23 +128,26 @@ impl Client {
         request
     }
 
+    /// The same client with connections of its own.
+    pub(crate) fn reconnected(&self) -> Self {
+        Self { fetch: Fetch::new(), ..self.clone() }
+    }
+
+    /// Sends a form; `None` when nobody answers.
+    pub(crate) async fn try_post(&self, path: &str, form: &[(&str, &str)]) -> Option<Reply> {
+        let reply: Reply = self.fetch.send(self.token_request(path, form)).await.ok()?.into();
+        note_tokens(&reply);
+        Some(reply)
+    }
+
     /// Sends a form with this client's way to authenticate.
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Reply {
-        let reply: Reply = self.fetch.send(self.token_request(path, form)).await.unwrap().into();
-        note_tokens(&reply);
-        reply
+        self.try_post(path, form).await.expect("somebody answers")
     }
 
     /// Tries to redeem a code.
     pub(crate) async fn try_redeem(&self, answer: &Answer) -> Reply {
-        let code = answer.code.as_deref().expect("there is a code");
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("code_verifier", &answer.verifier),
-            ("redirect_uri", &answer.redirect_uri),
-        ];
-        self.post("/token", &form).await
+        self.post("/token", &answer.form()).await
     }
 
     pub(crate) async fn redeem(&self, answer: &Answer) -> Tokens {

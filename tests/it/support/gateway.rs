@@ -210,7 +210,7 @@ description = "See your repositories"
 provider_scopes = ["repo"]
 "#;
 
-fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str) -> String {
+pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str) -> String {
     let secret = random("static-secret-");
     third_party.register_client(StaticClient {
         client_id: STATIC_CLIENT.to_owned(),
@@ -230,7 +230,7 @@ fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str
     )
 }
 
-async fn third_party(behaviour: Behaviour, stop: &CancellationToken) -> ThirdParty {
+pub(crate) async fn third_party(behaviour: Behaviour, stop: &CancellationToken) -> ThirdParty {
     // On a host of its own: cookies ignore ports.
     let bound = Loopback::bind(LoopbackHost::Localhost, 0).await.unwrap();
     ThirdParty::start(bound, behaviour, stop)

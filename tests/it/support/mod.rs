@@ -6,6 +6,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
 pub(crate) mod visitor;

@@ -2,7 +2,7 @@
 
 use mcp_deputy::sandbox::{
     browser::{Browser, Page},
-    third_party::Person,
+    third_party::{Person, ThirdParty},
 };
 
 use super::{
@@ -32,12 +32,20 @@ pub(crate) struct Answer {
 
 impl Visitor {
     pub(crate) fn new(gateway: &Gateway, person: &'static Person) -> Self {
+        let third_parties = [Some(&gateway.third_party), gateway.slate.as_ref()];
+        Self::among(third_parties.into_iter().flatten(), person)
+    }
+
+    /// In front of whatever gateway, with accounts at these third parties.
+    pub(crate) fn among<'a>(
+        third_parties: impl IntoIterator<Item = &'a ThirdParty>,
+        person: &'static Person,
+    ) -> Self {
         let mut browser = Browser::new(person.login);
         for target in [LOOPBACK, HOSTED, "https://evil.example/"] {
             browser.capture(target);
         }
-        let third_parties = [Some(&gateway.third_party), gateway.slate.as_ref()];
-        let third_parties = third_parties.into_iter().flatten().map(|it| it.origin().to_owned()).collect();
+        let third_parties = third_parties.into_iter().map(|it| it.origin().to_owned()).collect();
         Self { browser, person, third_parties }
     }
 
@@ -95,7 +103,8 @@ impl Visitor {
         }
     }
 
-    async fn answer_third_party(&mut self, mut page: Page) -> Page {
+    /// Logs in and agrees, for as long as it is the third party that asks.
+    pub(crate) async fn answer_third_party(&mut self, mut page: Page) -> Page {
         while self.third_parties.iter().any(|origin| page.url.as_str().starts_with(origin)) {
             let label = match page.title() {
                 title if title.starts_with("Sign in") => format!("Sign in as {}", self.person.name),
@@ -156,6 +165,16 @@ impl Visitor {
 impl Answer {
     pub(crate) fn of(page: &Page, asking: &Asking) -> Self {
         Self::at(page.url.as_str(), asking)
+    }
+
+    /// The token request for its code.
+    pub(crate) fn form(&self) -> [(&'static str, &str); 4] {
+        [
+            ("grant_type", "authorization_code"),
+            ("code", self.code.as_deref().expect("there is a code")),
+            ("code_verifier", &self.verifier),
+            ("redirect_uri", &self.redirect_uri),
+        ]
     }
 
     pub(crate) fn at(url: &str, asking: &Asking) -> Self {

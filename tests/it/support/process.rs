@@ -1,0 +1,179 @@
+//! The real binary, with a configuration and a store in a folder of its own, and the world around it in this process.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use http::Request;
+use mcp_deputy::sandbox::{
+    fetch::Fetch,
+    http::{Bound, LoopbackHost},
+    mcp_server::{McpServer, Refusal},
+    third_party::{ADA, Behaviour, ThirdParty},
+};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Client, PATIENCE, Reply, Visitor,
+    client::Registration,
+    gateway::{PROVIDER, provider_entry, third_party},
+    secrets,
+};
+
+/// Everything that outlives a process: the files, the third party, the MCP server.
+pub(crate) struct World {
+    pub(crate) origin: String,
+    pub(crate) third_party: ThirdParty,
+    pub(crate) fetch: Fetch,
+    admin: String,
+    folder: TempDir,
+    started: usize,
+    _stop: DropGuard,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        secrets::begin();
+        let stop = CancellationToken::new();
+        let third_party = third_party(Behaviour::default(), &stop).await;
+        let bound = Bound::bind(LoopbackHost::Ipv4, 0).await.unwrap();
+        let mcp_server = McpServer::start(bound, third_party.origin(), Refusal::default(), &stop);
+        let (public, admin) = (free_port(), free_port());
+        let origin = format!("http://127.0.0.1:{public}");
+        let folder = TempDir::new().unwrap();
+        let text = format!(
+            "public_url = \"{origin}\"\nlisten = \"127.0.0.1:{public}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n\
+             [store]\nurl = \"sled:{}\"\n{}[[mcp_server]]\npath = \"/mcp\"\nname = \"Tools\"\nupstream_url = \"{}\"\n\
+             [limits]\nregistrations_per_minute = 100000\n",
+            folder.path().join("data").display(),
+            provider_entry(PROVIDER, &origin, &third_party, ""),
+            mcp_server.url(),
+        );
+        std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
+        let admin = format!("http://127.0.0.1:{admin}");
+        Self { origin, third_party, fetch: Fetch::new(), admin, folder, started: 0, _stop: stop.drop_guard() }
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("proxy.toml")
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub(crate) async fn start(&mut self) -> Process {
+        self.started += 1;
+        let log = secrets::log_file(&format!("{}-{}", self.origin.rsplit(':').next().unwrap(), self.started));
+        let child = Command::new(env!("CARGO_BIN_EXE_mcp-deputy"))
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .env("MCP_DEPUTY_LOG", "trace")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let process = Process { child, admin: self.admin.clone() };
+        // Connections to the one before are dead.
+        self.fetch = Fetch::new();
+        let ready = async {
+            while self.probe("/readyz").await != Some(200) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("never becomes ready");
+        if let Ok(key) = std::fs::read_to_string(self.folder.path().join("data.key")) {
+            secrets::note(key.trim());
+        }
+        process
+    }
+
+    /// The status of an admin page; `None` where nobody answers.
+    pub(crate) async fn probe(&self, path: &str) -> Option<u16> {
+        let request = Request::get(format!("{}{path}", self.admin)).body("".into()).unwrap();
+        Fetch::new().send(request).await.ok().map(|answer| answer.status().as_u16())
+    }
+
+    pub(crate) fn visitor(&self) -> Visitor {
+        Visitor::among([&self.third_party], &ADA)
+    }
+
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let registration = Registration::native(name).0.to_string();
+        let request = Request::post(format!("{}/register", self.origin)).header("content-type", "application/json");
+        let reply: Reply = self.fetch.send(request.body(registration.into()).unwrap()).await.unwrap().into();
+        Client::registered(&self.origin, &reply.json())
+    }
+
+    /// The status of a request to the MCP server with this token.
+    pub(crate) async fn admitted(&self, token: &str) -> u16 {
+        let request = Request::post(format!("{}/mcp", self.origin))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-06-18");
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+        self.fetch.send(request.body(ping.into()).unwrap()).await.unwrap().status().as_u16()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for secret in self.third_party.secrets() {
+            secrets::note(secret.expose_secret());
+        }
+    }
+}
+
+/// A running gateway; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    admin: String,
+}
+
+impl Process {
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// `kill -TERM`; returns at once.
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id();
+        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let ended = async {
+            loop {
+                match self.child.try_wait().unwrap() {
+                    Some(status) => return status,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("does not end")
+    }
+
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
