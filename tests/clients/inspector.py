@@ -36,7 +36,7 @@ def main(url):
         tools, asked = call(url, home, "--method", "tools/list")
         assert asked
         whoami = ("--method", "tools/call", "--tool-name", "whoami")
-        for era in "legacy", "auto":
+        for era in "legacy", "modern":
             person, asked = call(url, home, *whoami, "--protocol-era", era)
             assert not asked and "ada" in json.dumps(person), person
 

@@ -23,7 +23,8 @@ async fn main() -> Outcome<()> {
     let asked = AuthorizationRequest::new("http://127.0.0.1:9/callback").with_client_name("rmcp");
     let session = AuthorizationSession::new(manager, asked).await.map_err(|(_, error)| error)?;
 
-    let person = Command::new(env::var("PERSON")?).args([session.get_authorization_url(), "--print"]).output()?;
+    let person =
+        Command::new(env::var("PERSON")?).args([session.get_authorization_url(), "--print"]).output()?;
     let landed = String::from_utf8(person.stdout)?;
     session.handle_callback_url(landed.trim()).await?;
 
