@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mcp_deputy::sandbox::third_party::{ADA, AnswerFormat, Behaviour, ErrorStatus, Event, ExpiresIn, Granted, Health, Iss};
+use mcp_deputy::sandbox::third_party::{
+    ADA, AnswerFormat, Behaviour, ErrorStatus, Event, ExpiresIn, Granted, Health, Iss,
+};
 use serde_json::{Value, json};
 
-use crate::support::{Asking, Client, Gateway, Setup, Tokens, Answer};
+use crate::support::{Answer, Asking, Client, Gateway, Setup, Tokens};
 
 /// One client as it was recorded.
 struct Recorded {
@@ -19,6 +21,7 @@ struct Recorded {
     redeems: &'static [(&'static str, &'static str)],
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn recorded() -> Vec<Recorded> {
     vec![
         Recorded {
@@ -60,7 +63,10 @@ fn recorded() -> Vec<Recorded> {
             }),
             redirect_uri: "https://claude.ai/api/mcp/auth_callback",
             asks: &[("scope", "read offline_access")],
-            redeems: &[("redirect_uri", "https://claude.ai/api/mcp/auth_callback"), ("resource", "{resource}")],
+            redeems: &[
+                ("redirect_uri", "https://claude.ai/api/mcp/auth_callback"),
+                ("resource", "{resource}"),
+            ],
         },
         Recorded {
             name: "Claude Code, which names no resource",
@@ -86,7 +92,10 @@ fn recorded() -> Vec<Recorded> {
             }),
             redirect_uri: "https://chatgpt.com/connector_platform_oauth_redirect",
             asks: &[("scope", "read")],
-            redeems: &[("redirect_uri", "https://chatgpt.com/connector_platform_oauth_redirect"), ("resource", "{resource}")],
+            redeems: &[
+                ("redirect_uri", "https://chatgpt.com/connector_platform_oauth_redirect"),
+                ("resource", "{resource}"),
+            ],
         },
         Recorded {
             name: "Cursor",
@@ -99,7 +108,10 @@ fn recorded() -> Vec<Recorded> {
             }),
             redirect_uri: "cursor://anysphere.cursor-mcp/oauth/callback",
             asks: &[],
-            redeems: &[("redirect_uri", "cursor://anysphere.cursor-mcp/oauth/callback"), ("resource", "{resource}")],
+            redeems: &[
+                ("redirect_uri", "cursor://anysphere.cursor-mcp/oauth/callback"),
+                ("resource", "{resource}"),
+            ],
         },
         Recorded {
             name: "MCP Inspector, with a short state",
@@ -180,10 +192,19 @@ async fn go_the_whole_way(gateway: &Gateway, recorded: &Recorded) {
         ("code", answer.code.as_deref().unwrap()),
         ("code_verifier", answer.verifier.as_str()),
     ];
-    form.extend(recorded.redeems.iter().map(|(field, value)| (*field, if *value == "{resource}" { resource.as_str() } else { value })));
+    form.extend(
+        recorded
+            .redeems
+            .iter()
+            .map(|(field, value)| (*field, if *value == "{resource}" { resource.as_str() } else { value })),
+    );
     let tokens = Tokens::of(&client.post("/token", &form).await);
     assert_eq!(gateway.whoami(&tokens.access).await, "ada", "{name}");
-    let form = [("grant_type", "refresh_token"), ("refresh_token", tokens.refresh.as_str()), ("resource", &resource)];
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", tokens.refresh.as_str()),
+        ("resource", &resource),
+    ];
     let again = Tokens::of(&client.post("/token", &form).await);
     assert_eq!(gateway.whoami(&again.access).await, "ada", "{name}");
 }
@@ -191,7 +212,10 @@ async fn go_the_whole_way(gateway: &Gateway, recorded: &Recorded) {
 #[tokio::test]
 async fn clients_of_the_field_go_the_whole_way() {
     let gateway = Gateway::start().await;
-    let cursor = Setup { tables: "[registration]\nallowed_redirect_schemes = [\"cursor\"]\n".to_owned(), ..Setup::default() };
+    let cursor = Setup {
+        tables: "[registration]\nallowed_redirect_schemes = [\"cursor\"]\n".to_owned(),
+        ..Setup::default()
+    };
     let with_cursor = cursor.start().await;
     for recorded in recorded() {
         if recorded.redirect_uri.starts_with("cursor:") {
@@ -220,15 +244,24 @@ async fn a_client_whose_registration_is_gone_is_told_so() {
 async fn third_parties_of_every_kind_work() {
     let forms = [AnswerFormat::AlwaysForm, AnswerFormat::AlwaysJson, AnswerFormat::ByAccept];
     let expiring = Some(Duration::from_hours(8));
-    let mut kinds: Vec<Behaviour> = forms.map(|answer_format| Behaviour { answer_format, ..Behaviour::default() }).into();
+    let mut kinds: Vec<Behaviour> =
+        forms.map(|answer_format| Behaviour { answer_format, ..Behaviour::default() }).into();
     kinds.extend([
         Behaviour { iss: Iss::Absent, ..Behaviour::default() },
         Behaviour { omit_scope: true, ..Behaviour::default() },
         Behaviour { omit_token_type: true, ..Behaviour::default() },
         Behaviour { expiring, ..Behaviour::default() },
-        Behaviour { expiring, expires_in: ExpiresIn::Text, answer_format: AnswerFormat::AlwaysForm, ..Behaviour::default() },
+        Behaviour {
+            expiring,
+            expires_in: ExpiresIn::Text,
+            answer_format: AnswerFormat::AlwaysForm,
+            ..Behaviour::default()
+        },
         Behaviour { error_status: ErrorStatus::Standard, ..Behaviour::default() },
-        Behaviour { granted: Granted::Exactly(vec!["read:user".to_owned(), "openid".to_owned(), "email".to_owned()]), ..Behaviour::default() },
+        Behaviour {
+            granted: Granted::Exactly(vec!["read:user".to_owned(), "openid".to_owned(), "email".to_owned()]),
+            ..Behaviour::default()
+        },
     ]);
     for behaviour in kinds {
         let gateway = Setup { behaviour: behaviour.clone(), ..Setup::default() }.start().await;
@@ -260,14 +293,21 @@ async fn a_third_party_that_fails_at_the_callback_is_told_to_the_client() {
         let asking = client.asks();
         let answer = gateway.visitor(&ADA).authorize(&asking).await;
         assert_eq!((answer.error.as_deref(), answer.code), (error, None), "{behaviour:?}");
-        assert_eq!((answer.state.as_deref(), answer.iss.as_deref()), (asking.get("state"), Some(gateway.origin.as_str())));
+        assert_eq!(
+            (answer.state.as_deref(), answer.iss.as_deref()),
+            (asking.get("state"), Some(gateway.origin.as_str()))
+        );
     }
     gateway.third_party.behave(|current| *current = Behaviour::default());
     // What was obtained and not used is let go, once the third party answers again or at once.
     gateway.visitor(&ADA).tokens(&client).await;
 
     let required = "iss = \"required\"".to_owned();
-    let strict = Setup { provider: required, behaviour: Behaviour { iss: Iss::Absent, ..Behaviour::default() }, ..Setup::default() };
+    let strict = Setup {
+        provider: required,
+        behaviour: Behaviour { iss: Iss::Absent, ..Behaviour::default() },
+        ..Setup::default()
+    };
     let strict = strict.start().await;
     let client = strict.client("App").await;
     let answer = strict.visitor(&ADA).authorize(&client.asks()).await;
@@ -310,7 +350,8 @@ async fn a_restart_forgets_nobody() {
 async fn draining_answers_what_is_under_way_and_ends_streams() {
     let mut gateway = Gateway::start().await;
     let (_, tokens) = gateway.tokens(&ADA).await;
-    let slow = gateway.tool_request("/mcp", &tokens.access, "count_slowly", json!({ "to": 3, "pause_ms": 150 }));
+    let slow =
+        gateway.tool_request("/mcp", &tokens.access, "count_slowly", json!({ "to": 3, "pause_ms": 150 }));
     let fetch = gateway.fetch().clone();
     let calls = gateway.mcp_server.seen().all().len();
     let under_way = tokio::spawn(async move { crate::support::Reply::from(fetch.send(slow).await.unwrap()) });

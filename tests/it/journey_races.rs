@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_deputy::{
     domain::handle::{Handle, Kind, Presented},
-    sandbox::third_party::{ADA, Behaviour, Event, Health},
+    sandbox::third_party::{ADA, Behaviour, Event, Granted, Health},
 };
 use tokio::task::JoinSet;
 
@@ -126,7 +126,7 @@ async fn a_code_lives_a_minute() {
     let gateway = Gateway::start().await;
     let client = gateway.client("App").await;
     let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
-    gateway.forward(Duration::from_secs(60));
+    gateway.forward(Duration::from_mins(1));
     assert_eq!(client.try_redeem(&answer).await.error(), "invalid_grant");
 }
 
@@ -170,6 +170,57 @@ async fn many_posts_of_one_page_make_one_code() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{} tokens of the third party are left", gateway.third_party.live_tokens_of(&ADA));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_answers_to_a_second_page_get_one_code() {
+    for sled in [false, true] {
+        let gateway = Setup { sled, ..Setup::default() }.start().await;
+        let client = gateway.client("App").await;
+        let asking = client.asks();
+        let wider = Granted::Exactly(vec!["read:user".to_owned(), "gist".to_owned()]);
+        gateway.third_party.behave(|behaviour| behaviour.granted = wider);
+        let mut ada = gateway.visitor(&ADA);
+        let departure = ada.approve(&asking).await;
+        let page = ada.go_on(&departure).await;
+        assert_eq!(page.url.path(), "/arrival");
+        let pressing = (0..MANY).map(|_| {
+            let (mut browser, page) = (ada.browser.clone(), page.clone());
+            async move { browser.press_once(&page, "Approve").await.unwrap() }
+        });
+        let mut answers: Vec<String> = at_once(pressing)
+            .await
+            .iter()
+            .map(|page| page.leads_to().expect("everybody gets the answer"))
+            .collect();
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "sled: {sled}");
+        crate::support::secrets::note(&parameter(&answers[0], "code").unwrap());
+        client.redeem(&Answer::at(&answers[0], &asking)).await;
+        // Too late to change one's mind: the answer is given.
+        let denied = ada.press(&page, "Deny").await;
+        assert!(denied.leads_to().is_none_or(|to| to == answers[0]), "{}", denied.body);
+    }
+}
+
+#[tokio::test]
+async fn a_second_page_expires_and_its_tokens_are_let_go() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client("App").await;
+    let wider = Granted::Exactly(vec!["read:user".to_owned(), "gist".to_owned()]);
+    gateway.third_party.behave(|behaviour| behaviour.granted = wider);
+    let mut ada = gateway.visitor(&ADA);
+    let departure = ada.approve(&client.asks()).await;
+    let page = ada.go_on(&departure).await;
+    assert_eq!(gateway.third_party.live_tokens_of(&ADA), 1);
+    gateway.forward(Duration::from_mins(10));
+    let late = ada.press(&page, "Approve").await;
+    assert_eq!((late.status.as_u16(), late.leads_to()), (400, None));
+    gateway.forward(Duration::from_hours(2));
+    gateway.flows().sweep().await.unwrap();
+    let revoked = |event: &Event| matches!(event, Event::Revoked { person: Some("ada") });
+    gateway.third_party.events().wait_for(revoked, PATIENCE).await.expect("let go");
+    assert_eq!(gateway.third_party.live_tokens_of(&ADA), 0);
 }
 
 /// Opens each callback at the same time, each in a copy of the browser; the addresses with a code that came of it.

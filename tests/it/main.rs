@@ -5,6 +5,8 @@
 //! - `proxy_*`: what crosses the border to the MCP server and back.
 //! - `wire_*`: exact statuses, headers and pages.
 //! - `process_*`: the real binary: `kill -9`, SIGTERM, the command line.
+//!
+//! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
 mod attack_deputy;
@@ -20,6 +22,12 @@ mod process_crash;
 mod process_life;
 #[cfg(test)]
 mod proxy_border;
+#[cfg(test)]
+mod proxy_door;
+#[cfg(test)]
+mod proxy_refused;
+#[cfg(test)]
+mod proxy_streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -76,7 +76,10 @@ async fn what_was_acknowledged_survives_kill_9() {
         process.kill();
     }
     println!("{totals:?}");
-    assert!(totals.codes >= 40 && totals.rotations >= 150 && totals.revocations >= 20, "too calm: {totals:?}");
+    assert!(
+        totals.codes >= 40 && totals.rotations >= 150 && totals.revocations >= 20,
+        "too calm: {totals:?}"
+    );
 }
 
 /// Several lanes, each redeeming, rotating and revoking as fast as it is answered, until nobody answers any more.
@@ -146,7 +149,12 @@ async fn hold_to_its_word(world: &World, client: &Client, story: Story) {
             }
             // The rotation that was under way may have happened: then this is its replay.
             let next = client.try_refresh(&last.refresh).await;
-            assert_eq!(next.status, 200, "the last token that was acknowledged is worth nothing: {}", next.text());
+            assert_eq!(
+                next.status,
+                200,
+                "the last token that was acknowledged is worth nothing: {}",
+                next.text()
+            );
             let next = Tokens::of(&next);
             assert_eq!(world.admitted(&next.access).await, 200);
             client.refresh(&next.refresh).await;

@@ -33,7 +33,8 @@ async fn it_serves_and_sigterm_drains() {
     };
     let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
-    let opened: Reply = world.fetch.send(at("POST").body(initialize.to_string().into()).unwrap()).await.unwrap().into();
+    let opened: Reply =
+        world.fetch.send(at("POST").body(initialize.to_string().into()).unwrap()).await.unwrap().into();
     let session = opened.header("mcp-session-id").unwrap().to_owned();
     let in_session = |method: &str| at(method).header("mcp-session-id", &session);
     let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
@@ -42,7 +43,8 @@ async fn it_serves_and_sigterm_drains() {
     assert_eq!(stream.status(), 200);
     let slowly = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
         "name": "count_slowly", "arguments": { "to": 4, "pause_ms": 250 }, "_meta": { "progressToken": "p" } } });
-    let mut call = world.fetch.open(in_session("POST").body(slowly.to_string().into()).unwrap()).await.unwrap();
+    let mut call =
+        world.fetch.open(in_session("POST").body(slowly.to_string().into()).unwrap()).await.unwrap();
     // It has begun.
     call.body_mut().frame().await.unwrap().unwrap();
 
@@ -64,7 +66,10 @@ async fn it_serves_and_sigterm_drains() {
 async fn a_second_gateway_on_the_same_port_or_store_does_not_start() {
     let mut world = World::new().await;
     let _first = world.start().await;
-    let second = Command::new(env!("CARGO_BIN_EXE_mcp-deputy")).args(["serve", "--config"]).arg(world.config()).output();
+    let second = Command::new(env!("CARGO_BIN_EXE_mcp-deputy"))
+        .args(["serve", "--config"])
+        .arg(world.config())
+        .output();
     let second = second.unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("listen on 127.0.0.1"));
@@ -85,7 +90,11 @@ fn the_command_line_says_what_is_right_and_what_is_wrong() {
     let good = check(&folder, GOOD);
     let said = String::from_utf8(good.stdout).unwrap();
     assert_eq!(good.status.code(), Some(0));
-    for shown in ["https://mcp.example.com/mcp", "https://mcp.example.com/callback/github", "http://127.0.0.1:3000/mcp"] {
+    for shown in [
+        "https://mcp.example.com/mcp",
+        "https://mcp.example.com/callback/github",
+        "http://127.0.0.1:3000/mcp",
+    ] {
         assert!(said.contains(shown), "{said}");
     }
     assert!(!said.contains("planted-nothing"));
@@ -104,11 +113,15 @@ fn the_command_line_says_what_is_right_and_what_is_wrong() {
         assert_eq!(wrong.status.code(), Some(64), "{text}\n{said}");
         assert!(said.contains("proxy.toml") && said.contains(sentence), "{said}");
         if let Some(line) = line {
-            assert!(said.contains(&format!("proxy.toml:{line}")) || said.contains(&format!("line {line}")), "{line}: {said}");
+            assert!(
+                said.contains(&format!("proxy.toml:{line}")) || said.contains(&format!("line {line}")),
+                "{line}: {said}"
+            );
         }
         assert!(!said.contains("planted-nothing") && said.trim().lines().count() <= 3, "{said}");
     }
-    let run = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mcp-deputy")).args(arguments).output().unwrap();
+    let run =
+        |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_mcp-deputy")).args(arguments).output().unwrap();
     assert_eq!(run(&["check", "--config", "/nowhere.toml"]).status.code(), Some(64));
     assert_eq!(run(&["serve", "--config", "/nowhere.toml"]).status.code(), Some(64));
     assert_eq!(run(&["frobnicate"]).status.code(), Some(64));

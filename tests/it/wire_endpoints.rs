@@ -194,6 +194,7 @@ async fn get_page(gateway: &Gateway, url: &str) -> Reply {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "tables")]
 async fn what_the_token_endpoint_refuses() {
     let gateway = Setup { two_mounts: true, ..Setup::default() }.start().await;
     let client = gateway.client("App").await;

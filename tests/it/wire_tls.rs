@@ -47,12 +47,17 @@ impl Agent {
     }
 
     async fn send(&mut self, request: http::request::Builder, body: String) -> Reply {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let response = self.pool.request(request.body(Full::from(body)).unwrap()).await.unwrap();
         assert_eq!(response.version(), self.version);
         let (head, body) = response.into_parts();
-        let reply = Reply { status: head.status.as_u16(), headers: head.headers, body: body.collect().await.unwrap().to_bytes() };
+        let reply = Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        };
         for line in reply.headers.get_all("set-cookie") {
             let line = line.to_str().unwrap();
             let (pair, attributes) = line.split_once("; ").unwrap();
@@ -75,7 +80,10 @@ impl Agent {
     }
 
     fn names(&self) -> Vec<String> {
-        let kinds = self.cookies.keys().map(|name| name.rsplit_once("-ticket-").map_or(name.as_str(), |_| "a ticket"));
+        let kinds = self
+            .cookies
+            .keys()
+            .map(|name| name.rsplit_once("-ticket-").map_or(name.as_str(), |_| "a ticket"));
         kinds.map(ToOwned::to_owned).collect()
     }
 }
@@ -84,7 +92,8 @@ async fn gateway() -> (Gateway, RootCertStore) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
-    let certificates = Certificates::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
+    let certificates =
+        Certificates::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
     let tls = Some(certificates.server_config().unwrap());
     (Setup { tls, ..Setup::default() }.start().await, roots)
 }
@@ -104,7 +113,10 @@ async fn over_https_every_cookie_is_a_host_cookie() {
         let mut agent = Agent::new(roots, version);
         let registration = json!({ "client_name": "App", "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none" });
         let request = Request::post(gateway.url("/register")).header("content-type", "application/json");
-        let client = agent.send(request, registration.to_string()).await.json()["client_id"].as_str().unwrap().to_owned();
+        let client = agent.send(request, registration.to_string()).await.json()["client_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let verifier = random("verifier-0123456789-");
         let query = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
@@ -142,9 +154,15 @@ async fn over_https_every_cookie_is_a_host_cookie() {
         let code = parameter(arrived.header("location").unwrap(), "code").unwrap();
         secrets::note(&code);
         let form = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("grant_type", "authorization_code"), ("client_id", &client), ("code", &code), ("code_verifier", &verifier)])
+            .extend_pairs([
+                ("grant_type", "authorization_code"),
+                ("client_id", &client),
+                ("code", &code),
+                ("code_verifier", &verifier),
+            ])
             .finish();
-        let request = Request::post(gateway.url("/token")).header("content-type", "application/x-www-form-urlencoded");
+        let request =
+            Request::post(gateway.url("/token")).header("content-type", "application/x-www-form-urlencoded");
         let tokens = agent.send(request, form).await.json();
         let access = tokens["access_token"].as_str().unwrap();
         secrets::note(access);
@@ -155,6 +173,9 @@ async fn over_https_every_cookie_is_a_host_cookie() {
         let reply = agent.send(request, String::from_utf8(body.to_vec()).unwrap()).await;
         assert_eq!(reply.result()["structuredContent"]["login"], "ada", "{version:?}");
         let reply = agent.send(Request::post(gateway.mcp()), "x".repeat(100_000)).await;
-        assert_eq!((reply.status, reply.header("connection")), (401, (version != Version::HTTP_2).then_some("close")));
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (401, (version != Version::HTTP_2).then_some("close"))
+        );
     }
 }

@@ -77,7 +77,9 @@ impl Client {
     pub(crate) fn registered(origin: &str, answer: &Value) -> Self {
         let text = |name: &str| answer[name].as_str().map(ToOwned::to_owned);
         let secret = text("client_secret");
-        secret.iter().for_each(|secret| secrets::note(secret));
+        if let Some(secret) = &secret {
+            secrets::note(secret);
+        }
         Self {
             id: text("client_id").unwrap(),
             secret,
@@ -117,7 +119,7 @@ impl Client {
                 basic = Some(format!("Basic {}", STANDARD.encode(format!("{}:{secret}", self.id))));
             }
             ("client_secret_post", Some(secret)) => {
-                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)])
+                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)]);
             }
             _ => form.push(("client_id", &self.id)),
         }

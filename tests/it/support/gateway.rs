@@ -130,9 +130,10 @@ impl Setup {
         secrets::begin();
         let world = CancellationToken::new();
         let third_party = third_party(self.behaviour.clone(), &world).await;
-        let slate = match self.two_providers {
-            true => Some(self::third_party(Behaviour::default(), &world).await),
-            false => None,
+        let slate = if self.two_providers {
+            Some(self::third_party(Behaviour::default(), &world).await)
+        } else {
+            None
         };
         let bound = Loopback::bind(LoopbackHost::Ipv4, 0).await.unwrap();
         let mcp_server = McpServer::start(bound, third_party.origin(), self.refusal, &world);
@@ -176,24 +177,27 @@ impl Setup {
     ) -> String {
         let store = store.map_or("memory:".to_owned(), |path| format!("sled:{}", path.display()));
         let upstream = self.upstream.as_deref().unwrap_or(mcp_server.url());
-        let mut text = format!("public_url = \"{origin}\"\n[store]\nurl = \"{store}\"\n");
-        text += &provider_entry(PROVIDER, origin, third_party, &self.provider);
+        let mut parts = vec![
+            format!("public_url = \"{origin}\"\n[store]\nurl = \"{store}\"\n"),
+            provider_entry(PROVIDER, origin, third_party, &self.provider),
+            format!(
+                "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
+                 provider = \"{PROVIDER}\"\n{}\n{SCOPES}",
+                self.server,
+            ),
+        ];
         if let Some(slate) = slate {
-            text += &provider_entry("slate", origin, slate, "");
+            parts.push(provider_entry("slate", origin, slate, ""));
         }
-        text += &format!(
-            "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
-             provider = \"{PROVIDER}\"\n{}\n{SCOPES}",
-            self.server,
-        );
         if self.two_mounts || slate.is_some() {
             let provider = if slate.is_some() { "slate" } else { PROVIDER };
-            text += &format!(
+            parts.push(format!(
                 "[[mcp_server]]\npath = \"/other\"\nname = \"Other tools\"\nupstream_url = \"{}\"\nprovider = \"{provider}\"\n",
                 mcp_server.url(),
-            );
+            ));
         }
-        format!("{text}[limits]\n{}\n{}", self.limits, self.tables)
+        parts.push(format!("[limits]\n{}\n{}", self.limits, self.tables));
+        parts.concat()
     }
 }
 
@@ -236,14 +240,14 @@ pub(crate) async fn third_party(behaviour: Behaviour, stop: &CancellationToken) 
     ThirdParty::start(bound, behaviour, stop)
 }
 
-struct Running {
+struct Started {
     admin: String,
     flows: Arc<Flows>,
     stop: CancellationToken,
     running: JoinHandle<std::io::Result<Drained>>,
 }
 
-async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint) -> Running {
+async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint) -> Started {
     let surroundings = Surroundings {
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SystemEntropy),
@@ -266,7 +270,7 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
     let admin_address = admin.address().unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(gateway.run(Bound { public, admin }, stop.clone()));
-    Running { admin: format!("http://{admin_address}"), flows, stop, running }
+    Started { admin: format!("http://{admin_address}"), flows, stop, running }
 }
 
 impl Gateway {
@@ -390,7 +394,8 @@ impl Gateway {
         tool: &str,
         arguments: Value,
     ) -> Request<Bytes> {
-        let params = json!({ "name": tool, "arguments": arguments });
+        let mut params = json!({ "name": tool });
+        params["arguments"] = arguments;
         self.stateless(path, token, "tools/call", params)
     }
 

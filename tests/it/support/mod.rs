@@ -40,3 +40,9 @@ pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
     let url = url::Url::parse(url).ok()?;
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
+
+/// The challenge of the MCP server at `path`.
+pub(crate) fn challenge(gateway: &Gateway, path: &str, scope: &str) -> String {
+    let address = gateway.url(&format!("/.well-known/oauth-protected-resource{path}"));
+    format!("Bearer resource_metadata=\"{address}\", scope=\"{scope}\"")
+}

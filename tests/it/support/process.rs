@@ -103,7 +103,8 @@ impl World {
 
     pub(crate) async fn client(&self, name: &str) -> Client {
         let registration = Registration::native(name).0.to_string();
-        let request = Request::post(format!("{}/register", self.origin)).header("content-type", "application/json");
+        let request =
+            Request::post(format!("{}/register", self.origin)).header("content-type", "application/json");
         let reply: Reply = self.fetch.send(request.body(registration.into()).unwrap()).await.unwrap().into();
         Client::registered(&self.origin, &reply.json())
     }
