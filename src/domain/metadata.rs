@@ -158,7 +158,9 @@ const fn redirect_text(problem: BadRedirect) -> &'static str {
             "A redirect URI must be an absolute URI in canonical ASCII form, at most 2048 characters, without fragment, user or wildcard."
         }
         BadRedirect::OwnOrigin => "A redirect URI must not point at this server.",
-        BadRedirect::Scheme => "A redirect URI must use https, or http on localhost, 127.0.0.1 or [::1].",
+        BadRedirect::Scheme => {
+            "A redirect URI must use https, or http on localhost, 127.0.0.1 or [::1], or a scheme that is allowed here."
+        }
     }
 }
 

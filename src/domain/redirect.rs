@@ -18,9 +18,9 @@
 //! use mcp_deputy::domain::redirect::{RedirectRules, RegisteredRedirects};
 //! let rules = RedirectRules { own_origin: "https://mcp.example.com", private_schemes: &[] };
 //! let registered = RegisteredRedirects::register(["https://app.example/cb"], &rules).unwrap();
-//! let redirect = registered.matching("https://app.example/cb").unwrap();
+//! let redirect = registered.matching("https://app.example/cb", rules.own_origin).unwrap();
 //! assert_eq!(redirect.as_str(), "https://app.example/cb");
-//! assert!(registered.matching("https://evil.example/cb").is_none());
+//! assert!(registered.matching("https://evil.example/cb", rules.own_origin).is_none());
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ use url::{Host, Url, form_urlencoded};
 pub const MAX_REDIRECT_LENGTH: usize = 2048;
 /// The most redirect URIs of one client.
 pub const MAX_REDIRECTS: usize = 16;
+
+/// The parameters of our own answers.
+const ANSWERED: [&str; 5] = ["code", "error", "error_description", "iss", "state"];
 
 /// What is allowed beyond https: part of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,9 @@ impl RegisteredRedirects {
     }
 
     /// The registered URI that `requested` equals, the port of loopback hosts aside, as the permission to redirect there.
-    pub fn matching(&self, requested: &str) -> Option<MatchedRedirect> {
+    ///
+    /// Never our own origin: the free port of a loopback URI must not lead there either.
+    pub fn matching(&self, requested: &str, own_origin: &str) -> Option<MatchedRedirect> {
         let exact = self.0.iter().any(|registered| registered == requested);
         let same_but_port = || {
             let requested = split_loopback(requested)?;
@@ -93,7 +98,10 @@ impl RegisteredRedirects {
                 .filter_map(|registered| split_loopback(registered))
                 .find(|known| *known == requested)
         };
-        (exact || same_but_port().is_some()).then(|| MatchedRedirect { uri: requested.to_owned() })
+        let is_registered = exact || same_but_port().is_some();
+        let is_ours =
+            || Url::parse(requested).is_ok_and(|url| url.origin().ascii_serialization() == own_origin);
+        (is_registered && !is_ours()).then(|| MatchedRedirect { uri: requested.to_owned() })
     }
 
     /// The registered strings.
@@ -201,7 +209,7 @@ pub fn is_loopback_host(host: &str) -> bool {
 fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     let odd = |b: u8| {
         !b.is_ascii_graphic()
-            || matches!(b, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^')
+            || matches!(b, b'#' | b'*' | b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^')
     };
     if uri.is_empty() || uri.len() > MAX_REDIRECT_LENGTH || uri.bytes().any(odd) {
         return Err(BadRedirect::Form);
@@ -229,7 +237,11 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
         .ok_or(BadRedirect::Form)?;
     let explicit_default = if url.scheme() == "https" { ":443" } else { ":80" };
     let same = authority == format!("{host}{port}") || authority == format!("{host}{explicit_default}");
-    if !same || authority.contains(['@', '*']) {
+    if !same || authority.contains('@') || host.split('.').any(str::is_empty) {
+        return Err(BadRedirect::Form);
+    }
+    // An answer would carry these twice, and the client could read the wrong one.
+    if url.query_pairs().any(|(name, _)| ANSWERED.contains(&&*name)) {
         return Err(BadRedirect::Form);
     }
     if url.scheme() == "http" && !is_loopback_host(host) {
@@ -256,7 +268,7 @@ fn split_loopback(uri: &str) -> Option<(&str, &str)> {
     let port_is_fine = port.is_empty()
         || port
             .strip_prefix(':')
-            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+            .is_some_and(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
     let clean = !behind.bytes().any(|b| !b.is_ascii_graphic() || b == b'#' || b == b'\\');
     (is_loopback_host(host) && port_is_fine && clean).then_some((host, behind))
 }
@@ -299,6 +311,11 @@ mod tests {
             ("https://app.example/cb#f", BadRedirect::Form),
             ("https://user@app.example/cb", BadRedirect::Form),
             ("https://*.app.example/cb", BadRedirect::Form),
+            ("https://app.example/*", BadRedirect::Form),
+            ("https://./cb", BadRedirect::Form),
+            ("https://app.example./cb", BadRedirect::Form),
+            ("https://app.example/cb?code=1", BadRedirect::Form),
+            ("https://app.example/cb?a=1&st%61te=1", BadRedirect::Form),
             ("https://APP.example/cb", BadRedirect::Form),
             ("HTTPS://app.example/cb", BadRedirect::Form),
             ("https://bücher.example/cb", BadRedirect::Form),
@@ -324,7 +341,7 @@ mod tests {
     #[test]
     fn near_misses_do_not_match() {
         let client = registered("https://app.example/cb?a=1");
-        assert!(client.matching("https://app.example/cb?a=1").is_some());
+        assert!(client.matching("https://app.example/cb?a=1", RULES.own_origin).is_some());
         for uri in [
             "https://app.example/cb",
             "https://app.example/cb?a=1&b=2",
@@ -339,7 +356,7 @@ mod tests {
             "https://app.example/x/../cb?a=1",
             "",
         ] {
-            assert!(client.matching(uri).is_none(), "{uri}");
+            assert!(client.matching(uri, RULES.own_origin).is_none(), "{uri}");
         }
     }
 
@@ -347,7 +364,7 @@ mod tests {
     fn the_port_of_a_loopback_host_is_free_and_nothing_else() {
         for uri in ["http://127.0.0.1/cb", "http://127.0.0.1:0/cb", "http://127.0.0.1:1234/cb"] {
             let client = registered(uri);
-            assert!(client.matching("http://127.0.0.1:51004/cb").is_some(), "{uri}");
+            assert!(client.matching("http://127.0.0.1:51004/cb", RULES.own_origin).is_some(), "{uri}");
             for other in [
                 "http://localhost:51004/cb",
                 "http://[::1]:51004/cb",
@@ -360,12 +377,19 @@ mod tests {
                 "http://127.0.0.1.evil.example/cb",
                 "http://127.0.0.1:510 04/cb",
                 "http://127.0.0.1:+1/cb",
+                "http://127.0.0.1:051004/cb",
             ] {
-                assert!(client.matching(other).is_none(), "{uri} {other}");
+                assert!(client.matching(other, RULES.own_origin).is_none(), "{uri} {other}");
             }
         }
+        let ours = RedirectRules { own_origin: "http://127.0.0.1:9600", ..RULES };
+        let near = RegisteredRedirects::register(["http://127.0.0.1:5555/callback/tp"], &ours).unwrap();
+        assert!(
+            near.matching("http://127.0.0.1:9600/callback/tp", ours.own_origin).is_none(),
+            "our own origin"
+        );
         let ported = registered("https://app.example:1234/cb");
-        assert!(ported.matching("https://app.example:1235/cb").is_none());
+        assert!(ported.matching("https://app.example:1235/cb", RULES.own_origin).is_none());
     }
 
     #[test]
@@ -374,20 +398,23 @@ mod tests {
         let rules = RedirectRules { private_schemes: &schemes, ..RULES };
         let client =
             RegisteredRedirects::register(["cursor://anysphere.cursor-mcp/oauth/callback"], &rules).unwrap();
-        let redirect = client.matching("cursor://anysphere.cursor-mcp/oauth/callback").unwrap();
+        let redirect =
+            client.matching("cursor://anysphere.cursor-mcp/oauth/callback", RULES.own_origin).unwrap();
         assert_eq!(redirect.destination(), Destination::App { scheme: "cursor".to_owned() });
-        assert!(client.matching("cursor://other/oauth/callback").is_none());
+        assert!(client.matching("cursor://other/oauth/callback", RULES.own_origin).is_none());
     }
 
     #[test]
     fn answers_keep_the_query_and_encode_what_they_add() {
-        let redirect =
-            registered("https://app.example/cb?a=1").matching("https://app.example/cb?a=1").unwrap();
+        let redirect = registered("https://app.example/cb?a=1")
+            .matching("https://app.example/cb?a=1", RULES.own_origin)
+            .unwrap();
         assert_eq!(
             redirect.with_code("c/d", Some("ä &#"), "https://mcp.example.com"),
             "https://app.example/cb?a=1&code=c%2Fd&state=%C3%A4+%26%23&iss=https%3A%2F%2Fmcp.example.com"
         );
-        let redirect = registered("https://app.example").matching("https://app.example").unwrap();
+        let redirect =
+            registered("https://app.example").matching("https://app.example", RULES.own_origin).unwrap();
         assert_eq!(
             redirect.with_error("access_denied", "no", None, "https://m.example"),
             "https://app.example?error=access_denied&error_description=no&iss=https%3A%2F%2Fm.example"
@@ -396,7 +423,7 @@ mod tests {
 
     #[test]
     fn people_are_told_where_they_go() {
-        let shown = |uri: &str| registered(uri).matching(uri).unwrap().destination();
+        let shown = |uri: &str| registered(uri).matching(uri, RULES.own_origin).unwrap().destination();
         assert_eq!(
             shown("https://app.example:8443/cb"),
             Destination::Site { host: "app.example:8443".to_owned() }
@@ -409,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_consent_forgets_the_port_on_loopback_only() {
-        let form = |uri: &str| registered(uri).matching(uri).unwrap().consent_form();
+        let form = |uri: &str| registered(uri).matching(uri, RULES.own_origin).unwrap().consent_form();
         assert_eq!(form("http://127.0.0.1:3000/cb"), "http://127.0.0.1/cb");
         assert_eq!(form("https://app.example:8443/cb"), "https://app.example:8443/cb");
     }

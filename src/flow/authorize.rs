@@ -96,7 +96,7 @@ impl Flows {
         render_cookie: Option<&str>,
     ) -> Result<ConsentPage, Failure> {
         let client = self.refuse_unknown_client(query).await?;
-        let redirect = refuse_unregistered_redirect(query, &client)?;
+        let redirect = refuse_unregistered_redirect(query, &client, &self.catalog.public_url)?;
         refuse_request_objects(query)?;
         refuse_other_responses(query)?;
         let code_challenge = refuse_missing_pkce(query)?;
@@ -180,10 +180,14 @@ impl Flows {
     }
 }
 
-fn refuse_unregistered_redirect(query: &AuthorizeQuery, client: &Client) -> Result<MatchedRedirect, Refusal> {
+fn refuse_unregistered_redirect(
+    query: &AuthorizeQuery,
+    client: &Client,
+    own_origin: &str,
+) -> Result<MatchedRedirect, Refusal> {
     let uri =
         query.redirect_uri.as_deref().ok_or(missing("redirect_uri_missing", "redirect_uri is needed."))?;
-    client.metadata.redirect_uris.matching(uri).ok_or(Refusal::new(
+    client.metadata.redirect_uris.matching(uri, own_origin).ok_or(Refusal::new(
         ErrorCode::InvalidRequest,
         "redirect_uri_unregistered",
         "This redirect_uri is not registered for this app.",

@@ -256,7 +256,9 @@ impl Flows {
         if !client.is_usable(self.now()) {
             return Err(GONE.into());
         }
-        let redirect = client.metadata.redirect_uris.matching(&request.redirect_uri).ok_or(CHANGED)?;
+        let redirect =
+            client.metadata.redirect_uris.matching(&request.redirect_uri, &self.catalog.public_url);
+        let redirect = redirect.ok_or(CHANGED)?;
         if client.metadata.fingerprint() != request.fingerprint
             || self.catalog.server_of(&request.resource).is_none()
         {

@@ -368,6 +368,10 @@ description = "See your repositories, private ones too"
 provider_scopes = ["{repositories}"]
 default = true
 
+[registration]
+# Cursor comes back through a scheme of its own.
+allowed_redirect_schemes = ["cursor"]
+
 [limits]
 # Everybody here comes from the same address.
 registrations_per_minute = 600

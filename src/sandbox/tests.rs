@@ -66,6 +66,19 @@ async fn an_honest_client_gets_from_a_url_to_a_tool_call_and_on_after_a_refresh(
     stage.leave().await.unwrap();
 }
 
+/// The sandbox prints a line for Cursor, which comes back through a scheme of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn cursor_can_register_and_comes_back_through_its_scheme() {
+    let callback = "cursor://anysphere.cursor-mcp/oauth/callback";
+    let stage = Stage::set(&Ports::ANY).await.unwrap();
+    let cursor = client(&stage.actors, "Cursor", callback).await;
+    let mut browser = Browser::new("Ada's browser");
+    browser.capture(callback);
+    let page = browser.open(&cursor.authorization_url()).await.unwrap();
+    assert!(agree(&mut browser, page).await.unwrap().captured);
+    stage.leave().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_client_in_the_same_browser_is_asked_again_though_the_third_party_would_skip_its_page() {
     let stage = Stage::set(&Ports::ANY).await.unwrap();

@@ -41,17 +41,8 @@ impl Limit {
         Self { per_minute: per_minute.max(1), buckets: Mutex::default() }
     }
 
-    /// Whether `address` has something left; if not, when it will have.
-    pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.visit(address, now, 0)
-    }
-
     /// Uses up one of what `address` has.
     pub fn take(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.visit(address, now, 1000)
-    }
-
-    fn visit(&self, address: IpAddr, now: Timestamp, cost: u64) -> Result<(), Duration> {
         let full = u64::from(self.per_minute) * 1000;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let used = buckets.get(&address).map_or(0, |bucket| self.left(*bucket, now));
@@ -59,16 +50,13 @@ impl Limit {
             let missing = used + 1000 - full;
             return Err(Duration::from_millis((missing * 60).div_ceil(u64::from(self.per_minute))));
         }
-        if cost == 0 {
-            return Ok(());
-        }
         if buckets.len() >= MAX_ADDRESSES && !buckets.contains_key(&address) {
             buckets.retain(|_, bucket| self.left(*bucket, now) > 0);
             if buckets.len() >= MAX_ADDRESSES {
                 buckets.clear();
             }
         }
-        buckets.insert(address, Bucket { used: used + cost, at: now });
+        buckets.insert(address, Bucket { used: used + 1000, at: now });
         Ok(())
     }
 
@@ -129,25 +117,13 @@ mod tests {
     fn an_address_has_its_share_and_gets_it_back() {
         let limit = Limit::per_minute(30);
         for _ in 0..30 {
-            assert_eq!(limit.check(ip("192.0.2.1"), NOON), Ok(()));
             assert_eq!(limit.take(ip("192.0.2.1"), NOON), Ok(()));
         }
         assert_eq!(limit.take(ip("192.0.2.1"), NOON), Err(Duration::from_secs(2)));
-        assert_eq!(limit.check(ip("192.0.2.1"), NOON), Err(Duration::from_secs(2)));
         assert_eq!(limit.take(ip("192.0.2.2"), NOON), Ok(()));
         let later = NOON.after(Duration::from_secs(2));
         assert_eq!(limit.take(ip("192.0.2.1"), later), Ok(()));
         assert!(limit.take(ip("192.0.2.1"), later).is_err());
-    }
-
-    #[test]
-    fn checking_costs_nothing() {
-        let limit = Limit::per_minute(1);
-        for _ in 0..5 {
-            assert_eq!(limit.check(ip("192.0.2.1"), NOON), Ok(()));
-        }
-        assert_eq!(limit.take(ip("192.0.2.1"), NOON), Ok(()));
-        assert!(limit.check(ip("192.0.2.1"), NOON).is_err());
     }
 
     #[test]

@@ -33,11 +33,7 @@ struct Tokens<'a> {
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let Visit { site, caller, id, head } = visit;
     let address = site.address(caller.peer, &head.headers);
-    let given = match site.failed_tokens.check(address, site.clock.now()) {
-        Ok(()) => give(site, &head.headers, body).await,
-        Err(wait) => Err(Failure::TooFast(wait)),
-    };
-    match given {
+    match give(site, &head.headers, body).await {
         Ok(given) => {
             let tokens = Tokens {
                 access_token: given.access_token.expose_secret(),
@@ -49,10 +45,12 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             reply::json(StatusCode::OK, &tokens)
         }
         Err(failure) => {
-            if matches!(&failure, Failure::Refused(refusal) if is_like_a_guess(refusal)) {
-                // Whether this was the last one that is allowed matters to the next request only.
-                let _ = site.failed_tokens.take(address, site.clock.now());
-            }
+            // Only failures are counted and only failures are held up: hosted clients share addresses, and nobody's good
+            // token may depend on what a stranger tries from the same one.
+            let is_guess = matches!(&failure, Failure::Refused(refusal) if is_like_a_guess(refusal));
+            let held_up =
+                is_guess.then(|| site.failed_tokens.take(address, site.clock.now()).err()).flatten();
+            let failure = held_up.map_or(failure, Failure::TooFast);
             reply::oauth_error(&failure, credentials::uses_header(&head.headers), id)
         }
     }

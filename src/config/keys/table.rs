@@ -494,7 +494,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Duration,
                 r#""120s""#,
                 "How long the previous refresh token gets the same answer again, for clients that refresh twice at \
-                 once; at most 1h, 0s switches it off.",
+                 once; at most 32 times, at most 1h; 0s switches it off.",
             ),
             Key::with(
                 "cache_ttl",
