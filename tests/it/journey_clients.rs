@@ -275,7 +275,7 @@ async fn third_parties_of_every_kind_work() {
 
 #[tokio::test]
 async fn a_third_party_that_fails_at_the_callback_is_told_to_the_client() {
-    let limits = "registrations_per_minute = 1000\nthird_party_timeout = \"300ms\"\n".to_owned();
+    let limits = "registrations_per_minute = 1000\nthird_party_timeout = \"1s\"\n".to_owned();
     let gateway = Setup { limits, ..Setup::default() }.start().await;
     let client = gateway.client("App").await;
     let unavailable = Some("temporarily_unavailable");

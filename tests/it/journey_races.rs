@@ -266,7 +266,7 @@ async fn an_expiring_token_is_refreshed_by_one_of_many() {
 #[tokio::test]
 async fn a_third_party_that_is_down_ends_nothing() {
     let behaviour = Behaviour { expiring: Some(Duration::from_hours(8)), ..Behaviour::default() };
-    let limits = "registrations_per_minute = 1000\nthird_party_timeout = \"300ms\"\n".to_owned();
+    let limits = "registrations_per_minute = 1000\nthird_party_timeout = \"1s\"\n".to_owned();
     let gateway = Setup { behaviour, limits, ..Setup::default() }.start().await;
     let (client, tokens) = gateway.tokens(&ADA).await;
     let mut refresh = tokens.refresh;
