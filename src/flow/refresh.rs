@@ -46,7 +46,7 @@ impl Flows {
             request.token.as_ref().ok_or(needed("refresh_token_missing", "refresh_token is needed."))?;
         let token = Presented::parse(Kind::RefreshToken, presented.expose_secret());
         let token = token.ok_or(Refusal::invalid_grant("refresh_malformed"))?;
-        let mut checked_person = false;
+        let mut checked = false;
         loop {
             let loaded = self.records.load::<Grant>(token.grant.as_bytes()).await?;
             let loaded = loaded.ok_or(Refusal::invalid_grant("refresh_unknown"))?;
@@ -70,9 +70,9 @@ impl Flows {
             }
             refuse_other_resource(&request.resource, &grant)?;
             let scopes = asked_scopes(request.scope.as_deref(), &grant)?;
-            if !checked_person {
-                checked_person = true;
-                self.ask_about_person(&grant).await?;
+            if !checked {
+                checked = true;
+                self.renew_what_it_stands_on(&grant).await?;
                 // The grant may have ended by that, or somebody rotated meanwhile: look again.
                 continue;
             }
@@ -99,26 +99,32 @@ impl Flows {
         }
     }
 
-    /// Facts older than ten minutes are asked for again, with the person's own third-party token: so a permission that
-    /// was withdrawn there ends here. While the third party is down, the stored facts decide.
-    async fn ask_about_person(self: &Arc<Self>, grant: &Grant) -> Result<(), Failure> {
+    /// What the grant stands on, before it is renewed: the person's third-party token must be usable, and facts older than
+    /// ten minutes are asked for again with it. So a permission that was withdrawn there ends here, and nobody is given
+    /// tokens of ours that lead nowhere: while the third party is down and its token has expired, the client is told to
+    /// come back. While its token lasts, the stored facts decide.
+    async fn renew_what_it_stands_on(self: &Arc<Self>, grant: &Grant) -> Result<(), Failure> {
+        const DOWN: Refusal = Refusal::new(
+            ErrorCode::TemporarilyUnavailable,
+            "third_party_unavailable",
+            "The third party is not available. Try again later.",
+        );
         let cell = self.hold_link(grant).await?;
         let cell = cell.ok_or(Refusal::invalid_grant("link_gone"))?;
-        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
-        if person.is_some_and(|person| !person.record.is_stale(self.now())) {
-            return Ok(());
-        }
-        match self.borrow_from(&cell, &grant.provider).await {
-            Ok(borrowed) => self.identify_again(grant, &cell, &borrowed).await.map(|_| ()),
-            Err(ThirdPartyError::Refused(_)) => Ok(()),
+        let borrowed = match self.borrow_from(&cell, &grant.provider).await {
+            Ok(borrowed) => borrowed,
+            // Its grants have ended by that: the next look finds this one ended.
+            Err(ThirdPartyError::Refused(_)) => return Ok(()),
             Err(ThirdPartyError::Unavailable(reason)) => {
-                tracing::warn!(
-                    reason,
-                    "the third party could not be asked about a person; the stored facts decide"
-                );
-                Ok(())
+                tracing::warn!(reason, "the third party could not be reached for a refresh");
+                return Err(DOWN.into());
             }
+        };
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        if person.is_none_or(|person| person.record.is_stale(self.now())) {
+            self.identify_again(grant, &cell, &borrowed).await?;
         }
+        Ok(())
     }
 
     fn seal_answer(
