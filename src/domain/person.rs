@@ -22,6 +22,11 @@ pub fn subject_key(subject: &str) -> Digest {
     Digest::of(subject)
 }
 
+/// The key of a record that belongs to a person: nobody's name reaches into another's.
+pub fn personal_key(subject: &str, part: &Digest) -> Vec<u8> {
+    [subject_key(subject).as_bytes().as_slice(), part.as_bytes()].concat()
+}
+
 /// A person record.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Person {

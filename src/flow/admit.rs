@@ -121,6 +121,12 @@ impl Permit {
         &self.session.ended
     }
 
+    /// To be held for as long as a stream of this permit is open: without it a revocation that comes after the session
+    /// has left every cache would not find the stream.
+    pub fn anchor(&self) -> Arc<dyn std::any::Any + Send + Sync> {
+        Arc::clone(&self.session) as _
+    }
+
     /// The provider entry whose token the request will carry.
     pub fn provider(&self) -> &str {
         &self.session.provider
@@ -212,6 +218,20 @@ impl Flows {
     async fn load_session(self: &Arc<Self>, token: &Presented) -> Result<Arc<Session>, Failure> {
         let ending = self.live.subscribe(token.grant);
         let ended = ending.of(token.digest);
+        let loaded = self.load_subscribed(token, Arc::clone(&ending), ended).await;
+        if let Err(Failure::Refused(_)) = loaded {
+            // Nobody was served under it; strangers must not fill the list with tokens that they make up.
+            ending.forget(&token.digest);
+        }
+        loaded
+    }
+
+    async fn load_subscribed(
+        self: &Arc<Self>,
+        token: &Presented,
+        ending: Arc<Ending>,
+        ended: CancellationToken,
+    ) -> Result<Arc<Session>, Failure> {
         let loaded = self.records.load::<Grant>(token.grant.as_bytes()).await?;
         let grant = loaded.ok_or(invalid_token("token_unknown"))?.record;
         let now = self.now();
@@ -220,6 +240,9 @@ impl Flows {
         }
         let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        if self.is_revoked(&grant).await? {
+            return Err(invalid_token("revoked").into());
+        }
         let link = self.hold_link(&grant).await?.ok_or(invalid_token("link_gone"))?;
         self.ask_in_background(
             &grant,

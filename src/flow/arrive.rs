@@ -15,6 +15,7 @@ use super::{
     conclude::Concluding,
     depart::cookie_suffix,
     fault::{self, Fault},
+    let_go::Unkept,
     outcome::{again, arriving, reason_of},
     ports::{Purpose, Table, ThirdPartyError, ThirdPartyTokens},
 };
@@ -34,7 +35,7 @@ use crate::domain::{
 };
 
 /// What the third party's redirect carried, and the cookies of the browser that followed it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Callback {
     /// The provider entry in the path.
     pub provider: String,
@@ -130,18 +131,14 @@ impl Flows {
             return Err(third_party_said(callback.error.as_deref()).into());
         };
         let tokens = third_party.redeem(code, verifier).await.map_err(unavailable_or_refused)?;
-        let identity = match third_party.identify(&tokens.access).await {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.let_go_unlinked(provider_name, tokens);
-                return Err(unavailable_or_refused(error).into());
-            }
-        };
+        let mut tokens = Unkept::new(self, &provider_name, None, tokens);
+        let identity =
+            third_party.identify(&tokens.tokens()?.access).await.map_err(unavailable_or_refused)?;
         let person = arriving(provider, identity);
-        let compared =
-            self.compare(&arrival, provider, &person, &tokens, callback.session.as_deref()).await?;
+        tokens.belong_to(&person.subject);
+        let session = callback.session.as_deref();
+        let compared = self.compare(&arrival, provider, &person, tokens.tokens()?, session).await?;
         if compared.scopes.is_empty() {
-            self.let_go_unlinked(provider_name, tokens);
             return Err(Refusal::new(
                 ErrorCode::AccessDenied,
                 "third_party_scopes_too_few",
@@ -198,7 +195,7 @@ impl Flows {
         self: &Arc<Self>,
         arrival: Returned<'_>,
         person: Arriving,
-        tokens: ThirdPartyTokens,
+        mut tokens: Unkept,
         compared: Compared,
     ) -> Result<Arrived, Failure> {
         let now = self.now();
@@ -213,14 +210,15 @@ impl Flows {
             expected_login: compared.expected_login,
             granted: compared.granted,
             wider: compared.wider,
-            tokens: self.seal_tokens(key.as_bytes(), &tokens)?,
-            access: Digest::of(tokens.access.expose_secret()),
+            tokens: self.seal_tokens(key.as_bytes(), tokens.tokens()?)?,
+            access: Digest::of(tokens.tokens()?.access.expose_secret()),
             cookie: cookie.digest(),
             expires_at: now.after(ARRIVAL_TTL),
             stage: ArrivalStage::Open,
         };
         self.records.index_expiry(record.expires_at, Table::Arrival, key.as_bytes(), now).await?;
         self.records.create(key.as_bytes(), &record).await?;
+        tokens.kept();
         tracing::info!(
             target: "mcp_deputy::journal", event = "second_approval_asked", client_id = record.request.client_id, grant = %record.grant,
             other_person = record.expected_login.is_some(), wider = %record.wider,

@@ -14,19 +14,27 @@ use super::{
     fault::{self, Fault},
     live::{Borrowed, LinkCell},
     outcome::arriving,
-    ports::{ThirdPartyError, ThirdPartyTokens},
+    ports::{Table, ThirdPartyError, ThirdPartyTokens},
     records::GrantsOf,
-    vault::{borrowed, personal_key},
+    vault::borrowed,
 };
 use crate::domain::{
     grant::{Ending, Grant},
-    link::Link,
+    link::{Link, REPLACED_TTL},
+    person::personal_key,
     secret::Digest,
 };
 
 /// How long a caller waits for another process that refreshes.
 const WAIT: Duration = Duration::from_millis(200);
 const WAITS: usize = 40;
+/// How long after a failure nobody refreshes ahead of time again.
+const REST: Duration = Duration::from_secs(30);
+/// The same where the token has expired, so that people wait for nothing: as long as clients are told to wait.
+const REST_EXPIRED: Duration = Duration::from_secs(2);
+/// How often a rotated token is tried to be kept when the store fails; each time after twice the pause.
+const KEEP_TRIES: u32 = 6;
+const KEEP_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the MCP server's 401 means for the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,7 +79,19 @@ impl Flows {
         if !current.is_due(self.now()) {
             return Ok(current);
         }
-        match self.refresh_link(cell, provider, &current.digest).await {
+        // Whoever waited for a turn does not repeat what has just failed: requests would queue for minutes.
+        let now = self.now();
+        if cell.asked(|asked| asked.resting_until.is_some_and(|until| until > now)) {
+            return if current.has_expired(now) { Err(RESTING) } else { Ok(current) };
+        }
+        let refreshed = self.refresh_link(cell, provider, &current.digest).await;
+        let failed = matches!(
+            refreshed,
+            Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(_)) | RefreshFault::Fault(_))
+        );
+        let rest = if current.has_expired(now) { REST_EXPIRED } else { REST };
+        cell.asked(|asked| asked.resting_until = failed.then(|| self.now().after(rest)));
+        match refreshed {
             Ok(()) => Ok(cell.current()),
             Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason)))
                 if !current.has_expired(self.now()) =>
@@ -131,9 +151,35 @@ impl Flows {
             if let Ok(tokens) = &mut answer {
                 tokens.refresh.get_or_insert(refresh);
             }
-            return self.apply_refresh(cell, provider, by, &sent, answer).await;
+            return self.keep_refresh(cell, provider, by, &sent, answer).await;
         }
         Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable("refresh_by_another_takes_long")))
+    }
+
+    /// The old refresh token may be worth nothing any more: a store that fails once must not lose the new one.
+    async fn keep_refresh(
+        self: &Arc<Self>,
+        cell: &Arc<LinkCell>,
+        provider: &str,
+        by: u64,
+        sent: &Digest,
+        answer: Result<ThirdPartyTokens, ThirdPartyError>,
+    ) -> Result<(), RefreshFault> {
+        let mut pause = KEEP_PAUSE;
+        for _ in 1..KEEP_TRIES {
+            match self.apply_refresh(cell, provider, by, sent, answer.clone()).await {
+                Err(RefreshFault::Fault(fault)) => {
+                    tracing::error!(
+                        error = fault::chain(&fault),
+                        "a refreshed third-party token could not be stored; once more"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
+            }
+        }
+        self.apply_refresh(cell, provider, by, sent, answer).await
     }
 
     /// Writes what came back, until it wins, while the link still holds the refresh token that was sent.
@@ -152,7 +198,8 @@ impl Flows {
                 .filter(|link| !link.record.leaving && link.record.tokens.refresh.as_ref() == Some(sent));
             let Some(loaded) = current else {
                 if let Ok(tokens) = answer {
-                    self.let_go_unlinked(provider.to_owned(), tokens);
+                    let owner = cell.key.get(..32).map(<[u8]>::to_vec);
+                    self.let_go_unlinked(provider.to_owned(), owner, tokens);
                 }
                 return Err(LINK_GONE);
             };
@@ -160,6 +207,7 @@ impl Flows {
                 Ok(tokens) => {
                     let sealed = self.link_tokens(&cell.key, tokens, now)?;
                     let (next, stale) = loaded.record.with_tokens(sealed.clone(), now).without_stale(now);
+                    self.records.index_expiry(now.after(REPLACED_TTL), Table::Link, &cell.key, now).await?;
                     if self.records.replace(&cell.key, loaded.version, &next).await?.is_some() {
                         cell.replace(borrowed(tokens, &sealed));
                         self.let_go_replaced(next.subject, next.provider, cell.key.clone(), stale);
@@ -302,6 +350,8 @@ enum RefreshFault {
     NoRefreshToken,
     ThirdParty(ThirdPartyError),
 }
+
+const RESTING: ThirdPartyError = ThirdPartyError::Unavailable("third_party_failed_just_now");
 
 const LINK_GONE: RefreshFault = RefreshFault::ThirdParty(ThirdPartyError::Refused("link_gone"));
 

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use super::{
     Arrived, Failure, Flows,
     fault::Fault,
+    let_go::Unkept,
     outcome::again,
     ports::{Table, ThirdPartyTokens},
     records::Loaded,
-    vault::{borrowed, personal_key},
+    vault::borrowed,
 };
 use crate::domain::{
     arrival::Arriving,
@@ -25,8 +26,8 @@ use crate::domain::{
     consent::{Consent, ConsentProof},
     grant::{Ending, Grant},
     handle::{Handle, Kind, is_plain},
-    link::Link,
-    person::{BROWSER_TTL, Browser, Known, Person, subject_key},
+    link::{Link, REPLACED_TTL},
+    person::{BROWSER_TTL, Browser, Known, Person, personal_key, subject_key},
     redirect::MatchedRedirect,
     refusal::{ErrorCode, Refusal},
     scope::ScopeSet,
@@ -39,7 +40,7 @@ pub(super) struct Concluding<'a> {
     pub(super) proof: ConsentProof,
     pub(super) redirect: &'a MatchedRedirect,
     pub(super) person: Arriving,
-    pub(super) tokens: ThirdPartyTokens,
+    pub(super) tokens: Unkept,
     pub(super) granted: ScopeSet,
     pub(super) scopes: ScopeSet,
     pub(super) session: Option<String>,
@@ -47,7 +48,7 @@ pub(super) struct Concluding<'a> {
 }
 
 impl Flows {
-    pub(super) async fn conclude(self: &Arc<Self>, with: Concluding<'_>) -> Result<Arrived, Failure> {
+    pub(super) async fn conclude(self: &Arc<Self>, mut with: Concluding<'_>) -> Result<Arrived, Failure> {
         let now = self.now();
         let request = with.proof.request();
         let (provider, _) = self.provider(&request.provider)?;
@@ -74,10 +75,9 @@ impl Flows {
         self.records.index_expiry(grant.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;
         if self.records.create(grant.id.as_bytes(), &grant).await?.is_none() {
             let to = again(request);
-            self.let_go_unlinked(grant.provider, with.tokens);
             return Ok(Arrived::AlreadyDone { again: to });
         }
-        match self.conclude_pending(&with, &grant, &link_key, now).await {
+        match self.conclude_pending(&mut with, &grant, &link_key, now).await {
             Ok((code, session)) => {
                 tracing::info!(
                     target: "mcp_deputy::journal", event = "code_issued", client_id = grant.client_id, grant = %grant.id, scopes = %grant.scopes,
@@ -96,13 +96,14 @@ impl Flows {
 
     async fn conclude_pending(
         self: &Arc<Self>,
-        with: &Concluding<'_>,
+        with: &mut Concluding<'_>,
         grant: &Grant,
         link_key: &[u8],
         now: Timestamp,
     ) -> Result<(Handle, Handle), Failure> {
+        self.attach_link(grant, link_key, &with.granted, with.tokens.tokens()?, now).await?;
+        with.tokens.kept();
         let request = with.proof.request();
-        self.attach_link(grant, link_key, &with.granted, &with.tokens, now).await?;
         let newer = Consent {
             subject: grant.subject.clone(),
             client_id: grant.client_id.clone(),
@@ -197,6 +198,7 @@ impl Flows {
                 }
                 Some(Loaded { version, record }) => {
                     let (link, stale) = record.with_tokens(sealed.clone(), now).without_stale(now);
+                    self.records.index_expiry(now.after(REPLACED_TTL), Table::Link, key, now).await?;
                     (self.records.replace(key, version, &link).await?, stale)
                 }
             };

@@ -3,7 +3,7 @@
 //! This is where `state` comes into being, and the cookie that ties it to this browser: after approval and immediately
 //! before the departure, never earlier (CD15, CD16, CD20).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     Failure, Flows,
@@ -16,8 +16,7 @@ use crate::domain::{
     ticket::Ticket,
 };
 
-/// The way to the third party.
-#[derive(Debug)]
+/// The way to the third party. Holds our `state`: prints nothing of it.
 pub struct Departed {
     /// Its authorization endpoint, with our static client id, our `state` and our PKCE challenge.
     pub url: String,
@@ -29,6 +28,12 @@ pub struct Departed {
     pub suffix: String,
     /// The ticket cookie.
     pub cookie: Handle,
+}
+
+impl fmt::Debug for Departed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Departed({})", self.provider)
+    }
 }
 
 impl Flows {

@@ -14,21 +14,69 @@ use super::{
     fault::Fault,
     ports::{Table, ThirdPartyTokens},
     records::GrantsOf,
-    vault::personal_key,
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
     grant::Grant,
     link::{Link, Replaced},
-    person::subject_key,
+    person::{personal_key, subject_key},
     secret::Digest,
 };
 
+/// Third-party tokens that were obtained and are not kept anywhere yet. Whatever goes wrong from here on, dropping them
+/// lets go of them.
+pub(super) struct Unkept {
+    flows: Arc<Flows>,
+    provider: String,
+    owner: Option<Vec<u8>>,
+    tokens: Option<ThirdPartyTokens>,
+}
+
+impl Unkept {
+    pub(super) fn new(
+        flows: &Arc<Flows>,
+        provider: &str,
+        subject: Option<&str>,
+        tokens: ThirdPartyTokens,
+    ) -> Self {
+        let owner = subject.map(owner_of);
+        Self { flows: Arc::clone(flows), provider: provider.to_owned(), owner, tokens: Some(tokens) }
+    }
+
+    /// Whose they are is known now.
+    pub(super) fn belong_to(&mut self, subject: &str) {
+        self.owner = Some(owner_of(subject));
+    }
+
+    /// The tokens; nothing once they are kept.
+    pub(super) fn tokens(&self) -> Result<&ThirdPartyTokens, Fault> {
+        self.tokens.as_ref().ok_or_else(|| Fault::new("use third-party tokens: they are kept elsewhere"))
+    }
+
+    /// They are durable in a record now.
+    pub(super) fn kept(&mut self) {
+        self.tokens = None;
+    }
+}
+
+impl Drop for Unkept {
+    fn drop(&mut self) {
+        if let Some(tokens) = self.tokens.take() {
+            self.flows.let_go_unlinked(self.provider.clone(), self.owner.take(), tokens);
+        }
+    }
+}
+
 impl Flows {
     /// Lets go of tokens that never came into a link.
-    pub(super) fn let_go_unlinked(self: &Arc<Self>, provider: String, tokens: ThirdPartyTokens) {
+    pub(super) fn let_go_unlinked(
+        self: &Arc<Self>,
+        provider: String,
+        owner: Option<Vec<u8>>,
+        tokens: ThirdPartyTokens,
+    ) {
         self.in_background("let go of third-party tokens", move |flows| async move {
-            flows.let_go(&provider, None, tokens).await
+            flows.let_go(&provider, owner.as_deref(), tokens).await
         });
     }
 
@@ -48,7 +96,7 @@ impl Flows {
                 let mut tokens = flows.open_sealed_tokens(&link, &old.sealed)?;
                 // The refresh token beside a replaced access token may live on in the link.
                 tokens.refresh = None;
-                flows.let_go(&provider, Some(&subject), tokens).await?;
+                flows.let_go(&provider, Some(&owner_of(&subject)), tokens).await?;
             }
             Ok(())
         });
@@ -57,7 +105,7 @@ impl Flows {
     async fn let_go(
         &self,
         provider: &str,
-        subject: Option<&str>,
+        owner: Option<&[u8]>,
         tokens: ThirdPartyTokens,
     ) -> Result<(), Fault> {
         let Ok((description, third_party)) = self.provider(provider) else {
@@ -72,7 +120,7 @@ impl Flows {
         }
         let all: [Option<SecretString>; 2] = [Some(tokens.access), tokens.refresh];
         for token in all.into_iter().flatten() {
-            if self.is_held(subject, &Digest::of(token.expose_secret())).await? {
+            if self.is_held(owner, &Digest::of(token.expose_secret())).await? {
                 continue;
             }
             if let Err(error) = third_party.revoke(token).await {
@@ -83,9 +131,8 @@ impl Flows {
     }
 
     /// Whether a link (of the person, where known) or an open arrival holds the same token: some providers give one twice.
-    async fn is_held(&self, subject: Option<&str>, token: &Digest) -> Result<bool, Fault> {
-        let prefix = subject.map(|subject| subject_key(subject).as_bytes().to_vec()).unwrap_or_default();
-        let links = self.records.list::<Link>(&prefix, HELD_LIMIT).await?;
+    async fn is_held(&self, owner: Option<&[u8]>, token: &Digest) -> Result<bool, Fault> {
+        let links = self.records.list::<Link>(owner.unwrap_or_default(), HELD_LIMIT).await?;
         let holds = |link: &Link| {
             let is_used = link.tokens.access == *token || link.tokens.refresh.as_ref() == Some(token);
             !link.leaving && is_used
@@ -124,12 +171,12 @@ impl Flows {
                 }
             };
             if let Ok(tokens) = self.open_tokens(key, &leaving.tokens) {
-                self.let_go(&leaving.provider, Some(&leaving.subject), tokens).await?;
+                self.let_go(&leaving.provider, Some(&owner_of(&leaving.subject)), tokens).await?;
             }
             for old in &leaving.replaced {
                 if let Ok(mut tokens) = self.open_sealed_tokens(key, &old.sealed) {
                     tokens.refresh = None;
-                    self.let_go(&leaving.provider, Some(&leaving.subject), tokens).await?;
+                    self.let_go(&leaving.provider, Some(&owner_of(&leaving.subject)), tokens).await?;
                 }
             }
             if self.records.take::<Link>(key, version).await? {
@@ -143,3 +190,8 @@ impl Flows {
 /// How many records are looked at to see whether a token is still held. A token without an owner is looked for among all
 /// links only up to this; a provider that gives one token twice gives it to the same person, whose links are few.
 const HELD_LIMIT: usize = 512;
+
+/// What the keys of a person's links begin with.
+pub(super) fn owner_of(subject: &str) -> Vec<u8> {
+    subject_key(subject).as_bytes().to_vec()
+}

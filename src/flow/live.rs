@@ -34,6 +34,13 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// To be called for a token that turned out to be none.
+    pub fn forget(&self, access: &Digest) {
+        locked(&self.access).remove(access);
+    }
+}
+
 /// The grants that are in use in this process.
 #[derive(Debug, Default)]
 pub struct LiveGrants(Mutex<HashMap<GrantId, Weak<Ending>>>);
@@ -51,6 +58,13 @@ impl LiveGrants {
         let ending = Arc::new(Ending::default());
         grants.insert(grant, Arc::downgrade(&ending));
         ending
+    }
+
+    /// How many access tokens of a grant are watched.
+    #[cfg(test)]
+    pub(crate) fn watched(&self, grant: GrantId) -> usize {
+        let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
+        ending.map_or(0, |ending| locked(&ending.access).len())
     }
 
     /// To be called after the end of the grant is durable.
@@ -117,6 +131,8 @@ pub struct Asked {
     pub refreshed_at: Option<Timestamp>,
     /// The last question to the identity endpoint.
     pub identified_at: Option<Timestamp>,
+    /// Until when nobody tries to refresh ahead of time again, because somebody has just failed.
+    pub resting_until: Option<Timestamp>,
 }
 
 impl Asked {

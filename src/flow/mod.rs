@@ -36,6 +36,7 @@ use fault::Fault;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 pub use self::{
@@ -138,6 +139,8 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    /// Steps and background work under way.
+    tasks: TaskTracker,
 }
 
 impl Flows {
@@ -154,6 +157,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            tasks: TaskTracker::new(),
         })
     }
 
@@ -186,6 +190,13 @@ impl Flows {
         .await
     }
 
+    /// Waits until every step and all background work have ended, at most this long: what was obtained from a third party
+    /// must be stored before the process ends. Returns whether all ended.
+    pub async fn settle(&self, within: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(within, self.tasks.wait()).await.is_ok()
+    }
+
     /// Runs a step as a task of its own, to its end, even when nobody waits for the answer any more.
     async fn detached<T, F>(self: &Arc<Self>, step: impl FnOnce(Arc<Self>) -> F) -> Result<T, Failure>
     where
@@ -193,7 +204,7 @@ impl Flows {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         // In the span of the request, so that its id stands beside what the step decides.
-        let task = self.runtime.spawn(step(Arc::clone(self)).in_current_span());
+        let task = self.tasks.spawn_on(step(Arc::clone(self)).in_current_span(), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -212,7 +223,7 @@ impl Flows {
                 );
             }
         };
-        self.runtime.spawn(work.in_current_span());
+        self.tasks.spawn_on(work.in_current_span(), &self.runtime);
     }
 
     fn random<const N: usize>(&self) -> Result<[u8; N], Fault> {

@@ -1,12 +1,13 @@
 //! Where the permission journey goes on after the third party, and who came back from there.
 
+use std::fmt;
+
 use super::{Failure, issuer_of, ports::Identity};
 use crate::domain::{
     arrival::Arriving, handle::Handle, person::subject, provider::Provider, request::AuthorizationRequest,
 };
 
-/// Where the journey goes on.
-#[derive(Debug)]
+/// Where the journey goes on. Holds a code: prints nothing of it.
 pub enum Arrived {
     /// This page has given its one code already. The link renders the same request as a new page.
     AlreadyDone {
@@ -33,6 +34,16 @@ pub enum Arrived {
         /// The last part of the name of the ticket cookie that is used up.
         spent: Option<String>,
     },
+}
+
+impl fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlreadyDone { .. } => "AlreadyDone",
+            Self::Answer { .. } => "Answer",
+            Self::SecondPage { .. } => "SecondPage",
+        })
+    }
 }
 
 /// A link that renders the same request as a new page. Everything in it was the client's own; the page judges it again.

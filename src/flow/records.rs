@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     fault::Fault,
-    ports::{Change, Expect, Key, Store, Table, Version, Written},
+    ports::{Change, Expect, Key, Store, Table, Version, Versioned, Written},
 };
 use crate::domain::{
     arrival::Arrival,
@@ -22,7 +22,7 @@ use crate::domain::{
     grant::Grant,
     handle::GrantId,
     link::Link,
-    person::{Browser, Person, subject_key},
+    person::{Browser, Person, personal_key, subject_key},
     secret::Digest,
     ticket::Ticket,
     time::Timestamp,
@@ -79,6 +79,16 @@ impl GrantsOf {
         Self::Link(Digest::of(key))
     }
 
+    /// Whether a grant really belongs to the owner: an index entry alone proves nothing, since a callback that lost its
+    /// page's one grant to another has written some too.
+    fn owns(self, grant: &Grant) -> bool {
+        match self {
+            Self::Person(digest) => digest == subject_key(&grant.subject),
+            Self::Client(digest) => digest == Digest::of(&grant.client_id),
+            Self::Link(digest) => digest == Digest::of(personal_key(&grant.subject, &grant.link)),
+        }
+    }
+
     fn prefix(self) -> Vec<u8> {
         let (kind, digest) = match self {
             Self::Person(digest) => (b's', digest),
@@ -89,6 +99,13 @@ impl GrantsOf {
     }
 }
 
+impl Expiring {
+    /// Whether the entry would stand in the same hour, or an earlier one, for this moment.
+    pub fn covers(&self, when: Timestamp) -> bool {
+        self.entry.get(..5).is_some_and(|hour| *hour >= hour_prefix(when)[..])
+    }
+}
+
 /// An entry of the expiry index.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Expiring {
@@ -96,6 +113,8 @@ pub struct Expiring {
     pub entry: Bytes,
     /// The version of the entry.
     pub version: Version,
+    /// When the entry was written.
+    pub written_at: Timestamp,
     /// The kind of record.
     pub table: Table,
     /// Its id.
@@ -213,7 +232,8 @@ impl Records {
                 let id =
                     entry.get(prefix.len()..).and_then(|id| <[u8; 16]>::try_from(id).ok()).map(GrantId::new);
                 if let Some(id) = id {
-                    grants.extend(self.load::<Grant>(id.as_bytes()).await?);
+                    let grant = self.load::<Grant>(id.as_bytes()).await?;
+                    grants.extend(grant.filter(|grant| owner.owns(&grant.record)));
                 }
             }
             match page.last() {
@@ -261,7 +281,7 @@ impl Records {
         let due = entries
             .into_iter()
             .take_while(|(entry, _)| entry.get(..last.len()).is_some_and(|hour| *hour <= last[..]));
-        Ok(due.filter_map(|(entry, found)| expiring(entry, found.version)).collect())
+        Ok(due.filter_map(|(entry, found)| expiring(entry, &found)).collect())
     }
 
     /// Removes an entry of the expiry index.
@@ -292,7 +312,7 @@ fn hour_prefix(when: Timestamp) -> [u8; 5] {
     [b'e', a, b, c, d]
 }
 
-fn expiring(entry: Bytes, version: Version) -> Option<Expiring> {
+fn expiring(entry: Bytes, found: &Versioned) -> Option<Expiring> {
     const TABLES: [Table; 8] = [
         Table::Arrival,
         Table::Browser,
@@ -306,7 +326,14 @@ fn expiring(entry: Bytes, version: Version) -> Option<Expiring> {
     let number = *entry.get(5)?;
     let table = TABLES.into_iter().find(|table| *table as u8 == number)?;
     let id = entry.slice(6..);
-    Some(Expiring { entry, version, table, id })
+    let written_at = <[u8; 8]>::try_from(&found.value[..]).map_or(0, u64::from_be_bytes);
+    Some(Expiring {
+        entry,
+        version: found.version,
+        written_at: Timestamp::from_millis(written_at),
+        table,
+        id,
+    })
 }
 
 fn written_at(now: Timestamp) -> Change {

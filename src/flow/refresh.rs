@@ -109,6 +109,9 @@ impl Flows {
             "third_party_unavailable",
             "The third party is not available. Try again later.",
         );
+        if self.is_revoked(grant).await? {
+            return Err(Refusal::invalid_grant("revoked").into());
+        }
         let cell = self.hold_link(grant).await?;
         let cell = cell.ok_or(Refusal::invalid_grant("link_gone"))?;
         let borrowed = match self.borrow_from(&cell, &grant.provider).await {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Failure, Flows, fault::Fault, ports::Table, records::GrantsOf, vault::personal_key};
+use super::{Failure, Flows, fault::Fault, ports::Table, records::GrantsOf};
 use crate::domain::{
     client::{Client, Credentials},
     consent::Consent,
     grant::{Ending, Grant, Refreshed, Stage},
     handle::{GrantId, Kind, Presented},
-    person::{Person, subject_key},
+    person::{Person, personal_key, subject_key},
     time::Timestamp,
 };
 
@@ -79,7 +79,10 @@ impl Flows {
         self.detached(|flows| async move {
             let now = flows.now();
             let key = subject_key(&subject);
-            let mark = |person: &Person| Some(Person { revoked_at: Some(now), ..person.clone() });
+            let mark = |person: &Person| {
+                Some(Person { revoked_at: person.revoked_at.max(Some(now)), ..person.clone() })
+            };
+            flows.records.index_expiry(now, Table::Person, key.as_bytes(), now).await?;
             flows.records.index_expiry(now.after(MARK_TTL), Table::Person, key.as_bytes(), now).await?;
             if flows.records.update::<Person>(key.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
@@ -98,8 +101,11 @@ impl Flows {
         self.detached(|flows| async move {
             let now = flows.now();
             let key = personal_key(&subject, &part);
+            flows.records.index_expiry(now, Table::Consent, &key, now).await?;
             flows.records.index_expiry(now.after(MARK_TTL), Table::Consent, &key, now).await?;
-            let mark = |consent: &Consent| Some(Consent { revoked_at: Some(now), ..consent.clone() });
+            let mark = |consent: &Consent| {
+                Some(Consent { revoked_at: consent.revoked_at.max(Some(now)), ..consent.clone() })
+            };
             if flows.records.update::<Consent>(&key, mark).await?.is_none() {
                 return Ok(0);
             }
@@ -107,6 +113,17 @@ impl Flows {
             Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, same, Ending::Revoked).await?)
         })
         .await
+    }
+
+    /// Whether a mark says that this grant is over, even where its second half was cut off.
+    pub(super) async fn is_revoked(&self, grant: &Grant) -> Result<bool, Fault> {
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        let client = self.records.load::<Client>(grant.client_id.as_bytes()).await?;
+        let consent = self.records.load::<Consent>(&personal_key(&grant.subject, &grant.consent)).await?;
+        let at = grant.approved_at;
+        Ok(person.is_some_and(|person| !person.record.honours(at))
+            || client.is_some_and(|client| !client.record.honours(at))
+            || consent.is_some_and(|consent| !consent.record.honours(at)))
     }
 
     /// The second half of a revocation: ends what was approved until `mark`. May be repeated.

@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Arrived, Decision, Failure, Flows, conclude::Concluding, consent::DENIED, fault::Fault, outcome::again,
-    ports::Purpose, records::Loaded,
+    Arrived, Decision, Failure, Flows, conclude::Concluding, consent::DENIED, fault::Fault, let_go::Unkept,
+    outcome::again, ports::Purpose, records::Loaded,
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
@@ -94,10 +94,11 @@ impl Flows {
             return self.earlier_answer(&key, &loaded.record, suffix).await;
         };
         let tokens = self.open_sealed_tokens(key.as_bytes(), &taking.tokens)?;
+        let subject = Some(taking.person.subject.as_str());
+        let tokens = Unkept::new(self, &taking.request.provider, subject, tokens);
         let (client, redirect) = match self.still_asked_by(&taking.request).await {
             Ok(asked) => asked,
             Err(failure) => {
-                self.let_go_unlinked(taking.request.provider.clone(), tokens);
                 self.records.take::<Arrival>(key.as_bytes(), version).await?;
                 return Err(failure);
             }
@@ -105,7 +106,7 @@ impl Flows {
         let state = taking.request.state.clone();
         if decision == Decision::Deny {
             tracing::info!(target: "mcp_deputy::journal", event = "denied", client_id = client.id, grant = %taking.grant);
-            self.let_go_unlinked(taking.request.provider.clone(), tokens);
+            drop(tokens);
             let to = redirect.with_error(
                 ErrorCode::AccessDenied.as_str(),
                 DENIED,

@@ -18,6 +18,7 @@ use crate::domain::{
     consent::Consent,
     grant::{Ending, Grant},
     handle::GrantId,
+    link::{Link, REPLACED_TTL},
     person::{BROWSER_TTL, Browser, Person, subject_key},
     ticket::Ticket,
     time::Timestamp,
@@ -85,20 +86,21 @@ impl Flows {
             Table::Consent => self.sweep_consent(entry, now).await?,
             Table::Grant => self.sweep_grant(entry, now).await?,
             Table::Index => Fate::Done,
-            Table::Link => {
-                self.release_link_at(&entry.id).await?;
-                Fate::Done
-            }
+            Table::Link => self.sweep_link(entry, now).await?,
             Table::Person => self.sweep_person(entry, now).await?,
             Table::Ticket => self.sweep_by::<Ticket>(entry, now, |ticket| ticket.expires_at).await?,
         };
-        let settled = entry_hour(entry).after(SETTLED).has_passed(now);
-        match fate {
-            Fate::Done if settled => {}
-            Fate::Done => return Ok(false),
-            Fate::Later(when) => {
-                self.records.index_expiry(when.max(now.after(SETTLED)), entry.table, &entry.id, now).await?;
+        if let Fate::Later(when) = fate {
+            // An entry that would stand in the same hour again just stays: the hour is looked at until it is over.
+            let when = when.max(now);
+            if entry.covers(when) {
+                return Ok(false);
             }
+            self.records.index_expiry(when, entry.table, &entry.id, now).await?;
+        }
+        // A young entry may have been written for a change of its record that is just coming.
+        if !entry.written_at.after(SETTLED).has_passed(now) {
+            return Ok(false);
         }
         self.records.forget_expiry(entry).await?;
         Ok(true)
@@ -131,9 +133,29 @@ impl Flows {
         }
         if self.records.take::<Arrival>(&entry.id, loaded.version).await? && !answered {
             let tokens = self.open_sealed_tokens(&entry.id, &arrival.tokens)?;
-            self.let_go_unlinked(arrival.request.provider, tokens);
+            self.let_go_unlinked(
+                arrival.request.provider,
+                Some(super::let_go::owner_of(&arrival.person.subject)),
+                tokens,
+            );
         }
         Ok(Fate::Done)
+    }
+
+    /// Lets go of a link without grants, and of what a living one has replaced. The third party may be slow: nobody waits.
+    async fn sweep_link(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
+        let key = entry.id.clone();
+        self.in_background("let go of a link", move |flows| async move { flows.release_link_at(&key).await });
+        let Some(loaded) = self.records.load::<Link>(&entry.id).await? else { return Ok(Fate::Done) };
+        let (kept, stale) = loaded.record.without_stale(now);
+        if !stale.is_empty() && self.records.replace(&entry.id, loaded.version, &kept).await?.is_some() {
+            self.let_go_replaced(kept.subject.clone(), kept.provider.clone(), entry.id.to_vec(), stale);
+        }
+        if kept.leaving {
+            return Ok(Fate::Later(now.after(REPLACED_TTL)));
+        }
+        let next = kept.replaced.iter().map(|old| old.since.after(REPLACED_TTL)).min();
+        Ok(next.map_or(Fate::Done, Fate::Later))
     }
 
     /// A client goes when nobody used it for long and no grant of it is left.
@@ -170,11 +192,12 @@ impl Flows {
         }
         // What follows an end may have been cut off by a crash.
         self.forget_consent(&grant).await?;
-        self.release_link(&grant).await?;
+        let ended = grant.clone();
+        self.in_background("let go of a link", move |flows| async move { flows.release_link(&ended).await });
         if !grant.kept_until().has_passed(now) {
             return Ok(Fate::Later(grant.kept_until()));
         }
-        let link_key = super::vault::personal_key(&grant.subject, &grant.link);
+        let link_key = crate::domain::person::personal_key(&grant.subject, &grant.link);
         if self.records.take::<Grant>(&entry.id, loaded.version).await? {
             self.records.forget_grant(&grant, &link_key).await?;
             return Ok(Fate::Done);
@@ -222,10 +245,4 @@ impl Flows {
         }
         Ok(Fate::Done)
     }
-}
-
-/// The start of the hour that an entry stands in.
-fn entry_hour(entry: &Expiring) -> Timestamp {
-    let hour = entry.entry.get(1..5).and_then(|hour| hour.try_into().ok()).map_or(0, u32::from_be_bytes);
-    Timestamp::from_millis(u64::from(hour) * 3_600_000)
 }

@@ -8,12 +8,7 @@ use super::{
     live::Borrowed,
     ports::{Purpose, ThirdPartyTokens},
 };
-use crate::domain::{link::LinkTokens, person::subject_key, secret::Digest, time::Timestamp};
-
-/// The key of a record that belongs to a person: nobody's name reaches into another's.
-pub(super) fn personal_key(subject: &str, part: &Digest) -> Vec<u8> {
-    [subject_key(subject).as_bytes().as_slice(), part.as_bytes()].concat()
-}
+use crate::domain::{link::LinkTokens, secret::Digest, time::Timestamp};
 
 /// A stored access token, for use.
 pub(super) fn borrowed(tokens: &ThirdPartyTokens, stored: &LinkTokens) -> Borrowed {

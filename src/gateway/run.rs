@@ -29,6 +29,8 @@ use crate::{
 
 /// How often the sweeper looks around.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How long steps may take that are under way when everything else has drained: longer than a third party may.
+const SETTLE: Duration = Duration::from_secs(12);
 /// Sessions that each worker remembers.
 const SESSIONS: usize = 10_000;
 
@@ -128,8 +130,12 @@ impl Gateway {
         let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows)), stop.clone()));
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
         let desks = Arc::clone(&gateway);
+        let settling = Arc::clone(&gateway);
         let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
         sweeper.abort();
+        if !settling.flows.settle(SETTLE).await {
+            tracing::warn!("steps were still under way when the process ended");
+        }
         drained
     }
 

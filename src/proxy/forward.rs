@@ -144,7 +144,7 @@ fn relay(
     } else {
         Until::Whole { ended, stall: route.response_timeout }
     };
-    let mut relayed = Response::new(Body::stream(Relay::new(body, until)));
+    let mut relayed = Response::new(Body::stream(Relay::new(body, until)).hold(permit.anchor()));
     *relayed.status_mut() = head.status;
     *relayed.headers_mut() = head.headers;
     Forwarded::Answer(relayed)

@@ -106,6 +106,8 @@ impl Until {
 pub(super) struct Relay {
     inner: Option<Incoming>,
     until: Until,
+    /// When the token of an event stream expires, where that matters.
+    deadline: Option<Instant>,
     /// `None` until the first time that there is nothing to relay: most answers are there at once and never wait.
     waits: Option<Pin<Box<Waits>>>,
 }
@@ -119,7 +121,11 @@ struct Waits {
 
 impl Relay {
     pub(super) fn new(inner: Incoming, until: Until) -> Self {
-        Self { inner: Some(inner), until, waits: None }
+        let deadline = match &until {
+            Until::Events { expires_in, .. } => expires_in.map(|left| Instant::now() + left),
+            Until::Whole { .. } => None,
+        };
+        Self { inner: Some(inner), until, deadline, waits: None }
     }
 
     /// Ends here, cleanly or not, and lets go of the MCP server at once.
@@ -142,7 +148,8 @@ impl HttpBody for Relay {
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let is_events = matches!(this.until, Until::Events { .. });
         let cut = (!is_events).then_some(BodyError::Cut);
-        if this.until.ended().is_cancelled() {
+        // Both are looked at before each frame: a stream that always has one never comes to wait for them.
+        if this.until.ended().is_cancelled() || this.deadline.is_some_and(|end| end <= Instant::now()) {
             return this.end(cut);
         }
         match poll_data(inner, context) {

@@ -133,12 +133,13 @@ async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>
     }
 }
 
+const EVENTS: &[u8] = b"text/event-stream";
+
 /// An event stream takes a place for as long as it is open; an ordinary answer takes none.
 fn counted(site: &Site, reply: Reply) -> Reply {
-    let is_stream = reply
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_stream = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    });
     if !is_stream {
         return reply;
     }

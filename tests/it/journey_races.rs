@@ -275,15 +275,17 @@ async fn a_third_party_that_is_down_ends_nothing() {
         gateway.third_party.behave(|behaviour| {
             (behaviour.token_endpoint, behaviour.api) = (health, health);
         });
-        // Our own refresh works: the stored facts decide. What needs the third party says so, and nothing ends.
-        let fresh = client.refresh(&refresh).await;
-        let reply = gateway.tool(&fresh.access, "whoami", serde_json::json!({})).await;
-        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{health:?}");
-        assert_eq!(reply.header("www-authenticate"), None);
+        // Its token has expired and cannot be replaced: nobody is given tokens of ours that lead nowhere, nothing ends.
+        let asked = client.try_refresh(&refresh).await;
+        assert_eq!((asked.status, asked.header("retry-after")), (503, Some("5")), "{health:?}");
+        assert_eq!(asked.json()["error"], "temporarily_unavailable");
         gateway.third_party.behave(|behaviour| {
             (behaviour.token_endpoint, behaviour.api) = (Health::Normal, Health::Normal);
         });
-        refresh = client.refresh(&fresh.refresh).await.refresh;
+        // Nobody asks again at once after a failure.
+        gateway.forward(Duration::from_secs(3));
+        let fresh = client.refresh(&refresh).await;
         assert_eq!(gateway.whoami(&fresh.access).await, "ada", "{health:?}");
+        refresh = fresh.refresh;
     }
 }

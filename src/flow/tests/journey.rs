@@ -3,7 +3,10 @@
 use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::flow::second::ArrivalPage;
+use crate::{
+    domain::handle::{Handle, Kind},
+    flow::second::ArrivalPage,
+};
 
 #[tokio::test]
 async fn an_app_that_was_approved_gets_tokens_that_work_and_refresh() {
@@ -369,6 +372,7 @@ async fn an_outage_keeps_the_grant_and_a_refusal_ends_it() {
         "access-0",
         "used while it lasts"
     );
+    world.clock.forward(Duration::from_secs(30));
     *world.third.refuses.lock().unwrap() = Some(ThirdPartyError::Refused("invalid_grant"));
     assert!(world.flows.borrow(&permit).await.is_err());
     assert!(permit.ended().is_cancelled());
@@ -397,6 +401,85 @@ async fn what_is_given_back_is_dead_at_once() {
     settle().await;
     assert!(world.third.alive().is_empty(), "the last grant took its third-party tokens along");
     world.flows.revoke(credentials(&app), "nonsense".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_grant_when_no_cache_knows_the_session_any_more() {
+    let world = World::new();
+    let app = world.register().await;
+    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+    let here = Resource::at(PUBLIC, "/mcp");
+    let sessions = crate::flow::admit::Sessions::with_capacity(8);
+    let permit = world.flows.admit(&sessions, tokens.access_token.expose_secret(), &here).await.unwrap();
+    // What an open stream holds; the session leaves the cache and the permit is gone.
+    let (ended, anchor) = (permit.ended().clone(), permit.anchor());
+    drop((permit, sessions));
+    world.flows.revoke(credentials(&app), tokens.refresh_token.clone()).await.unwrap();
+    assert!(ended.is_cancelled());
+    drop(anchor);
+}
+
+#[tokio::test]
+async fn attack_made_up_tokens_fill_no_memory() {
+    let world = World::new();
+    let app = world.register().await;
+    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+    let here = Resource::at(PUBLIC, "/mcp");
+    let sessions = crate::flow::admit::Sessions::with_capacity(8);
+    let real = tokens.access_token.expose_secret();
+    let permit = world.flows.admit(&sessions, real, &here).await.unwrap();
+    for number in 0..100_u8 {
+        let made_up = Handle::of_grant(Kind::AccessToken, permit.grant(), [number; 32]);
+        assert_eq!(
+            reason(world.flows.admit(&sessions, made_up.expose(), &here).await),
+            "token_expired_or_unknown"
+        );
+    }
+    assert_eq!(world.flows.live.watched(permit.grant()), 1);
+}
+
+#[tokio::test]
+async fn a_third_party_that_fails_is_not_asked_by_everybody_in_turn() {
+    let world = World::new();
+    *world.third.lives.lock().unwrap() = Some(Duration::from_hours(1));
+    let app = world.register().await;
+    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+    world.clock.forward(Duration::from_secs(3400));
+    *world.third.refuses.lock().unwrap() = Some(ThirdPartyError::Unavailable("down"));
+    let sessions = Arc::new(crate::flow::admit::Sessions::with_capacity(8));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (flows, sessions, token) =
+            (Arc::clone(&world.flows), Arc::clone(&sessions), tokens.access_token.clone());
+        tasks.spawn(async move {
+            let permit =
+                flows.admit(&sessions, token.expose_secret(), &Resource::at(PUBLIC, "/mcp")).await.unwrap();
+            flows.borrow(&permit).await.unwrap().access.expose_secret().to_owned()
+        });
+    }
+    while let Some(access) = tasks.join_next().await {
+        assert_eq!(access.unwrap(), "access-0");
+    }
+    assert_eq!(world.third.refreshes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_rotated_third_party_token_survives_a_store_that_fails_once() {
+    let world = World::new();
+    *world.third.lives.lock().unwrap() = Some(Duration::from_hours(1));
+    let app = world.register().await;
+    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+    let sessions = crate::flow::admit::Sessions::with_capacity(8);
+    let here = Resource::at(PUBLIC, "/mcp");
+    let permit = world.flows.admit(&sessions, tokens.access_token.expose_secret(), &here).await.unwrap();
+    world.clock.forward(Duration::from_secs(3400));
+    // The claim is written; then, while the third party answers, the store begins to fail.
+    let (flows, store) = (Arc::clone(&world.flows), Arc::clone(&world.store));
+    let borrowing =
+        tokio::spawn(async move { flows.borrow(&permit).await.unwrap().access.expose_secret().to_owned() });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    store.fail_next(2);
+    assert_eq!(borrowing.await.unwrap(), "access-1");
 }
 
 /// Lets background work finish.
