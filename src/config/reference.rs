@@ -77,7 +77,7 @@ const FRAME: &str = "\
 
 `mcp-deputy serve --config proxy.toml` reads one file. Without `--config` it reads `proxy.toml` in the working directory;
 where there is none, the environment alone must be enough. `mcp-deputy check` reads the same and tells what is wrong. A
-wrong configuration ends both with status 64 and one or two sentences that begin with the file and the line, before a
+wrong configuration ends both with status 64 and one or two sentences that name the file and, where there is one, the line, before a
 port is bound.
 
 - Unknown keys are errors.
@@ -155,7 +155,7 @@ fn variables(out: &mut String) {
         "\n## Environment\n\nThese variables stand in for keys that the file leaves out; where both speak, the file \
          wins. An empty variable counts\nas absent. The ones about a provider or an MCP server are for the only one: \
          they add it where the file has none, complete\nit where the file has one, and are not looked at where it has \
-         several. Without a file these four are enough:\n`MCP_DEPUTY_PUBLIC_URL`, `MCP_DEPUTY_UPSTREAM_URL`, \
+         several. Without a file these four are enough (in a container, the two listeners besides):\n`MCP_DEPUTY_PUBLIC_URL`, `MCP_DEPUTY_UPSTREAM_URL`, \
          `MCP_DEPUTY_CLIENT_ID`, `MCP_DEPUTY_CLIENT_SECRET`.\n\n| variable | key |\n| --- | --- |\n",
     );
     for section in SECTIONS {

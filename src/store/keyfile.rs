@@ -50,7 +50,7 @@ impl KeyFile {
             return Ok(Self { key, is_new: false });
         }
         if !may_create {
-            return Err(fault("it is missing, and the store holds records sealed with its key".into()));
+            return Err(fault("it is missing, and the store holds records sealed with its key: restore it, set store.encryption_key to that key, or begin with another store".into()));
         }
         let key = MasterKey::from_bytes(random(entropy)?);
         if create(path, &key, random(entropy)?).map_err(fault)? {

@@ -103,7 +103,7 @@ impl Web {
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
         if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
-            tracing::info!(reason = "host_foreign", "refused");
+            tracing::info!(reason = "host_foreign", expected = visit.site.public_url.authority(), "refused");
             return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
         }
         if let Place::Mcp(mount) = place {

@@ -368,7 +368,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "identity_headers",
                 Kind::Flag,
                 "false",
-                "Whether the MCP server is told who the person is.",
+                "Whether the MCP server is told who is asking: X-MCP-Deputy-Subject, X-MCP-Deputy-Login \
+                 (percent-encoded) and X-MCP-Deputy-Client. What a client sends under these names never gets through.",
             ),
             Key::with(
                 "upstream_http2",
