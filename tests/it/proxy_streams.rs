@@ -141,6 +141,40 @@ async fn whatever_is_revoked_ends_at_once() {
     }
 }
 
+/// Where streams may outlive their token, the session leaves the caches when the expired token is sent once more; the
+/// stream still hears of the end of its grant.
+#[tokio::test]
+async fn a_stream_that_no_cache_knows_any_more_ends_with_its_grant() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::start(move |_| {
+        let (events, response) = events();
+        sender.send(events).unwrap();
+        async move { Ok(response) }
+    })
+    .await;
+    let tables = "[tokens]\nend_streams_at_expiry = false\n".to_owned();
+    let gateway = Setup { upstream: Some(backend.url.clone()), tables, ..Setup::default() }.start().await;
+    let (client, tokens) = gateway.tokens(&ADA).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let request = gateway.at("/mcp", "GET", &tokens.access).body("".into()).unwrap();
+        open.push((gateway.fetch().open(request).await.unwrap(), streams.recv().await.unwrap()));
+    }
+    gateway.forward(Duration::from_hours(2));
+    for _ in 0..8 {
+        let request = gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap();
+        assert_eq!(gateway.send(request).await.status, 401);
+    }
+    let (response, stream) = &mut open[0];
+    stream.send(Bytes::from_static(b"data: x\n\n")).await.unwrap();
+    assert!(response.body_mut().frame().await.unwrap().is_ok(), "it goes on past the token");
+    client.revoke(&tokens.refresh).await;
+    for (response, _) in &mut open {
+        let ended = tokio::time::timeout(Duration::from_secs(1), response.body_mut().frame()).await;
+        assert!(ended.expect("still open after a second").is_none());
+    }
+}
+
 #[tokio::test]
 async fn strangers_cannot_revoke_and_nobody_learns_what_exists() {
     let gateway = Gateway::start().await;
