@@ -100,10 +100,8 @@ pub(super) struct ProviderFile {
     pub(super) pkce: Option<Written<bool>>,
     pub(super) token_auth_method: Text,
     pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,
-    pub(super) refresh: Text,
     pub(super) access_outlives_refresh: Option<bool>,
     pub(super) revoke_ends_only_this_token: Option<bool>,
-    pub(super) errors_at_200: Option<bool>,
 }
 
 /// `[[mcp_server]]`

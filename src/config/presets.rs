@@ -5,7 +5,7 @@
 //! that reads [`crate::domain::provider::Provider`]. [`SPELLED_OUT`] is what holds without a preset: the defaults of
 //! RFC 6749 and of OpenID Connect's standard claims, and the careful choice where there is none.
 
-use crate::domain::provider::{RefreshRule, TokenAuthMethod};
+use crate::domain::provider::TokenAuthMethod;
 
 /// What holds for the keys that an operator left out.
 #[derive(Debug)]
@@ -35,9 +35,7 @@ pub(super) struct Preset {
     pub(super) scope_descriptions: &'static [(&'static str, &'static str)],
     pub(super) token_auth_method: TokenAuthMethod,
     pub(super) needs_secret: bool,
-    pub(super) refresh: RefreshRule,
     pub(super) revoke_ends_only_this_token: bool,
-    pub(super) errors_at_200: bool,
 }
 
 /// Every preset.
@@ -98,9 +96,7 @@ const GITHUB: Preset = Preset {
     token_auth_method: TokenAuthMethod::Post,
     needs_secret: true,
     // Where an app has expiring tokens, each refresh replaces both and the old access token stops working.
-    refresh: RefreshRule::Rotating,
     revoke_ends_only_this_token: true,
-    errors_at_200: true,
 };
 
 /// What holds without a preset.
@@ -125,9 +121,7 @@ pub(super) const SPELLED_OUT: Preset = Preset {
     scope_descriptions: &[],
     token_auth_method: TokenAuthMethod::Basic,
     needs_secret: false,
-    refresh: RefreshRule::CarryForward,
     revoke_ends_only_this_token: false,
-    errors_at_200: false,
 };
 
 /// The API of github.com and of tenants of ghe.com has a host of its own; that of an Enterprise Server has a path.

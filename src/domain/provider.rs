@@ -74,14 +74,10 @@ pub struct Provider {
     pub client_id: String,
     /// The secret of our static client there.
     pub client_secret: Option<SecretString>,
-    /// What happens to the third party's refresh token when it is used.
-    pub refresh: RefreshRule,
     /// Whether the access token before a refresh stays usable after it.
     pub access_outlives_refresh: bool,
     /// Whether revoking a token ends that token alone, and not everything the person ever approved for us.
     pub revoke_ends_only_this_token: bool,
-    /// Whether the token endpoint reports errors with HTTP status 200.
-    pub errors_at_200: bool,
 }
 
 impl Provider {
@@ -111,15 +107,6 @@ pub enum IssPolicy {
     IfPresent,
     /// A response without `iss` is refused.
     Required,
-}
-
-/// What happens to a third-party refresh token when it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshRule {
-    /// It stays valid; an answer without a new one means: keep it.
-    CarryForward,
-    /// It is used up; the answer carries its successor.
-    Rotating,
 }
 
 /// How a third-party token is given back.

@@ -31,14 +31,10 @@ pub enum ErrorCode {
     ServerError,
     /// Try again later.
     TemporarilyUnavailable,
-    /// The client may not use this grant type.
-    UnauthorizedClient,
     /// Not one of our grant types.
     UnsupportedGrantType,
     /// Not `code`.
     UnsupportedResponseType,
-    /// Not a kind of token that can be revoked here (RFC 7009 section 2.2.1).
-    UnsupportedTokenType,
 }
 
 impl ErrorCode {
@@ -57,10 +53,8 @@ impl ErrorCode {
             Self::RequestNotSupported => "request_not_supported",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
-            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
-            Self::UnsupportedTokenType => "unsupported_token_type",
         }
     }
 }

@@ -345,7 +345,6 @@ token_endpoint = {token}
 userinfo_endpoint = {user}
 revocation_endpoint = {revocation}
 revoke_ends_only_this_token = true
-errors_at_200 = true
 subject = "id"
 username = "login"
 granted_scope_separators = ", "

@@ -14,7 +14,7 @@ use url::Url;
 use super::{ConfiguredProvider, quirks::CLIENT_CREDENTIALS_REFUSED, third_parties};
 use crate::{
     domain::{
-        provider::{IssPolicy, Provider, RefreshRule, Revocation, TokenAuthMethod},
+        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod},
         scope::ScopeSet,
         time::Timestamp,
     },
@@ -60,10 +60,8 @@ pub(super) fn forge(origin: &str) -> Provider {
         authorize_params: Vec::new(),
         client_id: "static-client".to_owned(),
         client_secret: Some("s3cret+/%".into()),
-        refresh: RefreshRule::CarryForward,
         access_outlives_refresh: true,
         revoke_ends_only_this_token: true,
-        errors_at_200: true,
     }
 }
 

@@ -341,7 +341,6 @@ subject = "id"
 username = "login"
 granted_scope_separators = ", "
 token_auth_method = "post"
-errors_at_200 = true
 revoke_ends_only_this_token = true
 
 [[mcp_server]]

@@ -293,13 +293,6 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"{ prompt = "select_account" }"#,
                 "More parameters for the authorization request.",
             ),
-            Key::maybe(
-                "refresh",
-                Kind::Choice(&["carry_forward", "rotating"]),
-                "the preset's (github: `rotating`), or `carry_forward`",
-                r#""rotating""#,
-                "Whether the third party's refresh token stays, or is replaced each time it is used.",
-            ),
             Key::with(
                 "access_outlives_refresh",
                 Kind::Flag,
@@ -312,13 +305,6 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "the preset's (github: `true`), or `false`",
                 "true",
                 "Whether revoking a token leaves the person's other tokens alive.",
-            ),
-            Key::maybe(
-                "errors_at_200",
-                Kind::Flag,
-                "the preset's (github: `true`), or `false`",
-                "true",
-                "Whether the token endpoint reports errors with HTTP status 200.",
             ),
         ],
     },

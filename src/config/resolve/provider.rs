@@ -12,7 +12,7 @@ use crate::config::error::{Place, Refused};
 use crate::config::file::{ProviderFile, Written};
 use crate::config::presets::{PRESETS, Preset, SPELLED_OUT};
 use crate::domain::origin::Origin;
-use crate::domain::provider::{IssPolicy, Provider, RefreshRule, Revocation, TokenAuthMethod};
+use crate::domain::provider::{IssPolicy, Provider, Revocation, TokenAuthMethod};
 
 /// Resolves every provider, in the order of the file.
 pub(super) fn resolve(files: BTreeMap<String, Written<ProviderFile>>) -> Result<Vec<Provider>, Refused> {
@@ -95,17 +95,10 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         authorize_params: authorize_params(file)?,
         client_id: parse("client_id", entry.here.needed("client_id", file.client_id.as_ref())?, words)?,
         client_secret,
-        refresh: choice(
-            "refresh",
-            file.refresh.as_ref(),
-            preset.refresh,
-            &[("carry_forward", RefreshRule::CarryForward), ("rotating", RefreshRule::Rotating)],
-        )?,
         access_outlives_refresh: file.access_outlives_refresh.unwrap_or(false),
         revoke_ends_only_this_token: file
             .revoke_ends_only_this_token
             .unwrap_or(preset.revoke_ends_only_this_token),
-        errors_at_200: file.errors_at_200.unwrap_or(preset.errors_at_200),
         host: entry.host,
         scope_separator,
         name,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::keys::{Absent, SECTIONS, Shape};
 use super::*;
 use crate::domain::origin::Origin;
-use crate::domain::provider::{IssPolicy, RefreshRule, Revocation, TokenAuthMethod};
+use crate::domain::provider::{IssPolicy, Revocation, TokenAuthMethod};
 
 const KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
@@ -77,7 +77,7 @@ fn the_github_preset_knows_github() {
     assert_eq!(github.granted_scope_separators, [',', ' ']);
     assert_eq!(github.split_granted("repo,user:email, gist"), ["repo", "user:email", "gist"]);
     assert_eq!(github.token_auth_method, TokenAuthMethod::Post);
-    assert!(github.pkce && github.errors_at_200 && github.requires_scope);
+    assert!(github.pkce && github.requires_scope);
     let covered = github.with_equivalents(["admin:org", "user"]);
     for scope in ["admin:org", "write:org", "read:org", "user", "read:user", "user:email"] {
         assert!(covered.contains(scope), "{scope}");
@@ -94,7 +94,6 @@ fn whatever_is_written_replaces_the_preset() {
         token_endpoint = "http://localhost:9000/token"
         default_scopes = ["read:org"]
         scope_equivalents = {}
-        errors_at_200 = false
         revocation = "none"
         subject = "owner.user.id"
         title = "Our GitHub"
@@ -107,7 +106,7 @@ fn whatever_is_written_replaces_the_preset() {
     assert_eq!(github.subject, ["owner", "user", "id"]);
     assert_eq!(github.revocation, Revocation::None);
     assert_eq!(github.title, "Our GitHub");
-    assert!(github.scope_equivalents.is_empty() && !github.errors_at_200);
+    assert!(github.scope_equivalents.is_empty());
     assert_eq!(settings.servers[0].scopes[0].provider_scopes, ["read:org"]);
 }
 
@@ -134,7 +133,6 @@ fn a_spelled_out_provider_gets_the_defaults_of_the_standards() {
     assert_eq!(forge.scope_separator, " ");
     assert_eq!(forge.granted_scope_separators, [' ']);
     assert_eq!(forge.revocation, Revocation::None);
-    assert_eq!(forge.refresh, RefreshRule::CarryForward);
     assert_eq!(forge.token_auth_method, TokenAuthMethod::Basic);
     assert!(forge.client_secret.is_none());
     let revoking =

@@ -218,10 +218,6 @@ fn mistakes_in_a_provider() {
             "proxy.toml:2: revocation_endpoint is missing in [provider.github]; write it",
         ),
         (
-            with("provider", "refresh = \"often\""),
-            "proxy.toml:6: refresh must be \"carry_forward\" or \"rotating\"",
-        ),
-        (
             with("provider", "subject = \"a..b\""),
             "proxy.toml:6: subject must be names with dots between them",
         ),

@@ -27,7 +27,7 @@ use crate::{
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
-        provider::{IssPolicy, Provider, RefreshRule, Revocation, TokenAuthMethod},
+        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod},
         resource::Resource,
         scope::ScopeSet,
         time::Timestamp,
@@ -328,10 +328,8 @@ fn provider() -> Provider {
         authorize_params: vec![],
         client_id: "static".to_owned(),
         client_secret: None,
-        refresh: RefreshRule::Rotating,
         access_outlives_refresh: false,
         revoke_ends_only_this_token: true,
-        errors_at_200: false,
     }
 }
 
