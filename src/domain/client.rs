@@ -18,11 +18,27 @@ pub const USED_TTL: Duration = Duration::from_hours(2160);
 /// Last use is written at most this often.
 pub const USE_RESOLUTION: Duration = Duration::from_hours(24);
 
+/// How we know of a client.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The operator wrote it into the configuration.
+    Configured,
+    /// Its id is the URL of a client ID metadata document.
+    Document,
+    /// It registered itself (RFC 7591).
+    #[default]
+    Registered,
+}
+
 /// A client record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Client {
-    /// The client id that we gave out.
+    /// Its client id: one that we gave out, the URL of its metadata document, or the operator's.
     pub id: String,
+    /// How we know of it.
+    #[serde(default)]
+    pub source: Source,
     /// What the app says of itself.
     pub metadata: ClientMetadata,
     /// The hash of its secret; `None` for a public client.
@@ -97,6 +113,7 @@ pub(crate) mod tests {
         let rules = RedirectRules { own_origin: "https://mcp.example.com", private_schemes: &[] };
         Client {
             id: id.to_owned(),
+            source: Source::Registered,
             metadata: ClientMetadata::judge(body.as_bytes(), &rules).unwrap(),
             secret: secret.map(Digest::of),
             registered_at: now,

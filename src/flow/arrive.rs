@@ -15,6 +15,7 @@ use super::{
     conclude::Concluding,
     depart::cookie_suffix,
     fault::{self, Fault},
+    journal::{self, Event},
     let_go::Unkept,
     outcome::{again, arriving, reason_of},
     ports::{Purpose, Table, ThirdPartyError, ThirdPartyTokens},
@@ -106,7 +107,7 @@ impl Flows {
         match self.exchange_and_compare(arrival, code, verifier, &callback).await {
             Ok(arrived) => Ok(arrived),
             Err(failure) => {
-                tracing::warn!(target: "mcp_deputy::journal", event = "login_failed", client_id = client.id, reason = reason_of(&failure));
+                journal::note(Event::LoginFailed).client(&client.id).reason(reason_of(&failure)).write();
                 Ok(Arrived::Answer {
                     to: self.failed_answer(&failure, &redirect, state.as_deref()),
                     session: None,
@@ -219,10 +220,14 @@ impl Flows {
         self.records.index_expiry(record.expires_at, Table::Arrival, key.as_bytes(), now).await?;
         self.records.create(key.as_bytes(), &record).await?;
         tokens.kept();
-        tracing::info!(
-            target: "mcp_deputy::journal", event = "second_approval_asked", client_id = record.request.client_id, grant = %record.grant,
-            other_person = record.expected_login.is_some(), wider = %record.wider,
-        );
+        let why = if record.expected_login.is_some() { "other_person" } else { "wider_scopes" };
+        journal::note(Event::SecondApprovalAsked)
+            .client(&record.request.client_id)
+            .grant(record.grant)
+            .subject(&record.person.subject)
+            .scopes(&record.wider)
+            .reason(why)
+            .write();
         let suffix = cookie_suffix(now.as_secs(), &key.to_base64url());
         Ok(Arrived::SecondPage { id, cookie, suffix, spent: arrival.spent })
     }

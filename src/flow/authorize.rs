@@ -9,7 +9,12 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Failure, Flows, fault::Fault, ports::Purpose};
+use super::{
+    Failure, Flows,
+    fault::Fault,
+    journal::{self, Event},
+    ports::Purpose,
+};
 use crate::domain::{
     catalog::{McpServer, ScopeDefinition},
     client::Client,
@@ -150,10 +155,12 @@ impl Flows {
             serde_json::to_vec(&pending).map_err(|error| Fault::caused("render a pending request", error))?;
         let form = URL_SAFE_NO_PAD.encode(self.sealer.seal(Purpose::ConsentForm, FORM, &plain)?);
         let scopes = server.definitions(&request.scopes).cloned().collect();
-        tracing::info!(
-            target: "mcp_deputy::journal", event = "consent_page_shown", client_id = client.id, grant = %grant, scopes = %request.scopes,
-            resource = request.resource.as_str(),
-        );
+        journal::note(Event::ConsentPageShown)
+            .client(&client.id)
+            .grant(grant)
+            .scopes(&request.scopes)
+            .resource(request.resource.as_str())
+            .write();
         let destination = redirect.destination();
         Ok(ConsentPage {
             form,

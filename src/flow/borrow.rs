@@ -12,6 +12,7 @@ use super::{
     Failure, Flows,
     admit::Permit,
     fault::{self, Fault},
+    journal::{self, Event},
     live::{Borrowed, LinkCell},
     outcome::arriving,
     ports::{Table, ThirdPartyError, ThirdPartyTokens},
@@ -211,7 +212,7 @@ impl Flows {
                     if self.records.replace(&cell.key, loaded.version, &next).await?.is_some() {
                         cell.replace(borrowed(tokens, &sealed));
                         self.let_go_replaced(next.subject, next.provider, cell.key.clone(), stale);
-                        tracing::info!(target: "mcp_deputy::journal", event = "third_party_refreshed", provider);
+                        journal::note(Event::ThirdPartyRefreshed).provider(provider).write();
                         return Ok(());
                     }
                 }
@@ -233,7 +234,7 @@ impl Flows {
 
     /// Ends every grant of a link: the third party has ended the permission that they stand on.
     async fn end_link(self: &Arc<Self>, cell: &LinkCell, reason: &'static str) {
-        tracing::warn!(target: "mcp_deputy::journal", event = "link_refused", reason);
+        journal::note(Event::LinkRefused).reason(reason).write();
         let end =
             self.end_grants_of(GrantsOf::link(&cell.key), self.now(), |_| true, Ending::ThirdPartyRefused);
         if let Err(fault) = end.await {

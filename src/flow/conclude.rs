@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::{
     Arrived, Failure, Flows,
     fault::Fault,
+    journal::{self, Event},
     let_go::Unkept,
     outcome::again,
     ports::{Table, ThirdPartyTokens},
@@ -79,9 +80,7 @@ impl Flows {
         }
         match self.conclude_pending(&mut with, &grant, &link_key, now).await {
             Ok((code, session)) => {
-                tracing::info!(
-                    target: "mcp_deputy::journal", event = "code_issued", client_id = grant.client_id, grant = %grant.id, scopes = %grant.scopes,
-                );
+                journal::note(Event::CodeIssued).of(&grant).scopes(&grant.scopes).write();
                 let state = with.proof.request().state.as_deref();
                 let to = with.redirect.with_code(code.expose(), state, &self.catalog.public_url);
                 Ok(Arrived::Answer { to, session: Some(session), spent: with.spent })

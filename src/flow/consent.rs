@@ -7,7 +7,12 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Departed, Failure, Flows, authorize::FORM, ports::Purpose};
+use super::{
+    Departed, Failure, Flows,
+    authorize::FORM,
+    journal::{self, Event},
+    ports::Purpose,
+};
 use crate::domain::{
     consent::Pending,
     post::SameOriginPost,
@@ -69,7 +74,7 @@ impl Flows {
         pending.check(render_cookie, post, now)?;
         let (client, redirect) = self.still_asked_by(&pending.request).await?;
         if decision == Decision::Deny {
-            tracing::info!(target: "mcp_deputy::journal", event = "denied", client_id = client.id, grant = %pending.grant);
+            journal::note(Event::Denied).client(&client.id).grant(pending.grant).write();
             let state = pending.request.state.as_deref();
             let to = redirect.with_error(
                 ErrorCode::AccessDenied.as_str(),
@@ -80,9 +85,11 @@ impl Flows {
             return Ok(Consented::Denied { to });
         }
         let proof = pending.approve(render_cookie, post, now)?;
-        tracing::info!(
-            target: "mcp_deputy::journal", event = "approved", client_id = client.id, grant = %proof.grant(), scopes = %proof.request().scopes,
-        );
+        journal::note(Event::Approved)
+            .client(&client.id)
+            .grant(proof.grant())
+            .scopes(&proof.request().scopes)
+            .write();
         self.note_use(&client).await?;
         Ok(Consented::Departed(self.depart(proof).await?))
     }

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     Failure, Flows,
+    journal::{self, Event},
     ports::{Departure, Purpose, Table},
 };
 use crate::domain::{
@@ -51,7 +52,11 @@ impl Flows {
         self.records.create(key.as_bytes(), &ticket).await?;
         let challenge = CodeChallenge::of(&verifier);
         let url = third_party.departure(&Departure::approved(&proof, state.expose(), challenge.as_str()));
-        tracing::info!(target: "mcp_deputy::journal", event = "departed", client_id = ticket.request.client_id, grant = %ticket.grant);
+        journal::note(Event::Departed)
+            .client(&ticket.request.client_id)
+            .grant(ticket.grant)
+            .provider(&ticket.request.provider)
+            .write();
         Ok(Departed {
             url,
             provider: description.name.clone(),

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     Flows,
     fault::Fault,
+    journal::{self, Event},
     ports::{Table, ThirdPartyTokens},
     records::GrantsOf,
 };
@@ -180,7 +181,7 @@ impl Flows {
                 }
             }
             if self.records.take::<Link>(key, version).await? {
-                tracing::info!(target: "mcp_deputy::journal", event = "link_let_go", provider = leaving.provider);
+                journal::note(Event::LinkLetGo).subject(&leaving.subject).provider(&leaving.provider).write();
                 return Ok(());
             }
         }

@@ -15,6 +15,7 @@ mod conclude;
 mod consent;
 mod depart;
 pub mod fault;
+pub mod journal;
 mod let_go;
 pub mod live;
 mod outcome;

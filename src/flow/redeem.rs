@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Failure, Flows, ports::Table};
+use super::{
+    Failure, Flows,
+    journal::{self, Event},
+    ports::Table,
+};
 use crate::domain::{
     client::{Client, Credentials},
     grant::{Access, Ending, Grant, Minted, Redeemed, Redemption},
@@ -90,7 +94,7 @@ impl Flows {
             self.records.index_expiry(next.expires_at, Table::Grant, grant.id.as_bytes(), now).await?;
             if self.records.replace(grant.id.as_bytes(), loaded.version, &next).await?.is_some() {
                 self.note_use(&client).await?;
-                tracing::info!(target: "mcp_deputy::journal", event = "code_redeemed", client_id = client.id, grant = %grant.id);
+                journal::note(Event::CodeRedeemed).of(&grant).write();
                 return Ok(token_answer(&fresh, now));
             }
         }
@@ -124,7 +128,7 @@ pub(super) fn token_answer(fresh: &Fresh, now: Timestamp) -> TokenAnswer {
 }
 
 fn refused_code(reason: &'static str, client: &Client, grant: &Grant) -> Refusal {
-    tracing::warn!(target: "mcp_deputy::journal", event = "code_refused", reason, client_id = client.id, grant = %grant.id);
+    journal::note(Event::CodeRefused).client(&client.id).grant(grant.id).reason(reason).write();
     Refusal::invalid_grant(reason)
 }
 

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     Failure, Flows, TokenAnswer,
     fault::Fault,
+    journal::{self, Event},
     ports::{Purpose, Table, ThirdPartyError},
     redeem::{needed, refuse_other_resource, token_answer},
 };
@@ -61,7 +62,7 @@ impl Flows {
                 Refreshed::TooFast => return Err(Failure::TooFast(Duration::from_secs(30))),
                 Refreshed::Replay(next) => {
                     if self.records.replace(grant.id.as_bytes(), loaded.version, &*next).await?.is_some() {
-                        tracing::info!(target: "mcp_deputy::journal", event = "refresh_replayed", client_id = client.id, grant = %grant.id);
+                        journal::note(Event::RefreshReplayed).of(&grant).write();
                         return self.replayed_answer(&next, now);
                     }
                     continue;
@@ -93,7 +94,7 @@ impl Flows {
                     self.live.end_access(grant.id, &digest);
                 }
                 self.note_use(&client).await?;
-                tracing::info!(target: "mcp_deputy::journal", event = "refreshed", client_id = client.id, grant = %grant.id);
+                journal::note(Event::Refreshed).of(&grant).write();
                 return Ok(answer);
             }
         }
@@ -186,6 +187,6 @@ fn family_of(token: &SecretString) -> Result<[u8; 16], Failure> {
 }
 
 fn refused(reason: &'static str, client: &Client, grant: &Grant) -> Refusal {
-    tracing::warn!(target: "mcp_deputy::journal", event = "refresh_refused", reason, client_id = client.id, grant = %grant.id);
+    journal::note(Event::RefreshRefused).client(&client.id).grant(grant.id).reason(reason).write();
     Refusal::invalid_grant(reason)
 }

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{Failure, Flows, ports::Table};
+use super::{
+    Failure, Flows,
+    journal::{self, Event},
+    ports::Table,
+};
 use crate::domain::{
-    client::Client,
+    client::{Client, Source},
     handle::{Handle, Kind},
     metadata::{AuthMethod, ClientMetadata},
     refusal::{ErrorCode, Refusal},
@@ -48,6 +52,7 @@ impl Flows {
         let id = Handle::plain(Kind::Client, self.random()?).expose().to_owned();
         let client = Client {
             id,
+            source: Source::Registered,
             metadata,
             secret: secret.as_ref().map(|secret| Digest::of(secret.expose())),
             registered_at: now,
@@ -57,7 +62,7 @@ impl Flows {
         };
         self.records.index_expiry(client.expires_at(), Table::Client, client.id.as_bytes(), now).await?;
         self.records.create(client.id.as_bytes(), &client).await?;
-        tracing::info!(target: "mcp_deputy::journal", event = "client_registered", client_id = client.id);
+        journal::note(Event::ClientRegistered).client(&client.id).write();
         Ok(Registered { client, secret: secret.map(|secret| SecretString::from(secret.expose())) })
     }
 }

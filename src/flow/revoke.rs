@@ -7,7 +7,13 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Failure, Flows, fault::Fault, ports::Table, records::GrantsOf};
+use super::{
+    Failure, Flows,
+    fault::Fault,
+    journal::{self, Event},
+    ports::Table,
+    records::GrantsOf,
+};
 use crate::domain::{
     client::{Client, Credentials},
     consent::Consent,
@@ -39,7 +45,7 @@ impl Flows {
             };
             if self.records.update::<Grant>(access.grant.as_bytes(), mine).await?.is_some() {
                 self.live.end_access(access.grant, &access.digest);
-                tracing::info!(target: "mcp_deputy::journal", event = "access_token_returned", client_id = client.id, grant = %access.grant);
+                journal::note(Event::AccessTokenReturned).client(&client.id).grant(access.grant).write();
             }
         }
         Ok(())
@@ -153,9 +159,7 @@ impl Flows {
             return Ok(false);
         };
         self.live.end(id);
-        tracing::info!(
-            target: "mcp_deputy::journal", event = "grant_ended", reason = why.as_str(), client_id = ended.client_id, grant = %id,
-        );
+        journal::note(Event::GrantEnded).of(&ended).reason(why.as_str()).write();
         self.forget_consent(&ended).await?;
         self.in_background("let go of a link", move |flows| async move { flows.release_link(&ended).await });
         Ok(true)

@@ -6,8 +6,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Arrived, Decision, Failure, Flows, conclude::Concluding, consent::DENIED, fault::Fault, let_go::Unkept,
-    outcome::again, ports::Purpose, records::Loaded,
+    Arrived, Decision, Failure, Flows,
+    conclude::Concluding,
+    consent::DENIED,
+    fault::Fault,
+    journal::{self, Event},
+    let_go::Unkept,
+    outcome::again,
+    ports::Purpose,
+    records::Loaded,
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
@@ -105,7 +112,7 @@ impl Flows {
         };
         let state = taking.request.state.clone();
         if decision == Decision::Deny {
-            tracing::info!(target: "mcp_deputy::journal", event = "denied", client_id = client.id, grant = %taking.grant);
+            journal::note(Event::Denied).client(&client.id).grant(taking.grant).write();
             drop(tokens);
             let to = redirect.with_error(
                 ErrorCode::AccessDenied.as_str(),
@@ -122,7 +129,11 @@ impl Flows {
         let server = self.catalog.server_of(&taking.request.resource).ok_or(UNKNOWN)?;
         let effective = ScopeSet::from_iter(provider.with_equivalents(taking.granted.iter()));
         let scopes = server.covered_by(&taking.request.scopes, &effective);
-        tracing::info!(target: "mcp_deputy::journal", event = "approved_again", client_id = client.id, grant = %taking.grant);
+        journal::note(Event::ApprovedAgain)
+            .client(&client.id)
+            .grant(taking.grant)
+            .subject(&taking.person.subject)
+            .write();
         let concluded = self
             .conclude(Concluding {
                 proof,

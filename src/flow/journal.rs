@@ -1,0 +1,226 @@
+//! The journal: what was decided, about whom, and why. One structured event for each decision, for audits and alarms.
+//!
+//! Every entry has an [`Event`] with a slug that never changes, the ids that are known (client, grant, person, MCP server,
+//! provider), and where something was refused the reason, which is a slug as well (docs/journal.md lists both). Entries are
+//! `tracing` events of target [`TARGET`] inside the span of their request, so each carries the request's id: the support
+//! id that people see on an error page.
+//!
+//! Must never hold a token, a code, a secret, a cookie, or text of a stranger that is longer than an id. This is the only
+//! file that writes to the target; a test of the architecture sees to it.
+
+use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
+
+/// The `tracing` target of all entries.
+pub const TARGET: &str = "mcp_deputy::journal";
+
+/// The longest text of a stranger (a client id that is a URL) that an entry repeats, in bytes.
+const MAX_TEXT: usize = 512;
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident = $slug:literal $level:ident),* $(,)?) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Event { $($(#[doc = $doc])+ $name),* }
+
+        impl Event {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Its name in the journal. Never changes.
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$name => $slug),* }
+            }
+
+            /// Whether something was refused or went wrong, which is worth an alarm when it becomes frequent.
+            const fn is_warning(self) -> bool {
+                match self { $(Self::$name => events!(@$level)),* }
+            }
+        }
+    };
+    (@step) => { false };
+    (@warning) => { true };
+}
+
+events! {
+    /// A client gave an access token back (RFC 7009).
+    AccessTokenReturned = "access_token_returned" step,
+    /// A person approved on the consent page.
+    Approved = "approved" step,
+    /// A person approved on the second page.
+    ApprovedAgain = "approved_again" step,
+    /// A code went to a redirect URI.
+    CodeIssued = "code_issued" step,
+    /// A code became tokens.
+    CodeRedeemed = "code_redeemed" step,
+    /// A code was refused; the reason says why. `code_replayed` ended the grant.
+    CodeRefused = "code_refused" warning,
+    /// A client registered itself (RFC 7591).
+    ClientRegistered = "client_registered" step,
+    /// A client changed its registration (RFC 7592).
+    ClientChanged = "client_changed" step,
+    /// A client was revoked: by the operator, by itself (RFC 7592), or because its metadata document is gone.
+    ClientRevoked = "client_revoked" step,
+    /// A client could not authenticate.
+    ClientRefused = "client_refused" warning,
+    /// A consent page was shown.
+    ConsentPageShown = "consent_page_shown" step,
+    /// A person said no.
+    Denied = "denied" step,
+    /// A browser was sent to the third party.
+    Departed = "departed" step,
+    /// A client ID metadata document was used for the first time, or anew after it changed.
+    DocumentAccepted = "document_accepted" step,
+    /// A client ID metadata document could not be used.
+    DocumentRefused = "document_refused" warning,
+    /// A grant ended; the reason says why.
+    GrantEnded = "grant_ended" step,
+    /// A token was introspected (RFC 7662).
+    Introspected = "introspected" step,
+    /// A limit was hit.
+    Limited = "limited" warning,
+    /// A third-party token was let go.
+    LinkLetGo = "link_let_go" step,
+    /// The third party refused its own token for good.
+    LinkRefused = "link_refused" warning,
+    /// A person came back from the third party, and it led to nothing.
+    LoginFailed = "login_failed" warning,
+    /// A page could not be shown, or its answer could not be taken.
+    PageRefused = "page_refused" warning,
+    /// A person may not sign in here, or not any more.
+    PersonRefused = "person_refused" warning,
+    /// A refresh token was refused; the reason says why. `refresh_reused` ended the grant.
+    RefreshRefused = "refresh_refused" warning,
+    /// The previous refresh token got its answer again.
+    RefreshReplayed = "refresh_replayed" step,
+    /// A refresh token was rotated.
+    Refreshed = "refreshed" step,
+    /// A registration was refused.
+    RegistrationRefused = "registration_refused" warning,
+    /// A request to an MCP server was refused.
+    RequestRefused = "request_refused" warning,
+    /// What came back from the third party differs from what was approved: a second page was shown.
+    SecondApprovalAsked = "second_approval_asked" step,
+    /// A request needs scopes that its token has not.
+    ScopeRaised = "scope_raised" step,
+    /// A third-party token was refreshed.
+    ThirdPartyRefreshed = "third_party_refreshed" step,
+}
+
+/// An entry that is being written.
+#[derive(Debug)]
+#[must_use = "an entry stands in the journal when it is written"]
+pub struct Entry<'a> {
+    event: Event,
+    client_id: Option<&'a str>,
+    grant: Option<GrantId>,
+    subject: Option<&'a str>,
+    resource: Option<&'a str>,
+    provider: Option<&'a str>,
+    scopes: Option<&'a ScopeSet>,
+    reason: Option<&'static str>,
+}
+
+/// Begins an entry.
+pub const fn note<'a>(event: Event) -> Entry<'a> {
+    Entry {
+        event,
+        client_id: None,
+        grant: None,
+        subject: None,
+        resource: None,
+        provider: None,
+        scopes: None,
+        reason: None,
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// About a grant: its client, person and MCP server too.
+    pub fn of(self, grant: &'a Grant) -> Self {
+        let about = self.client(&grant.client_id).grant(grant.id).subject(&grant.subject);
+        about.resource(grant.resource.as_str())
+    }
+
+    /// Which client.
+    pub fn client(self, id: &'a str) -> Self {
+        Self { client_id: Some(id), ..self }
+    }
+
+    /// Which grant.
+    pub fn grant(self, id: GrantId) -> Self {
+        Self { grant: Some(id), ..self }
+    }
+
+    /// Whose.
+    pub fn subject(self, subject: &'a str) -> Self {
+        Self { subject: Some(subject), ..self }
+    }
+
+    /// At which MCP server.
+    pub fn resource(self, resource: &'a str) -> Self {
+        Self { resource: Some(resource), ..self }
+    }
+
+    /// At which provider entry.
+    pub fn provider(self, name: &'a str) -> Self {
+        Self { provider: Some(name), ..self }
+    }
+
+    /// Which scopes: those that were granted, or, where more are needed, those.
+    pub fn scopes(self, scopes: &'a ScopeSet) -> Self {
+        Self { scopes: Some(scopes), ..self }
+    }
+
+    /// Why: a stable slug.
+    pub fn reason(self, slug: &'static str) -> Self {
+        Self { reason: Some(slug), ..self }
+    }
+
+    /// Writes it.
+    pub fn write(self) {
+        let grant = self.grant.map(tracing::field::display);
+        let scopes = self.scopes.map(tracing::field::display);
+        let (event, reason, provider) = (self.event.slug(), self.reason, self.provider);
+        let (client_id, subject, resource) =
+            (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
+        if self.event.is_warning() {
+            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+        } else {
+            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+        }
+    }
+}
+
+/// At most [`MAX_TEXT`] bytes of it.
+fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_event_is_documented_under_a_name_of_its_own() {
+        let documented = include_str!("../../docs/journal.md");
+        let slugs: BTreeSet<&str> = Event::ALL.iter().map(|event| event.slug()).collect();
+        assert_eq!(slugs.len(), Event::ALL.len());
+        for slug in slugs {
+            assert!(documented.contains(&format!("| `{slug}` |")), "docs/journal.md lacks {slug}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_text_is_cut() {
+        assert_eq!(bounded("short"), "short");
+        let long = "ä".repeat(400);
+        assert_eq!(bounded(&long).len(), MAX_TEXT);
+        assert_eq!(bounded(&format!("a{long}")).len(), MAX_TEXT - 1);
+    }
+}
