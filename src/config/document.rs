@@ -288,10 +288,6 @@ mod tests {
                 "proxy.toml:1: 'access' (restricting who may sign in) is not supported yet; it comes with a later release",
             ),
             (
-                "[[mcp_server]]\n[[mcp_server.scope]]\ntools = []",
-                "proxy.toml:3: 'tools' (a tool policy) is not supported yet; it comes with a later release",
-            ),
-            (
                 "[registration]\nclient_id_metadata_documents = true",
                 "proxy.toml:2: 'client_id_metadata_documents' (client ID metadata documents) is not supported \
                  yet; it comes with a later release",

@@ -116,6 +116,7 @@ pub(super) struct ServerFile {
     pub(super) identity_headers: Option<bool>,
     pub(super) upstream_http2: Option<bool>,
     pub(super) allowed_origins: Texts,
+    pub(super) filter_tools: Option<bool>,
     pub(super) scope: Vec<Written<ScopeFile>>,
 }
 
@@ -136,6 +137,7 @@ pub(super) struct ScopeFile {
     pub(super) provider_scopes: Texts,
     pub(super) default: Option<bool>,
     pub(super) implies: Texts,
+    pub(super) tools: Texts,
 }
 
 /// `[consent]`

@@ -17,6 +17,7 @@ use url::Url;
 use super::master_key::MasterKey;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
+use crate::domain::tools::ToolPattern;
 
 /// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
 /// ours too. The admin paths are in the list so that no probe is answered by an MCP server.
@@ -136,6 +137,8 @@ pub struct ServerSettings {
     pub any_loopback_origin: bool,
     /// What a client may ask for; at least one scope, and at least one with `default`.
     pub scopes: Vec<ScopeSettings>,
+    /// Whether lists of tools show only what a token may call; only with a scope that has `tools`.
+    pub filter_tools: bool,
 }
 
 impl ServerSettings {
@@ -169,6 +172,8 @@ pub struct ScopeSettings {
     pub default: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
+    /// Tools that it opens. `None`: it says nothing about tools. Where any scope of a server does, every call is judged.
+    pub tools: Option<Vec<ToolPattern>>,
 }
 
 /// The consent page.

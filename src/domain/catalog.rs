@@ -10,6 +10,7 @@ use super::{
     refusal::{ErrorCode, Refusal},
     resource::Resource,
     scope::ScopeSet,
+    tools::ToolPattern,
 };
 
 /// An MCP scope, in words for people.
@@ -25,6 +26,8 @@ pub struct ScopeDefinition {
     pub default: bool,
     /// Other MCP scopes that it includes.
     pub implies: Vec<String>,
+    /// Tools that it opens; `None` where it says nothing about tools (see [`super::tools`]).
+    pub tools: Option<Vec<ToolPattern>>,
 }
 
 /// An MCP server behind us: one resource.
@@ -40,6 +43,8 @@ pub struct McpServer {
     pub provider: String,
     /// Its scopes; at least one.
     pub scopes: Vec<ScopeDefinition>,
+    /// Whether lists of tools show only those that the token may call.
+    pub filter_tools: bool,
 }
 
 impl McpServer {
@@ -166,6 +171,7 @@ mod tests {
             provider_scopes: provider.iter().copied().collect(),
             default,
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
+            tools: None,
         };
         McpServer {
             path: path.to_owned(),
@@ -173,6 +179,7 @@ mod tests {
             name: "M".to_owned(),
             provider: "github".to_owned(),
             scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
+            filter_tools: false,
         }
     }
 

@@ -33,3 +33,4 @@ pub mod scope;
 pub mod secret;
 pub mod ticket;
 pub mod time;
+pub mod tools;

@@ -17,6 +17,8 @@ use crate::domain::{handle::GrantId, link::due_at, secret::Digest, time::Timesta
 
 /// A lock whose holder cannot leave the data in a bad state: a panic elsewhere is no reason to stop.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(test)]
+    seam::step();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -35,9 +37,13 @@ impl Ending {
 }
 
 impl Ending {
-    /// To be called for a token that turned out to be none.
+    /// To be called for a token that turned out to be none. Whoever read the store a moment earlier may have found it good
+    /// and waits on the same cancellation, which a revocation under way would not find here any more: so it fires now.
     pub fn forget(&self, access: &Digest) {
-        locked(&self.access).remove(access);
+        let token = locked(&self.access).remove(access);
+        if let Some(token) = token {
+            token.cancel();
+        }
     }
 }
 
@@ -203,6 +209,34 @@ impl LinkCells {
     /// The cell of the link, if somebody uses it.
     pub fn get(&self, key: &[u8]) -> Option<Arc<LinkCell>> {
         locked(&self.0).get(key).and_then(Weak::upgrade)
+    }
+}
+
+/// Where tests of races let another thread go on: in front of every lock. Nothing of it is in the product.
+#[cfg(test)]
+pub(super) mod seam {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEP: Cell<Option<fn()>> = const { Cell::new(None) };
+    }
+
+    /// Calls `step` in front of every lock while `run` runs, on this thread.
+    pub(in crate::flow) fn during(step: fn(), run: impl FnOnce()) {
+        STEP.set(Some(step));
+        run();
+        STEP.set(None);
+    }
+
+    pub(super) fn step() {
+        if let Some(step) = STEP.get() {
+            step();
+        }
+    }
+
+    /// Whether threads are a model's: then there is no other runtime to hand a step to.
+    pub(in crate::flow) fn is_modelled() -> bool {
+        STEP.get().is_some()
     }
 }
 

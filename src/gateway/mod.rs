@@ -97,8 +97,10 @@ pub fn catalog(settings: &Settings) -> Catalog {
                 provider_scopes: scope.provider_scopes.iter().cloned().collect(),
                 default: scope.default,
                 implies: scope.implies.clone(),
+                tools: scope.tools.clone(),
             })
             .collect(),
+        filter_tools: server.filter_tools,
     });
     Catalog {
         public_url: settings.public_url.as_str().to_owned(),

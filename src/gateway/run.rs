@@ -93,6 +93,7 @@ impl Gateway {
             body_timeout: settings.limits.body_timeout,
             registrations_per_minute: settings.limits.registrations_per_minute,
             max_streams: settings.limits.max_streams,
+            max_body: settings.limits.mcp_max_body_bytes,
         })
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)

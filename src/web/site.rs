@@ -31,7 +31,7 @@ use crate::{
         Flows,
         ports::{Clock, Entropy},
     },
-    proxy::{Backend, Body, Route},
+    proxy::{Backend, Body, Route, held::Held},
 };
 
 /// How many token requests may fail per minute and address. Hosted clients share addresses and repeat themselves.
@@ -57,6 +57,8 @@ pub struct SiteParts {
     pub registrations_per_minute: u32,
     /// Event streams that may be open at the same time.
     pub max_streams: usize,
+    /// The largest body of a request to an MCP server, in bytes.
+    pub max_body: u64,
 }
 
 /// What all workers share.
@@ -71,6 +73,8 @@ pub struct Site {
     pub(super) doors: BTreeMap<String, Door>,
     pub(super) registrations: Limit,
     pub(super) failed_tokens: Limit,
+    /// What of requests is held in memory.
+    pub(super) held: Arc<Held>,
     /// One permit for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
     trusted_proxies: Vec<IpNet>,
@@ -87,6 +91,8 @@ pub(super) struct Door {
     pub(super) invalid_token: HeaderValue,
     /// To one that cannot be understood.
     pub(super) invalid_request: HeaderValue,
+    /// Where the metadata of the resource stands, for challenges that depend on the request.
+    pub(super) resource_metadata: String,
 }
 
 /// What one worker needs to forward to an MCP server.
@@ -128,6 +134,7 @@ impl Site {
                 invalid_token: HeaderValue::try_from(format!("{base}, error=\"invalid_token\""))?,
                 invalid_request: HeaderValue::try_from(format!("{base}, error=\"invalid_request\""))?,
                 challenge: HeaderValue::try_from(base)?,
+                resource_metadata: address,
             };
             doors.insert(server.path.clone(), door);
         }
@@ -137,6 +144,7 @@ impl Site {
             registrations: Limit::per_minute(parts.registrations_per_minute),
             failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),
             body_timeout: parts.body_timeout,
+            held: Held::for_bodies_of(parts.max_body),
             streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
             flows,
             pages,

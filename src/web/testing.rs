@@ -30,6 +30,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         provider_scopes: ["repo"].into_iter().collect(),
         default,
         implies: Vec::new(),
+        tools: None,
     };
     let server = |path: &&str| McpServer {
         path: (*path).to_owned(),
@@ -37,6 +38,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         name: "Tools".to_owned(),
         provider: "github".to_owned(),
         scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
+        filter_tools: false,
     };
     Catalog {
         public_url: PUBLIC_URL.to_owned(),

@@ -61,6 +61,7 @@ impl Gateway {
             body_timeout: Duration::from_secs(5),
             registrations_per_minute: 30,
             max_streams: 100,
+            max_body: 1 << 20,
         };
         let mounts: BTreeMap<_, _> =
             ["/mcp", "/other"].map(|path| (path.to_owned(), mount(path, upstream))).into();

@@ -11,6 +11,10 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_policy;
+#[cfg(test)]
+mod attack_sessions;
+#[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
 mod journey_races;
@@ -24,6 +28,8 @@ mod process_life;
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
+#[cfg(test)]
+mod proxy_policy;
 #[cfg(test)]
 mod proxy_refused;
 #[cfg(test)]

@@ -7,8 +7,6 @@ pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("access", "restricting who may sign in"),
     ("client", "clients registered by configuration"),
     ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
-    ("mcp_server.scope.tools", "a tool policy"),
-    ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
     ("registration.allowed_domains", "restricting clients to domains"),
     ("registration.client_id_metadata_documents", "client ID metadata documents"),
@@ -370,6 +368,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"["https://chat.example.com"]"#,
                 "Origins of browser clients that may call this server.",
             ),
+            Key::with(
+                "filter_tools",
+                Kind::Flag,
+                "false",
+                "Whether lists of tools show only those that the token may call. Needs a scope with `tools`. Clients \
+                 then never learn of the others, so they do not ask for more scopes either.",
+            ),
         ],
     },
     Section {
@@ -406,6 +411,15 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "none",
                 "[]",
                 "Names of scopes of this server that it includes.",
+            ),
+            Key::maybe(
+                "tools",
+                Kind::TextList,
+                "it says nothing about tools; if no scope does, every call passes unread",
+                r#"["get_*", "list_*"]"#,
+                "Tools that it opens; `*` stands for anything. With the first scope that says so every call is judged \
+                 (docs/scopes.md): it needs all scopes that name its tool, of scopes that imply one another the \
+                 narrowest, and a tool that no scope names cannot be called.",
             ),
         ],
     },

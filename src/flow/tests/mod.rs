@@ -2,6 +2,7 @@
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
 mod journey;
+mod races;
 mod stops;
 
 use std::{
@@ -20,7 +21,9 @@ use super::{
     Arrived, AuthorizeQuery, Callback, CodeRequest, Consented, Decision, Departed, Failure, Flows, Parts,
     Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
-    ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
+    ports::{
+        BoxFuture, Clock, Departure, Entropy, Identity, Store, ThirdParty, ThirdPartyError, ThirdPartyTokens,
+    },
 };
 use crate::{
     domain::{
@@ -181,13 +184,13 @@ impl World {
             clock: Arc::clone(&clock),
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
-        let flows = assemble(&store, &clock, &entropy, &third);
+        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third);
         Self { flows, store, clock, third, entropy }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third);
+        self.flows = assemble(Arc::clone(&self.store) as _, &self.clock, &self.entropy, &self.third);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -248,7 +251,7 @@ impl World {
 }
 
 fn assemble(
-    store: &Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
@@ -267,7 +270,7 @@ fn assemble(
         private_schemes: vec![],
     };
     Flows::new(Parts {
-        store: Arc::clone(store) as _,
+        store,
         sealer: Arc::new(Seals::new(&key, &[], Arc::clone(entropy) as _).unwrap()),
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
@@ -289,6 +292,7 @@ fn server(path: &str) -> McpServer {
         provider_scopes: ScopeSet::parse(provider_scopes).unwrap(),
         default,
         implies: vec![],
+        tools: None,
     };
     McpServer {
         path: path.to_owned(),
@@ -296,6 +300,7 @@ fn server(path: &str) -> McpServer {
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
         scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+        filter_tools: false,
     }
 }
 
