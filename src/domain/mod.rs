@@ -12,6 +12,7 @@
 //!
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
+pub mod access;
 pub mod arrival;
 pub mod catalog;
 pub mod client;

@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod access;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -53,6 +54,7 @@ pub use self::{
     second::ArrivalPage,
 };
 use crate::domain::{
+    access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
     provider::Provider,
@@ -106,6 +108,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Who may sign in.
+    pub access: Access,
 }
 
 /// What the steps are made of.
@@ -290,9 +294,4 @@ impl Flows {
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }
-}
-
-/// The issuer that a provider's people are identified under (D19).
-fn issuer_of(provider: &Provider) -> String {
-    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
 }

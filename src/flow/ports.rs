@@ -16,7 +16,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use super::fault::Fault;
-use crate::domain::{consent::ConsentProof, scope::ScopeSet, time::Timestamp};
+use crate::domain::{access::Membership, consent::ConsentProof, scope::ScopeSet, time::Timestamp};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -206,6 +206,8 @@ pub struct Identity {
     pub display_name: Option<String>,
     /// A verified e-mail address, where there is one.
     pub email: Option<String>,
+    /// What the operator's rules ask for.
+    pub membership: Membership,
 }
 
 /// Why a third party did not do what we asked. Never carries its words.

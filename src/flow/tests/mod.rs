@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -145,7 +146,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -265,6 +272,7 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
@@ -316,6 +324,9 @@ fn provider() -> Provider {
         username: vec!["login".to_owned()],
         display_name: vec![],
         email: vec![],
+        emails_endpoint: None,
+        organizations_endpoint: None,
+        organization: vec!["id".to_owned()],
         scopes: vec![],
         default_scopes: vec!["user".to_owned()],
         requires_scope: true,
