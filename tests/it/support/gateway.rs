@@ -216,6 +216,7 @@ provider_scopes = ["repo"]
 
 pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str) -> String {
     let secret = random("static-secret-");
+    secrets::note_foreign(&secret);
     third_party.register_client(StaticClient {
         client_id: STATIC_CLIENT.to_owned(),
         client_secret: secret.clone().into(),
@@ -444,7 +445,12 @@ impl Drop for Gateway {
         self.stop.cancel();
         for third_party in [Some(&self.third_party), self.slate.as_ref()].into_iter().flatten() {
             for secret in third_party.secrets() {
-                secrets::note(secret.expose_secret());
+                let secret = secret.expose_secret();
+                if ["qry_u_", "qry_r_"].iter().any(|kind| secret.starts_with(kind)) {
+                    secrets::note_foreign(secret);
+                } else {
+                    secrets::note(secret);
+                }
             }
         }
     }
