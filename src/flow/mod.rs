@@ -36,7 +36,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
 use live::{LinkCells, LiveGrants};
-use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -57,6 +57,7 @@ use crate::domain::{
     access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
+    document::DocumentRules,
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -110,6 +111,12 @@ pub struct Policy {
     pub private_schemes: Vec<String>,
     /// Who may sign in.
     pub access: Access,
+    /// Whether client ids may be URLs of metadata documents.
+    pub documents: bool,
+    /// Whether such a document may be on this computer.
+    pub loopback_documents: bool,
+    /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
+    pub allowed_domains: Vec<String>,
 }
 
 /// What the steps are made of.
@@ -124,6 +131,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The third parties, by name of their entry.
     pub third_parties: ThirdParties,
+    /// What strangers name by a URL.
+    pub documents: Arc<dyn Documents>,
     /// What is configured.
     pub catalog: Catalog,
     /// What the operator decided.
@@ -139,6 +148,7 @@ pub struct Flows {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     third_parties: ThirdParties,
+    documents: Arc<dyn Documents>,
     catalog: Catalog,
     policy: Policy,
     runtime: tokio::runtime::Handle,
@@ -157,6 +167,7 @@ impl Flows {
             clock: parts.clock,
             entropy: parts.entropy,
             third_parties: parts.third_parties,
+            documents: parts.documents,
             catalog: parts.catalog,
             policy: parts.policy,
             runtime: parts.runtime,
@@ -237,6 +248,15 @@ impl Flows {
 
     fn redirect_rules(&self) -> RedirectRules<'_> {
         RedirectRules { own_origin: &self.catalog.public_url, private_schemes: &self.policy.private_schemes }
+    }
+
+    /// What may be fetched for strangers.
+    fn document_rules(&self) -> DocumentRules<'_> {
+        DocumentRules {
+            own_origin: &self.catalog.public_url,
+            allowed_domains: &self.policy.allowed_domains,
+            loopback: self.policy.loopback_documents,
+        }
     }
 
     fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {
