@@ -17,6 +17,7 @@ pub mod assertion;
 pub mod catalog;
 pub mod client;
 pub mod consent;
+pub mod document;
 pub mod grant;
 pub mod handle;
 pub mod jwk;

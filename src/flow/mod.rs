@@ -35,7 +35,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
 use live::{LinkCells, LiveGrants};
-use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -55,6 +55,7 @@ pub use self::{
 use crate::domain::{
     catalog::Catalog,
     client::{Client, Credentials},
+    document::DocumentRules,
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -106,6 +107,12 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Whether client ids may be URLs of metadata documents.
+    pub documents: bool,
+    /// Whether such a document may be on this computer.
+    pub loopback_documents: bool,
+    /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
+    pub allowed_domains: Vec<String>,
 }
 
 /// What the steps are made of.
@@ -120,6 +127,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The third parties, by name of their entry.
     pub third_parties: ThirdParties,
+    /// What strangers name by a URL.
+    pub documents: Arc<dyn Documents>,
     /// What is configured.
     pub catalog: Catalog,
     /// What the operator decided.
@@ -135,6 +144,7 @@ pub struct Flows {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     third_parties: ThirdParties,
+    documents: Arc<dyn Documents>,
     catalog: Catalog,
     policy: Policy,
     runtime: tokio::runtime::Handle,
@@ -153,6 +163,7 @@ impl Flows {
             clock: parts.clock,
             entropy: parts.entropy,
             third_parties: parts.third_parties,
+            documents: parts.documents,
             catalog: parts.catalog,
             policy: parts.policy,
             runtime: parts.runtime,
@@ -233,6 +244,15 @@ impl Flows {
 
     fn redirect_rules(&self) -> RedirectRules<'_> {
         RedirectRules { own_origin: &self.catalog.public_url, private_schemes: &self.policy.private_schemes }
+    }
+
+    /// What may be fetched for strangers.
+    fn document_rules(&self) -> DocumentRules<'_> {
+        DocumentRules {
+            own_origin: &self.catalog.public_url,
+            allowed_domains: &self.policy.allowed_domains,
+            loopback: self.policy.loopback_documents,
+        }
     }
 
     fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {

@@ -2,6 +2,7 @@
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
 mod journey;
+pub(crate) mod library;
 mod stops;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use library::Library;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -164,6 +166,7 @@ pub(crate) struct World {
     pub(super) store: Arc<MemoryStore>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) third: Arc<Script>,
+    pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
 }
 
@@ -181,13 +184,14 @@ impl World {
             clock: Arc::clone(&clock),
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
-        let flows = assemble(&store, &clock, &entropy, &third);
-        Self { flows, store, clock, third, entropy }
+        let library = Arc::new(Library::default());
+        let flows = assemble(&store, &clock, &entropy, &third, &library);
+        Self { flows, store, clock, third, library, entropy }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third);
+        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -252,6 +256,7 @@ fn assemble(
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
+    library: &Arc<Library>,
 ) -> Arc<Flows> {
     let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
@@ -265,6 +270,9 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        documents: true,
+        loopback_documents: false,
+        allowed_domains: vec![],
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
@@ -272,6 +280,7 @@ fn assemble(
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
         third_parties: BTreeMap::from([("third".to_owned(), Arc::clone(third) as _)]),
+        documents: Arc::clone(library) as _,
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
