@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    document::{DocumentRules, DocumentUrl},
     jwk::{Algorithm, BadKeys, PublicKeys},
     redirect::{BadRedirect, RedirectRules, RegisteredRedirects},
     refusal::{ErrorCode, Refusal},
@@ -217,7 +218,11 @@ impl Keys {
             Some(uri) => {
                 let uri = uri.as_str().filter(|uri| is_address_of_keys(uri, rules.own_origin));
                 Some(
-                    uri.ok_or(bad("jwks_uri_refused", "jwks_uri must be an absolute https URL."))?.to_owned(),
+                    uri.ok_or(bad(
+                        "jwks_uri_refused",
+                        "jwks_uri must be a plain https URL on another host than this one.",
+                    ))?
+                    .to_owned(),
                 )
             }
         };
@@ -235,19 +240,11 @@ impl Keys {
     }
 }
 
-/// Whether keys may be fetched from there, by the looks of it. Which addresses it leads to is judged when it is fetched.
+/// Whether keys may be fetched from there, by the looks of it. What the operator allows, and which addresses it leads to,
+/// is judged when they are fetched.
 fn is_address_of_keys(uri: &str, own_origin: &str) -> bool {
-    let Ok(url) = url::Url::parse(uri) else { return false };
-    // Only a gateway on loopback has clients there.
-    let on_loopback = url.scheme() == "http" && own_origin.starts_with("http://");
-    uri.len() <= 2048
-        && uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-        && (on_loopback || uri.starts_with("https://"))
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.fragment().is_none()
-        && url.as_str() == uri
+    let rules = DocumentRules { own_origin, allowed_domains: &[], loopback: true };
+    DocumentUrl::key_set(uri, &rules).is_ok()
 }
 
 fn bad(reason: &'static str, text: &'static str) -> Refusal {

@@ -16,10 +16,12 @@ mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -34,6 +36,7 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
@@ -150,6 +153,7 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -169,6 +173,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -270,7 +275,7 @@ impl Flows {
         if !client.is_usable(self.now()) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
-        client.authenticate(credentials)?;
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 

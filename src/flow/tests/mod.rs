@@ -3,6 +3,7 @@
 
 mod journey;
 pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
