@@ -17,10 +17,12 @@ mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -35,6 +37,7 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
@@ -154,6 +157,7 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -173,6 +177,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -274,7 +279,7 @@ impl Flows {
         if !client.is_usable(self.now()) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
-        client.authenticate(credentials)?;
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 

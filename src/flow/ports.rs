@@ -64,6 +64,10 @@ pub enum Table {
     Browser = 8,
     /// Entries that answer "which grants has …" and "what expires now".
     Index = 9,
+    /// Client assertions that were used up, by the hash of client id and `jti`.
+    Assertion = 10,
+    /// Our own signing keys: one record.
+    Signing = 11,
 }
 
 /// Where a value lies. Ids are at most 1 KiB.

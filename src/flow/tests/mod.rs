@@ -3,6 +3,7 @@
 
 mod journey;
 pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
@@ -371,7 +372,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {
