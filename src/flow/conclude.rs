@@ -193,6 +193,7 @@ impl Flows {
                         borrowing: None,
                         replaced: Vec::new(),
                         leaving: false,
+                        left_at: None,
                     };
                     (self.records.create(key, &link).await?, Vec::new())
                 }
