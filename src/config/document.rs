@@ -292,9 +292,9 @@ mod tests {
                 "proxy.toml:3: 'tools' (a tool policy) is not supported yet; it comes with a later release",
             ),
             (
-                "[registration]\nclient_id_metadata_documents = true",
-                "proxy.toml:2: 'client_id_metadata_documents' (client ID metadata documents) is not supported \
-                 yet; it comes with a later release",
+                "metrics_listen = \"127.0.0.1:9091\"",
+                "proxy.toml:1: 'metrics_listen' (a listener for metrics) is not supported yet; it comes with a \
+                 later release",
             ),
         ] {
             assert_eq!(refusal(text), sentence);
