@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod access;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -16,10 +17,12 @@ mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -35,6 +38,7 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
@@ -55,6 +59,7 @@ pub use self::{
     second::ArrivalPage,
 };
 use crate::domain::{
+    access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
     document::{DocumentRules, is_url_shaped},
@@ -109,6 +114,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Who may sign in.
+    pub access: Access,
     /// Whether client ids may be URLs of metadata documents.
     pub documents: bool,
     /// Whether such a document may be on this computer.
@@ -154,6 +161,7 @@ pub struct Flows {
     links: LinkCells,
     /// Metadata documents of clients.
     library: resolve::Library,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -174,6 +182,7 @@ impl Flows {
             live: LiveGrants::default(),
             links: LinkCells::default(),
             library: resolve::Library::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -276,8 +285,9 @@ impl Flows {
             return Err(Refusal::invalid_client("client_gone").into());
         }
         self.refuse_document_that_is_not_allowed(&client)?;
-        client.authenticate(credentials)?;
+        // Before the proof: it may be the document that has the key which the record does not know yet.
         self.watch_document(&client);
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 
@@ -321,9 +331,4 @@ impl Flows {
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }
-}
-
-/// The issuer that a provider's people are identified under (D19).
-fn issuer_of(provider: &Provider) -> String {
-    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
 }

@@ -6,7 +6,7 @@
 //!
 //! - `provider`: the port, over the `oauth2` crate. The only file that knows that crate.
 //! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
-//! - `identify`, `revoke`: who a token belongs to; giving it back.
+//! - `identify`, `membership`, `revoke`: who a token belongs to; what else rules want to know; giving it back.
 //! - `wire`: how every one of these calls is sent.
 //! - `documents`: what strangers name by a URL, over the guarded client; no third party, but a call of ours as well.
 //!
@@ -16,6 +16,7 @@
 
 mod documents;
 mod identify;
+mod membership;
 mod provider;
 mod quirks;
 mod revoke;

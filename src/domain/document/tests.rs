@@ -217,6 +217,14 @@ fn the_array_of_methods_counts_before_the_single_one() {
         said(r#""token_endpoint_auth_methods_supported":["tls_client_auth","none"]"#),
         Ok(AuthMethod::None)
     );
+    let keys = r#""jwks_uri":"https://app.example/keys""#;
+    for members in [
+        format!(r#"{keys},"token_endpoint_auth_method":"private_key_jwt""#),
+        format!(r#"{keys},"token_endpoint_auth_methods_supported":["none","private_key_jwt"]"#),
+    ] {
+        assert_eq!(said(&members), Ok(AuthMethod::PrivateKeyJwt), "{members}");
+    }
+    assert_eq!(said(r#""token_endpoint_auth_method":"private_key_jwt""#).unwrap_err(), "keys_missing");
     assert_eq!(
         said(
             r#""token_endpoint_auth_method":"none","token_endpoint_auth_methods_supported":["private_key_jwt","none"]"#

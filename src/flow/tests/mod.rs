@@ -4,6 +4,7 @@
 mod documents;
 mod journey;
 pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -148,7 +150,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -271,6 +279,7 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
         documents: true,
         loopback_documents: false,
         allowed_domains: vec![],
@@ -326,6 +335,9 @@ fn provider() -> Provider {
         username: vec!["login".to_owned()],
         display_name: vec![],
         email: vec![],
+        emails_endpoint: None,
+        organizations_endpoint: None,
+        organization: vec!["id".to_owned()],
         scopes: vec![],
         default_scopes: vec!["user".to_owned()],
         requires_scope: true,
@@ -361,7 +373,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {
