@@ -15,6 +15,8 @@ mod attack_policy;
 #[cfg(test)]
 mod attack_sessions;
 #[cfg(test)]
+mod journey_access;
+#[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
 mod journey_races;

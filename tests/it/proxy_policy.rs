@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Gateway, PATIENCE, Setup, Tokens,
     backend::{Backend, events},
-    challenge,
+    challenge, secrets,
 };
 
 const SCOPES: &str = r#"
@@ -364,4 +364,38 @@ async fn a_403_for_lack_of_third_party_scopes_is_asked_for_in_ours() {
 
 async fn tokens_of_all(gateway: &Gateway) -> String {
     tokens(gateway, "all").await.access
+}
+
+#[tokio::test]
+async fn what_is_refused_is_in_the_journal_and_no_strangers_text_is() {
+    let gateway = setup().start().await;
+    let (client, tokens) = gateway.tokens(&ADA).await;
+    assert_eq!(gateway.tool(&tokens.access, "copy_strangely", json!({})).await.status, 403);
+    let twice = r#"{"jsonrpc":"2.0","id":1,"method":"strange","method":"tools/call"}"#;
+    let request = gateway.at("/mcp", "POST", &tokens.access).body(twice.into()).unwrap();
+    assert_eq!(gateway.send(request).await.status, 400);
+    let log = secrets::folder().join("test-logs").join(format!("it-{}.log", std::process::id()));
+    let log = std::fs::read_to_string(log).unwrap();
+    let entries: Vec<Value> = log
+        .lines()
+        .filter(|line| line.contains("mcp_deputy::journal") && line.contains(&client.id))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|entry: &Value| entry["span"]["path"] == "/mcp")
+        .collect();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry["resource"], format!("{}/mcp", gateway.origin));
+            assert!(entry["grant"].is_string() && entry["subject"].is_string());
+            assert!(!entry.to_string().contains("strange"), "{entry}");
+            ["event", "reason", "scopes"].map(|name| entry[name].as_str())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            [Some("scope_raised"), Some("tool_policy"), Some("gist repo")],
+            [Some("request_refused"), Some("member_twice"), None],
+        ]
+    );
 }

@@ -1,7 +1,11 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod documents;
+mod farewell;
 mod journey;
+pub(crate) mod library;
+mod proofs;
 mod races;
 mod stops;
 
@@ -14,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use library::Library;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -27,6 +32,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -148,7 +154,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -167,11 +179,18 @@ pub(crate) struct World {
     pub(super) store: Arc<MemoryStore>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) third: Arc<Script>,
+    pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
+    provider: Provider,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::at(provider())
+    }
+
+    /// At a third party with a peculiarity.
+    pub(crate) fn at(provider: Provider) -> Self {
         let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
         let third = Arc::new(Script {
             person: Mutex::new("ada"),
@@ -184,13 +203,15 @@ impl World {
             clock: Arc::clone(&clock),
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
-        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third);
-        Self { flows, store, clock, third, entropy }
+        let library = Arc::new(Library::default());
+        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider);
+        Self { flows, store, clock, third, library, entropy, provider }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(Arc::clone(&self.store) as _, &self.clock, &self.entropy, &self.third);
+        let store = Arc::clone(&self.store) as _;
+        self.flows = assemble(store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -255,8 +276,9 @@ fn assemble(
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
+    library: &Arc<Library>,
+    provider: &Provider,
 ) -> Arc<Flows> {
-    let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
         access_ttl: Duration::from_hours(1),
@@ -268,6 +290,10 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
+        documents: true,
+        loopback_documents: false,
+        allowed_domains: vec![],
     };
     Flows::new(Parts {
         store,
@@ -275,10 +301,11 @@ fn assemble(
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
         third_parties: BTreeMap::from([("third".to_owned(), Arc::clone(third) as _)]),
+        documents: Arc::clone(library) as _,
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
-            providers: BTreeMap::from([("third".to_owned(), provider)]),
+            providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -304,7 +331,7 @@ fn server(path: &str) -> McpServer {
     }
 }
 
-fn provider() -> Provider {
+pub(super) fn provider() -> Provider {
     let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
     Provider {
         name: "third".to_owned(),
@@ -321,6 +348,9 @@ fn provider() -> Provider {
         username: vec!["login".to_owned()],
         display_name: vec![],
         email: vec![],
+        emails_endpoint: None,
+        organizations_endpoint: None,
+        organization: vec!["id".to_owned()],
         scopes: vec![],
         default_scopes: vec!["user".to_owned()],
         requires_scope: true,
@@ -356,7 +386,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {

@@ -124,7 +124,9 @@ impl Before {
         let store = MemoryStore::new();
         store.restore(&self.snapshot);
         let _inside = self.runtime.enter();
-        let flows = assemble(Arc::new(Stepping(store)), &self.clock, &Arc::default(), &self.third);
+        let (entropy, library) = (Arc::default(), Arc::default());
+        let store = Arc::new(Stepping(store));
+        let flows = assemble(store, &self.clock, &entropy, &self.third, &library, &provider());
         Process { flows, sessions: Arc::new(Sessions::with_capacity(8)), before: Arc::clone(self) }
     }
 }
