@@ -70,6 +70,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// There is no such page.
     NotFound,
+    /// Every box was unticked.
+    NothingChosen,
     /// The form is older than it may be.
     PageExpired,
     /// The third party said no.
@@ -84,7 +86,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -97,6 +99,7 @@ impl ErrorKind {
         Self::InvalidTarget,
         Self::MethodNotAllowed,
         Self::NotFound,
+        Self::NothingChosen,
         Self::PageExpired,
         Self::ThirdPartyRefused,
         Self::ThirdPartyUnavailable,
@@ -119,6 +122,7 @@ impl ErrorKind {
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
+            Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::ThirdPartyUnavailable => "third_party_unavailable",
@@ -194,6 +198,11 @@ impl ErrorKind {
                 "Nothing is at this address.",
                 "Check the address, or go back to the app.",
             ),
+            Self::NothingChosen => (
+                "Nothing was left to approve",
+                "Every box on the page was unticked, so there was nothing to give.",
+                "Start again and leave at least one box ticked, or choose Deny there to tell the app no.",
+            ),
             Self::PageExpired => (
                 "This page has expired",
                 "A request for approval is valid for 30 minutes.",
@@ -233,9 +242,10 @@ impl PageContext for ErrorPage {
             .into_iter()
             .map(|kind| {
                 let again = match kind {
-                    ErrorKind::AlreadyDone | ErrorKind::CookieMissing | ErrorKind::PageExpired => {
-                        again.clone()
-                    }
+                    ErrorKind::AlreadyDone
+                    | ErrorKind::CookieMissing
+                    | ErrorKind::NothingChosen
+                    | ErrorKind::PageExpired => again.clone(),
                     _ => None,
                 };
                 Self::new(kind, "7f3a9c0e", again)
