@@ -166,6 +166,8 @@ pub enum Ending {
     ThirdPartyRefused,
     /// Its callback could not be finished.
     Unfinished,
+    /// The person had too many, and this one was longest unused.
+    PushedOut,
 }
 
 impl Ending {
@@ -179,6 +181,7 @@ impl Ending {
             Self::Revoked => "revoked",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::Unfinished => "unfinished",
+            Self::PushedOut => "pushed_out",
         }
     }
 }

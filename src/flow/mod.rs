@@ -25,6 +25,7 @@ mod redeem;
 mod refresh;
 mod register;
 mod revoke;
+mod room;
 mod second;
 mod sweep;
 #[cfg(test)]
@@ -106,6 +107,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// How many live grants a person may have.
+    pub max_grants_per_person: usize,
 }
 
 /// What the steps are made of.

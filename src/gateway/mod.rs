@@ -123,6 +123,7 @@ fn policy(settings: &Settings) -> Policy {
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        max_grants_per_person: settings.limits.max_grants_per_person,
     }
 }
 

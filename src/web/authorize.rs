@@ -5,6 +5,7 @@
 use http::{StatusCode, header::SET_COOKIE};
 
 use super::{
+    limits::Gate,
     page::{self, Asking, Consent, ErrorKind, Label, NamedBy, ScopeLine, Server, Verbatim},
     parameters::Parameters,
     reply::{self, Reply},
@@ -39,6 +40,9 @@ const ONCE: [&str; 10] = [
 
 /// Shows the consent page.
 pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
+    if let Err(failure) = visit.pass(Gate::Authorizations) {
+        return reply::failure_page(&visit.site.pages, &failure, visit.id, None);
+    }
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
         Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),

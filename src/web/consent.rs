@@ -6,7 +6,9 @@ use http::{
 };
 
 use super::{
+    address::Address,
     browser,
+    limits::Gate,
     page::{Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
@@ -21,9 +23,14 @@ use crate::{
 
 /// Takes what the person pressed.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
-    let cookies = visit.cookies();
+    let (cookies, address) = (visit.cookies(), visit.address());
+    let allowed = visit.pass(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
-    let consented = match consent(site, &head.headers, cookies.render(), body).await {
+    let consented = async {
+        allowed?;
+        consent(site, &head.headers, cookies.render(), address, body).await
+    };
+    let consented = match consented.await {
         Ok(consented) => consented,
         Err(failure) => {
             return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
@@ -50,6 +57,7 @@ async fn consent(
     site: &Site,
     headers: &HeaderMap,
     render: Option<String>,
+    address: Address,
     body: Body,
 ) -> Result<Consented, Failure> {
     // Before anything is read: a form that another site sent is not looked at.
@@ -61,7 +69,14 @@ async fn consent(
         "form_broken",
         "This form was not made here.",
     ))?;
-    site.flows.consent(request, decision, render, post).await
+    if decision == Decision::Approve {
+        site.limits.may_open(address, site.clock.now())?;
+    }
+    let consented = site.flows.consent(request, decision, render, post).await?;
+    if matches!(consented, Consented::Departed(_)) {
+        site.limits.opened(address, site.clock.now());
+    }
+    Ok(consented)
 }
 
 /// What was pressed. There is no default: a form without an answer is none.
