@@ -17,6 +17,7 @@
 //! Hitting a limit is one entry in the journal a second at most, with a count: a flood must not fill the disk.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -36,8 +37,10 @@ use crate::{
     },
 };
 
-/// How many requests from addresses over their limit are judged at the same time.
-const DESKS: usize = 32;
+/// How many requests from addresses over their limit are judged at the same time, in each lane.
+const DESKS: usize = 8;
+/// Lanes; an address has one, so that somebody whose requests take long holds up few others.
+const LANES: usize = 64;
 /// How long such a request waits for a desk at most: far longer than it ever takes, unless something is broken.
 const QUEUE: Duration = Duration::from_secs(10);
 /// How long approvals are open: the life of a ticket.
@@ -139,7 +142,8 @@ pub(super) struct Limits {
     failed_tokens: Limit,
     failed_admissions: Limit,
     wrong_secrets: Limit,
-    desks: Semaphore,
+    desks: [Semaphore; LANES],
+    lanes: RandomState,
     held_back: Semaphore,
     noted: [Mutex<Noted>; GATES],
 }
@@ -162,7 +166,8 @@ impl Limits {
             failed_tokens: Limit::per_minute(rates.failed_tokens),
             failed_admissions: Limit::per_minute(rates.failed_admissions),
             wrong_secrets: Limit::per_minute(WRONG_SECRETS),
-            desks: Semaphore::new(DESKS),
+            desks: std::array::from_fn(|_| Semaphore::new(DESKS)),
+            lanes: RandomState::new(),
             held_back: Semaphore::new(HELD_BACK),
             noted: Default::default(),
         }
@@ -225,7 +230,9 @@ impl Limits {
         now: Timestamp,
     ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
         let Some(wait) = self.of(gate).over(address, "", now) else { return Ok(None) };
-        match timeout(QUEUE, self.desks.acquire()).await {
+        let lane = usize::try_from(self.lanes.hash_one(address) % LANES as u64).unwrap_or_default();
+        let [first, ..] = &self.desks;
+        match timeout(QUEUE, self.desks.get(lane).unwrap_or(first).acquire()).await {
             Ok(desk) => Ok(desk.ok()),
             Err(_) => Err(self.hit(gate, Some(address), wait, now)),
         }
@@ -311,7 +318,7 @@ pub(super) fn blame_client<'a>(failure: &Failure, credentials: Option<&'a Creden
 }
 
 fn is_wrong_secret(refusal: &Refusal) -> bool {
-    matches!(refusal.reason, "client_secret_wrong" | "client_secret_missing")
+    refusal.reason.starts_with("client_secret_") || refusal.reason.starts_with("assertion_")
 }
 
 /// Whether nobody who ever had the real thing would present this.
@@ -425,7 +432,7 @@ pub(super) mod tests {
         assert_eq!(good.await, 200, "all of them are right");
         assert_eq!(most.load(SeqCst), DESKS as u64);
         // Others need no desk.
-        let _all = limits.desks.acquire_many(DESKS as u32).await.unwrap();
+        limits.desks.iter().for_each(Semaphore::close);
         assert!(limits.desk(Gate::FailedTokens, address("192.0.2.2"), now).await.unwrap().is_none());
     }
 
@@ -496,11 +503,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_failure_counts_against_whoever_could_have_sent_it() {
-        let client = Credentials { client_id: "c".to_owned(), secret: None, basic: false };
+        let client = Credentials { client_id: "c".to_owned(), secret: None, assertion: None, basic: false };
         for (failure, blamed) in [
             (Refusal::invalid_client("client_unknown"), Some(Blame::Address)),
             (Refusal::invalid_client("client_secret_wrong"), Some(Blame::Secret("c"))),
-            (Refusal::invalid_client("client_secret_missing"), Some(Blame::Secret("c"))),
+            (Refusal::invalid_client("assertion_replayed"), Some(Blame::Secret("c"))),
             (Refusal::invalid_grant("refresh_forged"), Some(Blame::Address)),
             (Refusal::invalid_grant("code_unknown"), Some(Blame::Address)),
             (Refusal::invalid_grant("grant_not_live"), Some(Blame::Matter("c"))),
