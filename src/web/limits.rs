@@ -432,7 +432,8 @@ pub(super) mod tests {
         assert_eq!(good.await, 200, "all of them are right");
         assert_eq!(most.load(SeqCst), DESKS as u64);
         // Others need no desk.
-        limits.desks.iter().for_each(Semaphore::close);
+        limits.desks.iter().for_each(|desks| assert_eq!(desks.forget_permits(DESKS), DESKS));
+        assert!(limits.desk(Gate::FailedTokens, address("192.0.2.1"), now).await.is_err());
         assert!(limits.desk(Gate::FailedTokens, address("192.0.2.2"), now).await.unwrap().is_none());
     }
 
