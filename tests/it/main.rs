@@ -13,6 +13,8 @@ mod attack_deputy;
 #[cfg(test)]
 mod attack_floods;
 #[cfg(test)]
+mod attack_http2;
+#[cfg(test)]
 mod attack_smuggling;
 #[cfg(test)]
 mod journey_access;
