@@ -130,7 +130,7 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration)?,
+            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
             jar: Jar::new(&public_url),
             limits: Limits::new(parts.rates),
             shares: Shares::new(),
