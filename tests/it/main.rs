@@ -11,6 +11,12 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_floods;
+#[cfg(test)]
+mod attack_http2;
+#[cfg(test)]
+mod attack_smuggling;
+#[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_clients;
