@@ -9,7 +9,17 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_audience;
+#[cfg(test)]
+mod attack_codes;
+#[cfg(test)]
 mod attack_deputy;
+#[cfg(test)]
+mod attack_pkce;
+#[cfg(test)]
+mod attack_redirects;
+#[cfg(test)]
+mod attack_refresh;
 #[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
