@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod access;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -16,10 +17,12 @@ mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -34,8 +37,9 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
-use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -53,8 +57,10 @@ pub use self::{
     second::ArrivalPage,
 };
 use crate::domain::{
+    access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
+    document::DocumentRules,
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -106,6 +112,14 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Who may sign in.
+    pub access: Access,
+    /// Whether client ids may be URLs of metadata documents.
+    pub documents: bool,
+    /// Whether such a document may be on this computer.
+    pub loopback_documents: bool,
+    /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
+    pub allowed_domains: Vec<String>,
 }
 
 /// What the steps are made of.
@@ -120,6 +134,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The third parties, by name of their entry.
     pub third_parties: ThirdParties,
+    /// What strangers name by a URL.
+    pub documents: Arc<dyn Documents>,
     /// What is configured.
     pub catalog: Catalog,
     /// What the operator decided.
@@ -135,11 +151,13 @@ pub struct Flows {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     third_parties: ThirdParties,
+    documents: Arc<dyn Documents>,
     catalog: Catalog,
     policy: Policy,
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -153,11 +171,13 @@ impl Flows {
             clock: parts.clock,
             entropy: parts.entropy,
             third_parties: parts.third_parties,
+            documents: parts.documents,
             catalog: parts.catalog,
             policy: parts.policy,
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -235,6 +255,15 @@ impl Flows {
         RedirectRules { own_origin: &self.catalog.public_url, private_schemes: &self.policy.private_schemes }
     }
 
+    /// What may be fetched for strangers.
+    fn document_rules(&self) -> DocumentRules<'_> {
+        DocumentRules {
+            own_origin: &self.catalog.public_url,
+            allowed_domains: &self.policy.allowed_domains,
+            loopback: self.policy.loopback_documents,
+        }
+    }
+
     fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {
         let description = self.catalog.providers.get(name);
         let adapter = self.third_parties.get(name);
@@ -250,7 +279,7 @@ impl Flows {
         if !client.is_usable(self.now()) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
-        client.authenticate(credentials)?;
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 
@@ -290,9 +319,4 @@ impl Flows {
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }
-}
-
-/// The issuer that a provider's people are identified under (D19).
-fn issuer_of(provider: &Provider) -> String {
-    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
 }

@@ -44,7 +44,7 @@ impl Flows {
         let metadata = ClientMetadata::judge(body, &self.redirect_rules())?;
         let now = self.now();
         let secret = match metadata.token_endpoint_auth_method {
-            AuthMethod::None => None,
+            AuthMethod::None | AuthMethod::PrivateKeyJwt => None,
             AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
                 Some(Handle::plain(Kind::ClientSecret, self.random()?))
             }

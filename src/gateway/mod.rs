@@ -16,12 +16,13 @@ use crate::{
     config::{self, Settings},
     domain::{
         catalog::{Catalog, McpServer, ScopeDefinition},
+        document::DocumentUrl,
         resource::Resource,
     },
     flow::{
         Flows, Parts, Policy,
         fault::Fault,
-        ports::{Clock, Entropy, Sealer, Store},
+        ports::{BoxFuture, Clock, Document, DocumentError, Documents, Entropy, Sealer, Store},
     },
     net::{
         client::{Client, Limits},
@@ -78,7 +79,27 @@ pub fn flows(
     let (store, sealer) = store(settings, surroundings)?;
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    Ok(Flows::new(Parts { store, sealer, clock, entropy, third_parties, catalog, policy, runtime }))
+    let documents = Arc::new(Nowhere);
+    Ok(Flows::new(Parts {
+        store,
+        sealer,
+        clock,
+        entropy,
+        third_parties,
+        documents,
+        catalog,
+        policy,
+        runtime,
+    }))
+}
+
+/// Reads nothing of what strangers name.
+struct Nowhere;
+
+impl Documents for Nowhere {
+    fn fetch<'a>(&'a self, _: &'a DocumentUrl, _: usize) -> BoxFuture<'a, Result<Document, DocumentError>> {
+        Box::pin(async { Err(DocumentError::Unavailable("documents_off")) })
+    }
 }
 
 /// The servers, scopes and third parties of the configuration.
@@ -123,6 +144,10 @@ fn policy(settings: &Settings) -> Policy {
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        access: settings.access.clone(),
+        documents: false,
+        loopback_documents: false,
+        allowed_domains: Vec::new(),
     }
 }
 

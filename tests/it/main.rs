@@ -21,6 +21,8 @@ mod attack_redirects;
 #[cfg(test)]
 mod attack_refresh;
 #[cfg(test)]
+mod journey_access;
+#[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
 mod journey_races;

@@ -2,6 +2,8 @@
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
 mod journey;
+pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use library::Library;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -24,6 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -145,7 +149,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -164,6 +174,7 @@ pub(crate) struct World {
     pub(super) store: Arc<MemoryStore>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) third: Arc<Script>,
+    pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
 }
 
@@ -181,13 +192,14 @@ impl World {
             clock: Arc::clone(&clock),
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
-        let flows = assemble(&store, &clock, &entropy, &third);
-        Self { flows, store, clock, third, entropy }
+        let library = Arc::new(Library::default());
+        let flows = assemble(&store, &clock, &entropy, &third, &library);
+        Self { flows, store, clock, third, library, entropy }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third);
+        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -252,6 +264,7 @@ fn assemble(
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
+    library: &Arc<Library>,
 ) -> Arc<Flows> {
     let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
@@ -265,6 +278,10 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
+        documents: true,
+        loopback_documents: false,
+        allowed_domains: vec![],
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
@@ -272,6 +289,7 @@ fn assemble(
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
         third_parties: BTreeMap::from([("third".to_owned(), Arc::clone(third) as _)]),
+        documents: Arc::clone(library) as _,
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
@@ -316,6 +334,9 @@ fn provider() -> Provider {
         username: vec!["login".to_owned()],
         display_name: vec![],
         email: vec![],
+        emails_endpoint: None,
+        organizations_endpoint: None,
+        organization: vec!["id".to_owned()],
         scopes: vec![],
         default_scopes: vec!["user".to_owned()],
         requires_scope: true,
@@ -351,7 +372,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {
