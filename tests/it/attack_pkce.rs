@@ -23,7 +23,7 @@ async fn attack_challenge_that_is_none() {
     let good = client.asks();
     let right = good.get("code_challenge").unwrap().to_owned();
     assert_eq!(right.len(), 43);
-    let hex: String = right.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = right.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let standard = STANDARD.encode(URL_SAFE_NO_PAD.decode(&right).unwrap());
     // The last of 43 characters has two bits to spare: they must be zero, or one challenge has four writings.
     let spare = format!("{}B", &right[..42]);

@@ -56,10 +56,12 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Raw {
 impl Gateway {
     /// A request whose first line and headers are written as they stand here; `Host` and `Connection: close` are added.
     pub(crate) async fn raw(&self, line: &str, headers: &[(&str, &str)]) -> Raw {
-        let mut text = format!("{line} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address());
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        raw(self.address(), format!("{text}\r\n").as_bytes()).await
+        let mut lines = vec![
+            format!("{line} HTTP/1.1"),
+            format!("host: {}", self.address()),
+            "connection: close".to_owned(),
+        ];
+        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        raw(self.address(), format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await
     }
 }
