@@ -1,6 +1,8 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod documents;
+mod farewell;
 mod journey;
 pub(crate) mod library;
 mod proofs;
@@ -176,10 +178,16 @@ pub(crate) struct World {
     pub(crate) third: Arc<Script>,
     pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
+    provider: Provider,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::at(provider())
+    }
+
+    /// At a third party with a peculiarity.
+    pub(crate) fn at(provider: Provider) -> Self {
         let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
         let third = Arc::new(Script {
             person: Mutex::new("ada"),
@@ -193,13 +201,14 @@ impl World {
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
         let library = Arc::new(Library::default());
-        let flows = assemble(&store, &clock, &entropy, &third, &library);
-        Self { flows, store, clock, third, library, entropy }
+        let flows = assemble(&store, &clock, &entropy, &third, &library, &provider);
+        Self { flows, store, clock, third, library, entropy, provider }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library);
+        self.flows =
+            assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -265,8 +274,8 @@ fn assemble(
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
     library: &Arc<Library>,
+    provider: &Provider,
 ) -> Arc<Flows> {
-    let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
         access_ttl: Duration::from_hours(1),
@@ -293,7 +302,7 @@ fn assemble(
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
-            providers: BTreeMap::from([("third".to_owned(), provider)]),
+            providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -317,7 +326,7 @@ fn server(path: &str) -> McpServer {
     }
 }
 
-fn provider() -> Provider {
+pub(super) fn provider() -> Provider {
     let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
     Provider {
         name: "third".to_owned(),
