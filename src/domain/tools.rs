@@ -9,7 +9,6 @@
 
 use super::{
     catalog::{McpServer, ScopeDefinition},
-    provider::Provider,
     scope::ScopeSet,
 };
 
@@ -101,19 +100,20 @@ impl McpServer {
     /// where no scope of this server brings it: then asking for more scopes cannot help.
     ///
     /// `has` are the token's scopes where the third party told them; otherwise those that `held` stands on.
+    /// `with_equivalents` adds to third-party scopes what they include.
     pub fn scopes_bringing(
         &self,
         wanted: &Wanted,
         has: Option<&ScopeSet>,
         held: &ScopeSet,
-        provider: &Provider,
+        with_equivalents: impl Fn(&ScopeSet) -> ScopeSet,
     ) -> Option<ScopeSet> {
         let stands_on = self.provider_scopes(held);
-        let has = provider.with_equivalents(has.unwrap_or(&stands_on).iter());
+        let has = with_equivalents(has.unwrap_or(&stands_on));
         let bringing = |missing: &str| {
             let cost = |scope: &&ScopeDefinition| self.provider_scopes(&only(scope)).iter().count();
             let brings = |scope: &&ScopeDefinition| {
-                provider.with_equivalents(self.provider_scopes(&only(scope)).iter()).contains(missing)
+                with_equivalents(&self.provider_scopes(&only(scope))).contains(missing)
             };
             self.scopes.iter().filter(brings).min_by_key(cost).map(|scope| scope.name.clone())
         };
@@ -147,13 +147,9 @@ fn only(scope: &ScopeDefinition) -> ScopeSet {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use url::Url;
 
     use super::*;
-    use crate::domain::{
-        provider::{IssPolicy, Revocation, TokenAuthMethod},
-        resource::Resource,
-    };
+    use crate::domain::resource::Resource;
 
     fn pattern(text: &str) -> ToolPattern {
         ToolPattern::parse(text).unwrap()
@@ -221,6 +217,7 @@ mod tests {
             provider_scopes: provider_scopes.iter().copied().collect(),
             default: true,
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
+            optional: false,
             tools: tools.map(|tools| tools.iter().map(|text| pattern(text)).collect()),
         };
         McpServer {
@@ -299,41 +296,10 @@ mod tests {
         assert_eq!(needs(&empty, "mcp", "get_x"), "unnamed");
     }
 
-    fn provider() -> Provider {
-        let url = || Url::parse("https://third.example/").unwrap();
-        Provider {
-            name: "p".to_owned(),
-            title: "P".to_owned(),
-            preset: None,
-            host: None,
-            issuer: None,
-            iss: IssPolicy::IfPresent,
-            authorization_endpoint: url(),
-            token_endpoint: url(),
-            revocation: Revocation::None,
-            userinfo_endpoint: url(),
-            emails_endpoint: None,
-            organizations_endpoint: None,
-            organization: vec![],
-            subject: vec![],
-            username: vec![],
-            display_name: vec![],
-            email: vec![],
-            scopes: vec![],
-            default_scopes: vec![],
-            requires_scope: true,
-            scope_separator: " ".to_owned(),
-            granted_scope_separators: vec![' '],
-            scope_equivalents: vec![("repo".to_owned(), vec!["public_repo".to_owned()])],
-            scope_descriptions: [].into(),
-            pkce: true,
-            token_auth_method: TokenAuthMethod::Post,
-            authorize_params: vec![],
-            client_id: "c".to_owned(),
-            client_secret: None,
-            access_outlives_refresh: false,
-            revoke_ends_only_this_token: true,
-        }
+    /// At this third party `repo` includes `public_repo`.
+    fn with_equivalents(scopes: &ScopeSet) -> ScopeSet {
+        let included = scopes.contains("repo").then_some("public_repo");
+        scopes.union(&included.into_iter().collect())
     }
 
     #[test]
@@ -344,11 +310,12 @@ mod tests {
             ("write", &[], None, &["repo"]),
             ("gist", &[], None, &["gist"]),
         ]);
-        let provider = provider();
         let bringing = |wanted: &Wanted, has: Option<&str>, held: &str| {
             let has = has.map(|has| ScopeSet::parse(has).unwrap());
             let held = ScopeSet::parse(held).unwrap();
-            server.scopes_bringing(wanted, has.as_ref(), &held, &provider).map(|scopes| scopes.to_string())
+            server
+                .scopes_bringing(wanted, has.as_ref(), &held, with_equivalents)
+                .map(|scopes| scopes.to_string())
         };
         let all = |scopes: &str| Wanted::AllOf(ScopeSet::parse(scopes).unwrap());
         let any = |scopes: &str| Wanted::AnyOf(ScopeSet::parse(scopes).unwrap());

@@ -30,7 +30,7 @@ struct Counts {
 
 /// What one request holds; given back when it is dropped.
 #[derive(Debug)]
-pub struct Share {
+pub struct Hold {
     held: Arc<Held>,
     whose: String,
     bytes: u64,
@@ -47,9 +47,9 @@ impl Held {
         Arc::new(Self { of_one, of_all, counts: Mutex::default() })
     }
 
-    /// An empty share of this person.
-    pub fn share(self: &Arc<Self>, whose: &str) -> Share {
-        Share { held: Arc::clone(self), whose: whose.to_owned(), bytes: 0 }
+    /// Nothing yet, for this person.
+    pub fn hold(self: &Arc<Self>, whose: &str) -> Hold {
+        Hold { held: Arc::clone(self), whose: whose.to_owned(), bytes: 0 }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -57,7 +57,7 @@ impl Held {
     }
 }
 
-impl Share {
+impl Hold {
     /// Takes room for `bytes` more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         if bytes == 0 {
@@ -76,7 +76,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Hold {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;
@@ -99,15 +99,15 @@ mod tests {
     #[test]
     fn one_person_cannot_take_the_room_of_all() {
         let held = Held::for_bodies_of(10);
-        let mut ada: Vec<Share> = (0..4).map(|_| held.share("ada")).collect();
+        let mut ada: Vec<Hold> = (0..4).map(|_| held.hold("ada")).collect();
         for share in &mut ada {
             assert_eq!((share.grow(4), share.grow(6)), (Ok(()), Ok(())));
         }
-        assert_eq!(held.share("ada").grow(1), Err(NoRoom));
-        let mut grace = held.share("grace");
+        assert_eq!(held.hold("ada").grow(1), Err(NoRoom));
+        let mut grace = held.hold("grace");
         assert_eq!(grace.grow(10), Ok(()));
         ada.pop();
-        let mut again = held.share("ada");
+        let mut again = held.hold("ada");
         assert_eq!((again.grow(10), again.grow(1)), (Ok(()), Err(NoRoom)));
     }
 
@@ -116,13 +116,13 @@ mod tests {
         let held = Held::for_bodies_of(10);
         let mut shares = Vec::new();
         for person in 0..32 {
-            let mut share = held.share(&person.to_string());
+            let mut share = held.hold(&person.to_string());
             assert_eq!(share.grow(10), Ok(()));
             shares.push(share);
         }
-        assert_eq!(held.share("late").grow(1), Err(NoRoom));
+        assert_eq!(held.hold("late").grow(1), Err(NoRoom));
         drop(shares);
-        assert_eq!(held.share("late").grow(10), Ok(()));
+        assert_eq!(held.hold("late").grow(10), Ok(()));
         let counts = held.counts();
         assert_eq!((counts.all, counts.of.len()), (0, 0));
     }

@@ -318,6 +318,7 @@ mod tests {
                 provider_scopes: ScopeSet::default(),
                 default: true,
                 implies: vec![],
+                optional: false,
                 tools: Some(vec![ToolPattern::parse("get_*").unwrap()]),
             }],
             filter_tools: true,

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::{
     Route,
     answer::Failure,
-    held::{Held, NoRoom, Share},
+    held::{Held, Hold, NoRoom},
     message::{Malformed, Message, Messages, TOOLS_CALL, TOOLS_LIST, name_of},
     revision::{self, Revision},
     stream::Upload,
@@ -44,7 +44,7 @@ pub struct Judged {
     /// The bytes that were judged; nothing else may be sent in their place.
     pub body: Bytes,
     /// Its room in memory, to be held for as long as the body is.
-    pub share: Arc<Share>,
+    pub hold: Arc<Hold>,
     /// Whether the answer holds a list of tools.
     pub lists_tools: bool,
 }
@@ -67,13 +67,13 @@ pub async fn judge(
     route: &Route,
     memory: &Arc<Held>,
 ) -> Result<Judged, Refused> {
-    let mut share = memory.share(permit.subject());
+    let mut hold = memory.hold(permit.subject());
     if head.method != Method::POST {
         // A body here means nothing; what nobody judged is not sent.
-        return Ok(Judged { body: Bytes::new(), share: Arc::new(share), lists_tools: false });
+        return Ok(Judged { body: Bytes::new(), hold: Arc::new(hold), lists_tools: false });
     }
     plain_json(&head.headers)?;
-    let body = timeout(route.response_timeout, whole(body, route, &mut share)).await;
+    let body = timeout(route.response_timeout, whole(body, route, &mut hold)).await;
     let body = body.unwrap_or(Err(BROKE_OFF))?;
     let lists_tools = {
         let messages = Messages::read(&body).map_err(malformed)?;
@@ -95,7 +95,7 @@ pub async fn judge(
         calls(&messages, server, permit.scopes())?;
         messages.iter().any(|message| message.method.as_deref() == Some(TOOLS_LIST))
     };
-    Ok(Judged { body, share: Arc::new(share), lists_tools })
+    Ok(Judged { body, hold: Arc::new(hold), lists_tools })
 }
 
 fn is_stateless(message: &Message<'_>) -> bool {
@@ -152,7 +152,7 @@ const BROKE_OFF: Refused = Refused::Answer(Failure::BodyIncomplete, "client_body
 const TOO_LARGE: Refused = Refused::Answer(Failure::BodyTooLarge, "body_too_large");
 
 /// The whole body, within its bounds.
-async fn whole(body: Body, route: &Route, share: &mut Share) -> Result<Bytes, Refused> {
+async fn whole(body: Body, route: &Route, hold: &mut Hold) -> Result<Bytes, Refused> {
     if body.size_hint().lower() > route.max_body {
         return Err(TOO_LARGE);
     }
@@ -166,7 +166,7 @@ async fn whole(body: Body, route: &Route, share: &mut Share) -> Result<Bytes, Re
         };
         let data = frame.into_data().unwrap_or_default();
         let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        share.grow(length).map_err(|NoRoom| Refused::Answer(Failure::Busy, "bodies_held"))?;
+        hold.grow(length).map_err(|NoRoom| Refused::Answer(Failure::Busy, "bodies_held"))?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
@@ -236,6 +236,7 @@ mod tests {
             provider_scopes: ScopeSet::default(),
             default: true,
             implies: vec![],
+            optional: false,
             tools: Some(tools.iter().map(|tool| ToolPattern::parse(tool).unwrap()).collect()),
         };
         McpServer {

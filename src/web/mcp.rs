@@ -19,8 +19,10 @@ use http::{
 use super::{
     credentials::{Bearer, bearer},
     home,
+    limits::{Gate, blame_token},
     origin::{Cors, Sender, is_preflight},
     reply::{self, Reply},
+    share::Share,
     site::{Door, Mount, Site},
     visit::{Visit, wants_page},
 };
@@ -37,7 +39,7 @@ use crate::{
         Body, Context, Credential, Forwarded,
         answer::json_rpc_error,
         forward, full,
-        held::Share,
+        held::Hold,
         listing::Sight,
         policy::{self, Judged, Refused},
         revision::Revision,
@@ -99,7 +101,12 @@ async fn admitted(
             return reply;
         }
     };
-    match visit.site.flows.admit(sessions, token, &server.resource).await {
+    let site = visit.site;
+    let admitting = site.flows.admit(sessions, token, &server.resource);
+    let blame = |failure: &Failure| blame_token(failure, token);
+    let gate = Gate::FailedAdmissions;
+    let admitted = site.limits.judged(gate, visit.address(), &*site.clock, admitting, blame).await;
+    match admitted {
         Ok(permit) => judged(Asked { mount, door, server, permit: &permit }, visit, body).await,
         Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");
@@ -123,16 +130,22 @@ enum Payload {
     /// What comes, as it comes.
     Unread(Body),
     /// What the policy judged. It is here and can be sent again.
-    Judged(Bytes, Arc<Share>),
+    Judged(Bytes, Arc<Hold>),
 }
 
 async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
     let Asked { mount, server, permit, .. } = asked;
     let Visit { site, caller, mut head, .. } = visit;
+    // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
+    // refused after the MCP server has begun it would be work for nothing.
+    let share = match share(site, permit) {
+        Ok(share) => share,
+        Err(failure) => return reply::mcp_error(&failure),
+    };
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let (payload, lists_tools) = if server.has_tool_policy() {
         match policy::judge(&mut head, body, server, permit, &mount.route, &site.held).await {
-            Ok(Judged { body, share, lists_tools }) => (Payload::Judged(body, share), lists_tools),
+            Ok(Judged { body, hold, lists_tools }) => (Payload::Judged(body, hold), lists_tools),
             Err(Refused::Scopes(needed)) => {
                 return raised(asked, needed, is_stateless, "tool_policy");
             }
@@ -153,7 +166,7 @@ async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
         draining: &caller.draining,
         sight: sight.as_ref(),
     };
-    forwarded(asked, site, head, payload, context).await
+    forwarded(asked, site, head, payload, context).await.map(|body| body.hold(share))
 }
 
 async fn forwarded(
@@ -167,9 +180,9 @@ async fn forwarded(
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let (mut again, mut request) = match payload {
         Payload::Unread(body) => (None, Request::from_parts(head, body)),
-        Payload::Judged(bytes, share) => {
-            let body = full(bytes.clone()).hold(share.clone());
-            (Some((head.clone(), bytes, share)), Request::from_parts(head, body))
+        Payload::Judged(bytes, hold) => {
+            let body = full(bytes.clone()).hold(hold.clone());
+            (Some((head.clone(), bytes, hold)), Request::from_parts(head, body))
         }
     };
     loop {
@@ -193,8 +206,8 @@ async fn forwarded(
                     None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
                 };
                 match (verdict, again.take()) {
-                    (BackendVerdict::Refreshed, Some((head, bytes, share))) => {
-                        request = Request::from_parts(head, full(bytes).hold(share));
+                    (BackendVerdict::Refreshed, Some((head, bytes, hold))) => {
+                        request = Request::from_parts(head, full(bytes).hold(hold));
                     }
                     (BackendVerdict::Challenge | BackendVerdict::Refreshed, _) => {
                         return challenged(&door.invalid_token, INVALID_TOKEN);
@@ -233,7 +246,9 @@ async fn borrowed(asked: Asked<'_>, site: &Site) -> Result<Option<Arc<Borrowed>>
 /// Our scopes that would bring what the third party missed.
 fn bringing(asked: Asked<'_>, site: &Site, missing: &Missing) -> Option<ScopeSet> {
     let provider = site.flows.catalog().provider_of(asked.server)?;
-    asked.server.scopes_bringing(&missing.wanted, missing.has.as_ref(), asked.permit.scopes(), provider)
+    let with_equivalents = |scopes: &ScopeSet| provider.with_equivalents(scopes.iter()).into_iter().collect();
+    let (has, held) = (missing.has.as_ref(), asked.permit.scopes());
+    asked.server.scopes_bringing(&missing.wanted, has, held, with_equivalents)
 }
 
 /// 403 with all scopes that the request needs (RFC 6750 section 3.1). Clients of the older revisions take them for all
@@ -264,6 +279,18 @@ fn about(asked: Asked<'_>, event: Event) -> journal::Entry<'_> {
     entry.resource(asked.server.resource.as_str())
 }
 
+/// The part of what one person may have open, and of that what one grant may.
+fn share(site: &Site, permit: &Permit) -> Result<Arc<(Share, Share)>, Failure> {
+    let of_person = site.max_requests_per_person;
+    let grant = site.shares.take(permit.grant(), of_person.div_ceil(2));
+    let share = grant.and_then(|grant| Some((grant, site.shares.take(permit.subject(), of_person)?)));
+    let limited = || site.limits.hit(Gate::RequestsOfPerson, None, SOON, site.clock.now());
+    share.map(Arc::new).ok_or_else(limited)
+}
+
+/// When somebody with too many open requests may try again.
+const SOON: Duration = Duration::from_secs(1);
+
 const EVENTS: &[u8] = b"text/event-stream";
 
 /// An event stream takes a place for as long as it is open; an ordinary answer takes none.
@@ -277,7 +304,7 @@ fn counted(site: &Site, reply: Reply) -> Reply {
     if let Ok(place) = Arc::clone(&site.streams).try_acquire_owned() {
         return reply.map(|body| body.hold(Arc::new(place)));
     }
-    tracing::warn!(reason = "streams_exhausted", "refused");
+    let _ = site.limits.hit(Gate::Streams, None, AGAIN, site.clock.now());
     let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
     reply
