@@ -118,6 +118,7 @@ pub enum StoreUrl {
 
 /// One MCP server behind the gateway.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each a key of its own")]
 pub struct ServerSettings {
     /// The path on our side, matched exactly.
     pub path: String,

@@ -26,23 +26,39 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub struct Ending {
     grant: CancellationToken,
-    access: Mutex<HashMap<Digest, CancellationToken>>,
+    access: Mutex<HashMap<Digest, Watched>>,
+}
+
+/// An access token that is watched.
+#[derive(Debug)]
+struct Watched {
+    ended: CancellationToken,
+    /// By how many loads that were not refused (yet).
+    loads: usize,
 }
 
 impl Ending {
     /// Fires when this access token ends, alone or with its grant.
     pub fn of(&self, access: Digest) -> CancellationToken {
-        locked(&self.access).entry(access).or_insert_with(|| self.grant.child_token()).clone()
+        let mut watched = locked(&self.access);
+        let new = || Watched { ended: self.grant.child_token(), loads: 0 };
+        let watched = watched.entry(access).or_insert_with(new);
+        watched.loads = watched.loads.saturating_add(1);
+        watched.ended.clone()
     }
 }
 
 impl Ending {
-    /// To be called for a token that turned out to be none. Whoever read the store a moment earlier may have found it good
-    /// and waits on the same cancellation, which a revocation under way would not find here any more: so it fires now.
+    /// To be called once for each call of [`Ending::of`] whose token turned out to be none. Another load of the same token
+    /// may have read the store a moment earlier and found it good: then it stays watched, else the revocation that came
+    /// between the two would find nothing to cancel.
     pub fn forget(&self, access: &Digest) {
-        let token = locked(&self.access).remove(access);
-        if let Some(token) = token {
-            token.cancel();
+        let mut all = locked(&self.access);
+        if let Some(watched) = all.get_mut(access) {
+            watched.loads = watched.loads.saturating_sub(1);
+            if watched.loads == 0 {
+                all.remove(access);
+            }
         }
     }
 }
@@ -83,8 +99,8 @@ impl LiveGrants {
     /// To be called after the end of the access token is durable.
     pub fn end_access(&self, grant: GrantId, access: &Digest) {
         let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
-        if let Some(token) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
-            token.cancel();
+        if let Some(watched) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
+            watched.ended.cancel();
         }
     }
 }
@@ -243,6 +259,23 @@ pub(super) mod seam {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_load_takes_nothing_away_from_another() {
+        let live = LiveGrants::default();
+        let (id, token) = (GrantId::new([1; 16]), Digest::of("1"));
+        let ending = live.subscribe(id);
+        let good = ending.of(token);
+        // Somebody else reads the store after the token was given back, and before that is told here.
+        let refused = ending.of(token);
+        ending.forget(&token);
+        live.end_access(id, &token);
+        assert!(good.is_cancelled() && refused.is_cancelled());
+        // What nobody found good leaves nothing behind.
+        ending.of(token);
+        ending.forget(&token);
+        assert_eq!(live.watched(id), 0);
+    }
 
     #[test]
     fn a_grant_ends_all_its_tokens_and_a_token_only_itself() {

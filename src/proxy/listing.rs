@@ -192,11 +192,8 @@ impl Event {
             let ends_cr = mem::replace(&mut self.after_cr, byte == b'\r');
             if byte == b'\n' && ends_cr {
                 // The second half of a line break. Behind a complete event nobody waits for it.
-                if self.raw.is_empty() {
-                    out.push(byte)
-                } else {
-                    self.raw.push(byte)
-                }
+                let to = if self.raw.is_empty() { &mut *out } else { &mut self.raw };
+                to.push(byte);
                 continue;
             }
             self.raw.push(byte);

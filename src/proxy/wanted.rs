@@ -27,8 +27,8 @@ pub fn missing(headers: &HeaderMap) -> Option<Missing> {
         Some(ScopeSet::parse_lenient(text, &[',', ' ']))
     };
     let has = listed(&HAS);
-    let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    if let Some(scopes) = challenges.filter_map(insufficient_scope).next() {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    if let Some(scopes) = challenges.find_map(insufficient_scope) {
         return Some(Missing { wanted: Wanted::AllOf(scopes), has });
     }
     let accepted = listed(&ACCEPTED).filter(|accepted| !accepted.is_empty())?;

@@ -261,12 +261,9 @@ fn raised(asked: Asked<'_>, needed: ScopeSet, is_stateless: bool, reason: &'stat
         "Bearer resource_metadata=\"{}\", scope=\"{scopes}\", error=\"insufficient_scope\"",
         asked.door.resource_metadata
     );
-    match HeaderValue::try_from(challenge) {
-        Ok(challenge) => {
-            reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        // Scopes are of characters that fit.
-        Err(_) => tracing::error!("a challenge is not a header value"),
+    // Scopes are of characters that fit.
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     reply
 }

@@ -167,14 +167,11 @@ fn explore(order: impl Fn() + Send + Sync + 'static) {
         config.stack_size = 1 << 20;
         config
     };
-    seam::during(
-        || thread::yield_now(),
-        || {
-            let one = Arc::clone(&order);
-            Runner::new(RandomScheduler::new_from_seed(7, ORDERS), config()).run(move || one());
-            Runner::new(PctScheduler::new_from_seed(7, 3, ORDERS), config()).run(move || order());
-        },
-    );
+    seam::during(thread::yield_now, || {
+        let one = Arc::clone(&order);
+        Runner::new(RandomScheduler::new_from_seed(7, ORDERS), config()).run(move || one());
+        Runner::new(PctScheduler::new_from_seed(7, 3, ORDERS), config()).run(move || order());
+    });
 }
 
 fn race(how: How) {
