@@ -11,9 +11,13 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_documents;
+#[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_clients;
+#[cfg(test)]
+mod journey_documents;
 #[cfg(test)]
 mod journey_races;
 #[cfg(test)]
