@@ -19,7 +19,7 @@ use crate::{
         resource::Resource,
     },
     flow::{
-        Flows, Parts, Policy,
+        DocumentsFrom, Flows, Parts, Policy,
         fault::Fault,
         ports::{Clock, Documents, Entropy, Sealer, Store},
     },
@@ -150,8 +150,11 @@ fn policy(settings: &Settings) -> Policy {
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
         access: settings.access.clone(),
-        documents: settings.registration.client_id_metadata_documents,
-        loopback_documents: settings.registration.loopback_documents,
+        documents: match &settings.registration {
+            registration if !registration.client_id_metadata_documents => DocumentsFrom::Nowhere,
+            registration if registration.loopback_documents => DocumentsFrom::InternetAndThisComputer,
+            _ => DocumentsFrom::Internet,
+        },
         allowed_domains: settings.registration.allowed_domains.clone(),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
         refusal::Refusal,
     },
     flow::{
-        Flows,
+        DocumentsFrom, Flows,
         ports::{Clock, Entropy},
     },
     proxy::{Backend, Body, Route},
@@ -132,7 +132,11 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
+            metadata: Metadata::new(
+                catalog,
+                flows.policy().dynamic_registration,
+                flows.policy().documents != DocumentsFrom::Nowhere,
+            )?,
             jar: Jar::new(&public_url),
             registrations: Limit::per_minute(parts.registrations_per_minute),
             failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),

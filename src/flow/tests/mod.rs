@@ -23,8 +23,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
-    Flows, Parts, Policy, RefreshRequest, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
+    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
@@ -294,8 +294,7 @@ fn assemble(
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
         access: Access::default(),
-        documents: true,
-        loopback_documents: false,
+        documents: DocumentsFrom::Internet,
         allowed_domains: vec![],
     };
     Flows::new(Parts {
