@@ -306,13 +306,13 @@ impl Limits {
 pub(super) fn blame_client<'a>(failure: &Failure, credentials: Option<&'a Credentials>) -> Option<Blame<'a>> {
     let Failure::Refused(refusal) = failure else { return None };
     match (refusal.code, credentials) {
-        (ErrorCode::InvalidClient | ErrorCode::InvalidGrant, None) => Some(Blame::Address),
         (ErrorCode::InvalidClient, Some(client)) if is_wrong_secret(refusal) => {
             Some(Blame::Secret(&client.client_id))
         }
-        (ErrorCode::InvalidClient, Some(_)) => Some(Blame::Address),
-        (ErrorCode::InvalidGrant, Some(_)) if is_made_up(refusal) => Some(Blame::Address),
-        (ErrorCode::InvalidGrant, Some(client)) => Some(Blame::Matter(&client.client_id)),
+        (ErrorCode::InvalidGrant, Some(client)) if !is_made_up(refusal) => {
+            Some(Blame::Matter(&client.client_id))
+        }
+        (ErrorCode::InvalidClient | ErrorCode::InvalidGrant, _) => Some(Blame::Address),
         _ => None,
     }
 }
