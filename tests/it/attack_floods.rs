@@ -27,7 +27,7 @@ use crate::support::{
 /// A gateway behind a proxy, which says where requests come from.
 async fn limited(limits: &str) -> Gateway {
     let limits = format!("registrations_per_minute = 1000\n{limits}\n");
-    Setup { limits, root: "trusted_proxies = [\"127.0.0.1\"]".to_owned(), ..Setup::default() }.start().await
+    Setup { limits, top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(), ..Setup::default() }.start().await
 }
 
 const STRANGER: &str = "203.0.113.66";
@@ -58,7 +58,7 @@ fn assert_limited(reply: &Reply) {
 async fn attack_flood_of_registrations() {
     let setup = Setup {
         limits: "registrations_per_minute = 5\n".to_owned(),
-        root: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
         ..Setup::default()
     };
     let gateway = setup.start().await;
@@ -377,7 +377,7 @@ async fn attack_one_address_takes_all_connections() {
     let limits = "registrations_per_minute = 1000\nmax_connections = 60\nmax_connections_per_address = 10\n";
     let gateway = Setup {
         limits: limits.to_owned(),
-        root: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
         ..Setup::default()
     }
     .start()

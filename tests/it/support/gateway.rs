@@ -77,8 +77,8 @@ pub(crate) struct Setup {
     pub(crate) limits: String,
     /// More tables.
     pub(crate) tables: String,
-    /// More keys outside of tables.
-    pub(crate) root: String,
+    /// More keys above the first table.
+    pub(crate) top: String,
 }
 
 impl Default for Setup {
@@ -98,7 +98,7 @@ impl Default for Setup {
             server: String::new(),
             limits: "registrations_per_minute = 100000\n".to_owned(),
             tables: String::new(),
-            root: String::new(),
+            top: String::new(),
         }
     }
 }
@@ -139,6 +139,11 @@ pub(crate) struct Gateway {
 }
 
 impl Setup {
+    /// On https, with the certificate that everything here trusts.
+    pub(crate) fn https() -> Self {
+        Self { tls: Some(super::tls::server()), ..Self::default() }
+    }
+
     pub(crate) async fn start(self) -> Gateway {
         secrets::begin();
         let world = CancellationToken::new();
@@ -170,7 +175,7 @@ impl Setup {
             mcp_server,
             flows: Some(run.flows),
             address,
-            fetch: Fetch::new(),
+            fetch: super::tls::fetch(),
             setup: self,
             text,
             stop: run.stop,
@@ -191,7 +196,7 @@ impl Setup {
         let store = store.map_or("memory:".to_owned(), |path| format!("sled:{}", path.display()));
         let upstream = self.upstream.as_deref().unwrap_or(mcp_server.url());
         let mut parts = vec![
-            format!("public_url = \"{origin}\"\n{}\n[store]\nurl = \"{store}\"\n", self.root),
+            format!("public_url = \"{origin}\"\n{}\n[store]\nurl = \"{store}\"\n", self.top),
             provider_entry(PROVIDER, origin, third_party, &self.provider),
             format!(
                 "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
@@ -339,7 +344,7 @@ impl Gateway {
         let again = run(&self.setup, &self.text, &self.clock, public).await;
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
-        self.fetch = Fetch::new();
+        self.fetch = super::tls::fetch();
     }
 
     /// Changes the configuration, for the next start.
