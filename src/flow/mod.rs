@@ -236,7 +236,8 @@ impl Flows {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         // In the span of the request, so that its id stands beside what the step decides.
-        let task = self.tasks.spawn_on(step(Arc::clone(self)).in_current_span(), &self.runtime);
+        let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
+        let task = self.tasks.spawn_on(step.in_current_span(), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 

@@ -201,7 +201,7 @@ impl Limits {
         blame: impl FnOnce(&Failure) -> Option<Blame<'b>>,
     ) -> Result<T, Failure> {
         let desk = self.desk(gate, address, clock.now()).await?;
-        let judged = judging.await;
+        let judged = journal::quietly(desk.is_some(), judging).await;
         drop(desk);
         let failure = match judged {
             Ok(good) => return Ok(good),
