@@ -16,6 +16,7 @@ mod conclude;
 mod consent;
 mod depart;
 pub mod fault;
+mod introspect;
 pub mod journal;
 mod key_sets;
 mod let_go;
@@ -29,6 +30,7 @@ mod refresh;
 mod register;
 mod revoke;
 mod second;
+mod sign;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,6 +43,7 @@ use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use sign::SigningKeys;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -50,6 +53,7 @@ pub use self::{
     borrow::BackendVerdict,
     consent::{Consented, Decision},
     depart::Departed,
+    introspect::Introspected,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
@@ -158,6 +162,7 @@ pub struct Flows {
     live: LiveGrants,
     links: LinkCells,
     key_sets: KeySets,
+    signing: SigningKeys,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -178,6 +183,7 @@ impl Flows {
             live: LiveGrants::default(),
             links: LinkCells::default(),
             key_sets: KeySets::default(),
+            signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
         })
     }

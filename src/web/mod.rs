@@ -16,6 +16,8 @@ mod callback;
 mod consent;
 pub mod credentials;
 mod home;
+mod introspect;
+mod jwks;
 pub mod limit;
 mod mcp;
 pub mod metadata;

@@ -37,6 +37,9 @@ use crate::{
 /// How many token requests may fail per minute and address. Hosted clients share addresses and repeat themselves.
 const FAILED_TOKENS_PER_MINUTE: u32 = 300;
 
+/// How many introspections may fail to authenticate per minute and address. Those who may ask know their secret.
+const FAILED_INTROSPECTIONS_PER_MINUTE: u32 = 30;
+
 /// What a site is made of.
 pub struct SiteParts {
     /// The steps.
@@ -71,6 +74,7 @@ pub struct Site {
     pub(super) doors: BTreeMap<String, Door>,
     pub(super) registrations: Limit,
     pub(super) failed_tokens: Limit,
+    pub(super) failed_introspections: Limit,
     /// One permit for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
     trusted_proxies: Vec<IpNet>,
@@ -119,7 +123,7 @@ impl Site {
         let catalog = flows.catalog();
         let public_url = Origin::parse(&catalog.public_url)?;
         let mut doors = BTreeMap::new();
-        for server in &catalog.servers {
+        for server in catalog.servers.iter().filter(|server| server.is_behind_us()) {
             let address = metadata::address(catalog, server);
             let base =
                 format!("Bearer resource_metadata=\"{address}\", scope=\"{}\"", server.default_scopes());
@@ -136,6 +140,7 @@ impl Site {
             jar: Jar::new(&public_url),
             registrations: Limit::per_minute(parts.registrations_per_minute),
             failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),
+            failed_introspections: Limit::per_minute(FAILED_INTROSPECTIONS_PER_MINUTE),
             body_timeout: parts.body_timeout,
             streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
             flows,

@@ -13,7 +13,6 @@ pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("registration.client_id_metadata_documents", "client ID metadata documents"),
     ("registration.initial_access_token", "registration with an initial access token"),
     ("registration.loopback_documents", "client ID metadata documents"),
-    ("resource_server", "introspection by other resource servers"),
 ];
 
 /// Every section, parents first.
@@ -352,6 +351,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             )
             .variable("MCP_DEPUTY_UPSTREAM_URL"),
             Key::maybe(
+                "resource",
+                Kind::Text,
+                "it is behind the gateway",
+                r#""https://tools.example.net/mcp""#,
+                "Instead of `path` and `upstream_url`: the identifier of an MCP server that is served elsewhere and takes \
+                 our tokens. Nothing is forwarded to it; it asks by `[[resource_server]]` what a token is good for.",
+            ),
+            Key::maybe(
                 "name",
                 Kind::Text,
                 "host and path",
@@ -378,6 +385,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "false",
                 "Whether the MCP server is told who is asking: X-MCP-Deputy-Subject, X-MCP-Deputy-Login \
                  (percent-encoded) and X-MCP-Deputy-Client. What a client sends under these names never gets through.",
+            ),
+            Key::with(
+                "identity_assertion",
+                Kind::Flag,
+                "false",
+                "Whether the MCP server is told who is asking by a signed JWT in X-MCP-Deputy-Assertion (ES256, one minute; \
+                 keys at `/jwks`): docs/resource-servers.md.",
             ),
             Key::with(
                 "upstream_http2",
@@ -428,6 +442,27 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "none",
                 "[]",
                 "Names of scopes of this server that it includes.",
+            ),
+        ],
+    },
+    Section {
+        path: "resource_server",
+        shape: Shape::List,
+        doc: "Who may ask what an access token is good for (`POST /introspect`, RFC 7662): docs/resource-servers.md.",
+        shown: false,
+        keys: &[
+            Key::needed("id", Kind::Text, r#""tools""#, "Its name towards us."),
+            Key::needed(
+                "secret",
+                Kind::Secret,
+                r#"{ env = "TOOLS_INTROSPECTION_SECRET" }"#,
+                "Its secret, at least 16 characters: by HTTP Basic, or in the form as `client_secret`.",
+            ),
+            Key::needed(
+                "resources",
+                Kind::TextList,
+                r#"["/mcp"]"#,
+                "Whose tokens it may see: paths or resources of MCP servers in this file. All others are not active for it.",
             ),
         ],
     },
