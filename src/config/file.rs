@@ -177,6 +177,10 @@ pub(super) struct ConsentFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistrationFile {
     pub(super) dynamic: Text,
+    pub(super) client_id_metadata_documents: Option<bool>,
+    pub(super) allowed_domains: Texts,
+    pub(super) loopback_documents: Option<Written<bool>>,
+    pub(super) egress_proxy: Text,
     pub(super) allowed_redirect_schemes: Texts,
     pub(super) unused_client_ttl: Text,
 }

@@ -239,6 +239,14 @@ pub enum MissingResource {
 pub struct RegistrationSettings {
     /// Dynamic client registration (RFC 7591).
     pub dynamic: DynamicRegistration,
+    /// Whether client ids may be URLs of metadata documents.
+    pub client_id_metadata_documents: bool,
+    /// Hosts that clients may come from, in lower case, `*.` in front for every host below one; empty: any.
+    pub allowed_domains: Vec<String>,
+    /// Whether metadata documents on this computer are read; only with a `public_url` on loopback.
+    pub loopback_documents: bool,
+    /// Host and port of the proxy through which documents are fetched.
+    pub egress_proxy: Option<String>,
     /// Private-use schemes (lower case, RFC 8252 §7.1) that redirect URIs may have.
     pub allowed_redirect_schemes: Vec<String>,
     /// How long a registration is kept that nobody ever approved.
@@ -249,6 +257,10 @@ impl Default for RegistrationSettings {
     fn default() -> Self {
         Self {
             dynamic: DynamicRegistration::default(),
+            client_id_metadata_documents: true,
+            allowed_domains: Vec::new(),
+            loopback_documents: false,
+            egress_proxy: None,
             allowed_redirect_schemes: Vec::new(),
             unused_client_ttl: Duration::from_hours(24),
         }

@@ -14,6 +14,7 @@ use super::{
     ports::Purpose,
 };
 use crate::domain::{
+    client::Source,
     consent::Pending,
     post::SameOriginPost,
     refusal::{ErrorCode, Refusal},
@@ -90,7 +91,10 @@ impl Flows {
             .grant(proof.grant())
             .scopes(&proof.request().scopes)
             .write();
-        self.note_use(&client).await?;
+        match client.source {
+            Source::Document => self.keep_document_client(&client).await?,
+            Source::Configured | Source::Registered => self.note_use(&client).await?,
+        }
         Ok(Consented::Departed(self.depart(proof).await?))
     }
 }

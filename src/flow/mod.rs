@@ -28,6 +28,7 @@ pub mod records;
 mod redeem;
 mod refresh;
 mod register;
+mod resolve;
 mod revoke;
 mod second;
 mod sign;
@@ -43,6 +44,7 @@ use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use resolve::Reading;
 use sign::SigningKeys;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -64,7 +66,7 @@ use crate::domain::{
     access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
-    document::DocumentRules,
+    document::{DocumentRules, is_url_shaped},
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -161,6 +163,8 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    /// Metadata documents of clients.
+    library: resolve::Library,
     key_sets: KeySets,
     signing: SigningKeys,
     /// Steps and background work under way.
@@ -182,6 +186,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            library: resolve::Library::default(),
             key_sets: KeySets::default(),
             signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
@@ -279,12 +284,15 @@ impl Flows {
     }
 
     /// The client that a request at the token or revocation endpoint comes from.
-    async fn authenticated(&self, credentials: &Credentials) -> Result<Client, Failure> {
+    async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
         if !client.is_usable(self.now()) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
+        self.refuse_document_that_is_not_allowed(&client)?;
+        // Before the proof: it may be the document that has the key which the record does not know yet.
+        self.watch_document(&client);
         self.prove(&client, credentials).await?;
         Ok(client)
     }
@@ -292,14 +300,18 @@ impl Flows {
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
     /// in between does not get what was approved for what they were before.
     async fn still_asked_by(
-        &self,
+        self: &Arc<Self>,
         request: &AuthorizationRequest,
     ) -> Result<(Client, MatchedRedirect), Failure> {
         const GONE: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         const CHANGED: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
-        let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
+        let client = if is_url_shaped(&request.client_id) {
+            self.document_client(&request.client_id, Reading::ForAnswer).await?
+        } else {
+            self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record
+        };
         if !client.is_usable(self.now()) {
             return Err(GONE.into());
         }

@@ -18,18 +18,18 @@ use crate::{
     config::{self, Settings},
     domain::{
         catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
-        document::DocumentUrl,
         resource::Resource,
         secret::Digest,
     },
     flow::{
         Flows, Parts, Policy,
         fault::Fault,
-        ports::{BoxFuture, Clock, Document, DocumentError, Documents, Entropy, Sealer, Store},
+        ports::{Clock, Documents, Entropy, Sealer, Store},
     },
     net::{
         client::{Client, Limits},
         connect::TrustRoots,
+        guarded::{Deadlines, Guarded, Names, SystemNames},
     },
     store::{
         keyfile::KeyFile,
@@ -37,7 +37,7 @@ use crate::{
         seal::{MasterKey, Seals},
         sled::{SledOptions, SledStore},
     },
-    upstream,
+    upstream::{self, GuardedDocuments},
 };
 
 /// What tests and the sandbox put in place of the real thing.
@@ -48,8 +48,10 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// A store instead of the configured one.
     pub store: Option<Arc<dyn Store>>,
-    /// Whom TLS to third parties and MCP servers trusts.
+    /// Whom TLS to third parties, MCP servers and hosts of documents trusts.
     pub roots: TrustRoots,
+    /// Where the hosts of documents are looked up.
+    pub names: Arc<dyn Names>,
 }
 
 impl Default for Surroundings {
@@ -59,6 +61,7 @@ impl Default for Surroundings {
             entropy: Arc::new(SystemEntropy),
             store: None,
             roots: TrustRoots::Platform,
+            names: Arc::new(SystemNames),
         }
     }
 }
@@ -82,7 +85,7 @@ pub fn flows(
     let (store, sealer) = store(settings, surroundings)?;
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    let documents = Arc::new(Nowhere);
+    let documents = documents(settings, surroundings)?;
     Ok(Flows::new(Parts {
         store,
         sealer,
@@ -96,13 +99,13 @@ pub fn flows(
     }))
 }
 
-/// Reads nothing of what strangers name.
-struct Nowhere;
-
-impl Documents for Nowhere {
-    fn fetch<'a>(&'a self, _: &'a DocumentUrl, _: usize) -> BoxFuture<'a, Result<Document, DocumentError>> {
-        Box::pin(async { Err(DocumentError::Unavailable("documents_off")) })
-    }
+/// The way out to what strangers name.
+fn documents(settings: &Settings, surroundings: &Surroundings) -> Result<Arc<dyn Documents>, Fault> {
+    let proxy = settings.registration.egress_proxy.clone();
+    let client =
+        Guarded::new(&surroundings.roots, Arc::clone(&surroundings.names), proxy, Deadlines::default())
+            .map_err(|error| Fault::caused("prepare calls to strangers", error))?;
+    Ok(Arc::new(GuardedDocuments::new(client)))
 }
 
 /// The servers, scopes and third parties of the configuration.
@@ -164,9 +167,9 @@ fn policy(settings: &Settings) -> Policy {
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
         access: settings.access.clone(),
-        documents: false,
-        loopback_documents: false,
-        allowed_domains: Vec::new(),
+        documents: settings.registration.client_id_metadata_documents,
+        loopback_documents: settings.registration.loopback_documents,
+        allowed_domains: settings.registration.allowed_domains.clone(),
     }
 }
 

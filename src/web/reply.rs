@@ -202,6 +202,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         }
         "client_changed" => ErrorKind::ClientChanged,
         "client_id_missing" => ErrorKind::BadParameter("client_id"),
+        "document_refused" => ErrorKind::DocumentUnusable,
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
@@ -242,6 +243,7 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::BadParameter(_)
         | ErrorKind::BadRedirectUri
         | ErrorKind::ClientChanged
+        | ErrorKind::DocumentUnusable
         | ErrorKind::InvalidTarget
         | ErrorKind::PageExpired
         | ErrorKind::ThirdPartyRefused

@@ -9,10 +9,7 @@ pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
-    ("registration.allowed_domains", "restricting clients to domains"),
-    ("registration.client_id_metadata_documents", "client ID metadata documents"),
     ("registration.initial_access_token", "registration with an initial access token"),
-    ("registration.loopback_documents", "client ID metadata documents"),
 ];
 
 /// Every section, parents first.
@@ -497,6 +494,36 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Choice(&["on", "off"]),
                 r#""on""#,
                 "Dynamic client registration (RFC 7591).",
+            ),
+            Key::with(
+                "client_id_metadata_documents",
+                Kind::Flag,
+                "true",
+                "Whether a client id may be the https URL of a document that says who the client is. Switched off, such \
+                 clients are refused from then on, those that people approved too.",
+            ),
+            Key::maybe(
+                "allowed_domains",
+                Kind::TextList,
+                "any",
+                r#"["claude.ai", "*.example.com"]"#,
+                "Hosts that clients may come from: those of metadata documents and of their keys. A name counts for itself \
+                 only, with `*.` in front for every host below it.",
+            ),
+            Key::with(
+                "loopback_documents",
+                Kind::Flag,
+                "false",
+                "Whether metadata documents on this computer are read, for tests of clients. Only where `public_url` is on \
+                 loopback itself.",
+            ),
+            Key::maybe(
+                "egress_proxy",
+                Kind::Text,
+                "none: directly",
+                r#""http://proxy.internal:3128""#,
+                "HTTP proxy through which metadata documents and keys of clients are fetched (CONNECT). The proxy then \
+                 decides which addresses names may lead to: forbid it those inside your network.",
             ),
             Key::maybe(
                 "allowed_redirect_schemes",

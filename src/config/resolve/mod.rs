@@ -65,7 +65,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         elsewhere,
         resource_servers,
         consent: consent(&file.consent)?,
-        registration: registration(&file.registration)?,
+        registration: registration(&file.registration, &public_url)?,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
         access,
@@ -198,13 +198,26 @@ fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
     })
 }
 
-fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused> {
+fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
     if let Some(written) = file.dynamic.as_ref().filter(|written| written.value == "allow_listed") {
         let sentence = "dynamic = \"allow_listed\" is not supported yet; it comes with a later release";
         return Err(Refused::at(written.place, sentence));
     }
+    let loopback_documents = file.loopback_documents.as_ref().filter(|written| written.value);
+    if let Some(written) = loopback_documents.filter(|_| !public_url.is_loopback()) {
+        let sentence = "loopback_documents is only for a public_url on loopback: anybody else's client could have this \
+                        machine look at itself";
+        return Err(Refused::at(written.place, sentence));
+    }
+    let proxy = file.egress_proxy.as_ref();
     Ok(RegistrationSettings {
+        client_id_metadata_documents: file
+            .client_id_metadata_documents
+            .unwrap_or(default.client_id_metadata_documents),
+        allowed_domains: value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?,
+        loopback_documents: loopback_documents.is_some(),
+        egress_proxy: proxy.map(|written| parse("egress_proxy", written, value::http_proxy)).transpose()?,
         dynamic: choice(
             "dynamic",
             file.dynamic.as_ref(),

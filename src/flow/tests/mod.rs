@@ -1,6 +1,7 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod documents;
 mod farewell;
 mod journey;
 pub(crate) mod library;

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     CrossSitePost,
     /// The person said no, and the answer cannot go back to the client.
     Denied,
+    /// The client's metadata document cannot be used. One page for every cause: it tells nobody what answers where.
+    DocumentUnusable,
     /// A fault of ours.
     Internal,
     /// `resource` names no MCP server here (RFC 8707 `invalid_target`).
@@ -86,7 +88,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -95,6 +97,7 @@ impl ErrorKind {
         Self::CookieMissing,
         Self::CrossSitePost,
         Self::Denied,
+        Self::DocumentUnusable,
         Self::Internal,
         Self::InvalidTarget,
         Self::MethodNotAllowed,
@@ -118,6 +121,7 @@ impl ErrorKind {
             Self::CookieMissing => "cookie_missing",
             Self::CrossSitePost => "cross_site_post",
             Self::Denied => "denied",
+            Self::DocumentUnusable => "document_refused",
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -178,6 +182,12 @@ impl ErrorKind {
             Self::Denied => {
                 ("Access was denied", "You said no, and the app got nothing.", "You can close this page.")
             }
+            Self::DocumentUnusable => (
+                "This app could not be looked up",
+                "The app names itself by a web address, and there is no usable description of it there.",
+                "Nothing was sent to the app. Try again in a minute. If it stays, tell the makers of the app; the \
+                 operator of this gateway finds the cause under the support id.",
+            ),
             Self::Internal => (
                 "Something went wrong here",
                 "The fault is ours, and it was recorded.",

@@ -20,7 +20,11 @@ use mcp_deputy::{
         ports::{Clock, Store},
     },
     gateway::{self, Bound, Surroundings, SystemEntropy},
-    net::{connect::TrustRoots, listen::Endpoint},
+    net::{
+        connect::TrustRoots,
+        guarded::{Names, SystemNames},
+        listen::Endpoint,
+    },
     sandbox::{
         fetch::Fetch,
         http::{Bound as Loopback, LoopbackHost},
@@ -59,6 +63,10 @@ pub(crate) struct Setup {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The embedded store in a folder of its own.
     pub(crate) sled: bool,
+    /// Whom outgoing TLS believes; nobody unless a test says so.
+    pub(crate) roots: Option<RootCertStore>,
+    /// A name service instead of the system's.
+    pub(crate) names: Option<Arc<dyn Names>>,
     /// TLS in front.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// More keys of the provider entry.
@@ -81,6 +89,8 @@ impl Default for Setup {
             two_providers: false,
             store: None,
             sled: false,
+            roots: None,
+            names: None,
             tls: None,
             provider: String::new(),
             server: String::new(),
@@ -254,7 +264,8 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SystemEntropy),
         store: setup.store.clone(),
-        roots: TrustRoots::Only(Arc::new(RootCertStore::empty())),
+        roots: TrustRoots::Only(Arc::new(setup.roots.clone().unwrap_or_else(RootCertStore::empty))),
+        names: setup.names.clone().unwrap_or_else(|| Arc::new(SystemNames)),
     };
     let mut tries = 0;
     let gateway = loop {
