@@ -9,11 +9,15 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_assertions;
+#[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_clients;
+#[cfg(test)]
+mod journey_keys;
 #[cfg(test)]
 mod journey_races;
 #[cfg(test)]
@@ -34,6 +38,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]
