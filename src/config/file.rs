@@ -115,6 +115,8 @@ pub(super) struct ProviderFile {
     pub(super) pkce: Option<Written<bool>>,
     pub(super) token_auth_method: Text,
     pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) choose_account_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) refresh_needs_consent: Option<bool>,
     pub(super) access_outlives_refresh: Option<bool>,
     pub(super) revoke_ends_only_this_token: Option<bool>,
 }
@@ -152,6 +154,7 @@ pub(super) struct ScopeFile {
     pub(super) description: Text,
     pub(super) provider_scopes: Texts,
     pub(super) default: Option<bool>,
+    pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
 }
 

@@ -203,6 +203,8 @@ pub struct ScopeSettings {
     pub provider_scopes: Vec<String>,
     /// Whether clients are told to ask for it.
     pub default: bool,
+    /// Whether the person may leave it out on the consent page.
+    pub optional: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
 }
@@ -222,6 +224,9 @@ pub enum ConsentMode {
     /// For every authorization request, in full.
     #[default]
     Always,
+    /// For every authorization request; a short one where the same was approved before, under the conditions of
+    /// [`crate::domain::showing`].
+    Remember,
 }
 
 /// What an authorization request without `resource` gets, where there is one MCP server only.

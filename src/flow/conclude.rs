@@ -54,11 +54,8 @@ impl Flows {
         let request = with.proof.request();
         let (provider, _) = self.provider(&request.provider)?;
         let link_part = Link::key_part(&provider.name, &provider.client_id, &with.granted);
-        let consent_part = Digest::of_list(&[
-            request.client_id.as_bytes(),
-            with.redirect.consent_form().as_bytes(),
-            request.resource.as_str().as_bytes(),
-        ]);
+        let consent_part =
+            Consent::key_part(&request.client_id, &with.redirect.consent_form(), &request.resource);
         let grant = Grant::pending(
             &with.proof,
             with.person.subject.clone(),

@@ -15,6 +15,7 @@ mod borrow;
 mod conclude;
 mod consent;
 mod depart;
+mod familiar;
 pub mod fault;
 mod introspect;
 pub mod journal;
@@ -53,7 +54,7 @@ pub use self::{
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,
-    consent::{Consented, Decision},
+    consent::{ConsentForm, Consented, Decision},
     depart::Departed,
     introspect::Introspected,
     outcome::Arrived,
@@ -110,6 +111,8 @@ pub struct Policy {
     pub refresh_grace: Duration,
     /// How long a session is served from memory before the store is asked again.
     pub cache_ttl: Duration,
+    /// Whether an earlier approval shortens the consent page (D21).
+    pub consent_is_remembered: bool,
     /// Whether a request without `resource` is refused (D4).
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).

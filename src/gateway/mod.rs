@@ -149,6 +149,7 @@ fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
         description: scope.description.clone(),
         provider_scopes: scope.provider_scopes.iter().cloned().collect(),
         default: scope.default,
+        optional: scope.optional,
         implies: scope.implies.clone(),
     };
     scopes.iter().map(definition).collect()
@@ -162,6 +163,7 @@ fn policy(settings: &Settings) -> Policy {
         code_ttl: tokens.code_ttl,
         refresh_grace: tokens.refresh_grace,
         cache_ttl: tokens.cache_ttl,
+        consent_is_remembered: settings.consent.mode == config::ConsentMode::Remember,
         missing_resource_is_refused: settings.consent.missing_resource == config::MissingResource::Refuse,
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),

@@ -5,7 +5,6 @@ use super::{Key, Kind, Section, Shape};
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("client", "clients registered by configuration"),
-    ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
@@ -311,6 +310,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"{ prompt = "select_account" }"#,
                 "More parameters for the authorization request.",
             ),
+            Key::maybe(
+                "choose_account_params",
+                Kind::Texts,
+                "the preset's (github: `prompt=select_account`), or none",
+                r#"{ prompt = "select_account" }"#,
+                "Parameters with which the third party lets a person choose an account. With them the consent page offers \
+                 another account.",
+            ),
+            Key::maybe(
+                "refresh_needs_consent",
+                Kind::Flag,
+                "the preset's (github: `false`), or `false`",
+                "true",
+                "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
+                 `prompt=consent` is sent unless the person of this browser is known to have one.",
+            ),
             Key::with(
                 "access_outlives_refresh",
                 Kind::Flag,
@@ -433,6 +448,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "true",
                 "Whether clients are told to ask for it (challenge and `scopes_supported`).",
             ),
+            Key::with(
+                "optional",
+                Kind::Flag,
+                "false",
+                "Whether the person may leave it out on the consent page. Its box comes ticked when an app asks for it; \
+                 leaving it out also leaves out what includes it. A scope that a needed one includes has no box.",
+            ),
             Key::maybe(
                 "implies",
                 Kind::TextList,
@@ -471,9 +493,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         keys: &[
             Key::with(
                 "mode",
-                Kind::Choice(&["always"]),
+                Kind::Choice(&["always", "remember"]),
                 r#""always""#,
-                "Every authorization is approved on the full page.",
+                "`always`: every authorization is approved on the full page. `remember`: on a short one (where access goes, \
+                 MCP server, account, one button) where the person of this browser approved the same within 90 days for an \
+                 app on a web site that has not changed; never without a page. Needs a `public_url` of https.",
             ),
             Key::with(
                 "missing_resource",

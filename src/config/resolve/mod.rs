@@ -64,7 +64,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         servers,
         elsewhere,
         resource_servers,
-        consent: consent(&file.consent)?,
+        consent: consent(&file.consent, &public_url)?,
         registration: registration(&file.registration, &public_url)?,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
@@ -181,14 +181,19 @@ fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
     }
 }
 
-fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
+fn consent(file: &ConsentFile, public_url: &Origin) -> Result<ConsentSettings, Refused> {
     let default = ConsentSettings::default();
-    if let Some(written) = file.mode.as_ref().filter(|written| written.value == "remember") {
-        let sentence = "mode = \"remember\" is not supported yet; it comes with a later release";
+    let modes = [("always", ConsentMode::Always), ("remember", ConsentMode::Remember)];
+    let mode = choice("mode", file.mode.as_ref(), default.mode, &modes)?;
+    if let Some(written) =
+        file.mode.as_ref().filter(|_| mode == ConsentMode::Remember && !public_url.is_https())
+    {
+        let sentence = "mode = \"remember\" needs a public_url of https: over http any program of the same host can take \
+                        the cookie that says whose browser it is";
         return Err(Refused::at(written.place, sentence));
     }
     Ok(ConsentSettings {
-        mode: choice("mode", file.mode.as_ref(), default.mode, &[("always", ConsentMode::Always)])?,
+        mode,
         missing_resource: choice(
             "missing_resource",
             file.missing_resource.as_ref(),

@@ -27,7 +27,7 @@ async fn introspect(world: &World, path: &str, token: &str) -> Option<Introspect
 async fn tokens(world: &World, path: &str) -> (String, TokenAnswer) {
     let app = world.register().await;
     let query = AuthorizeQuery { resource: vec![format!("{PUBLIC}{path}")], ..query(&app) };
-    let page = world.flows.authorize(query, None).await.unwrap();
+    let page = world.flows.authorize(query, None, None).await.unwrap();
     let cookie = page.set_render_cookie.unwrap().expose().to_owned();
     let departed = world.approve(&page.form, &cookie).await.unwrap();
     let code = code_of(world.come_back(&departed, None).await.unwrap()).unwrap();
