@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use crate::support::{
     Gateway, Setup, Tokens,
     backend::{Backend, Seen},
-    client::Registration,
+    client::{LOOPBACK, Registration},
+    documents::{Host, Stands},
     secrets,
-    signer::{Signer, proven},
+    signer::{Signer, claims, proven},
 };
 
 #[tokio::test]
@@ -70,6 +71,95 @@ async fn a_client_that_signs_goes_the_whole_way() {
     let form = [("token", more.refresh.as_str()), ("token_type_hint", "refresh_token")];
     assert_eq!(gateway.post_form("/revoke", &proven(&form, &last)).await.status, 200);
     assert_eq!(gateway.tool(&more.access, "whoami", json!({})).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_client_that_publishes_its_keys_is_held_to_them() {
+    const DOCUMENT: &str = "/oauth/client.json";
+    let host = Host::start().await;
+    let signer = Signer::new();
+    let mut document = host.document(DOCUMENT, &[LOOPBACK]);
+    document["token_endpoint_auth_method"] = json!("private_key_jwt");
+    document["jwks_uri"] = json!(host.url("/keys"));
+    host.put(DOCUMENT, Stands::json(&document).with("cache-control: max-age=86400"));
+    host.put("/keys", Stands::json(&signer.jwks("k")));
+    let gateway = host.setup().start().await;
+    let client = host.client(&gateway, DOCUMENT, LOOPBACK);
+    let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
+    assert_eq!(host.asked("/keys"), 0, "keys are fetched when something is signed");
+    // Its client id alone is worth nothing, and neither is anybody else's key.
+    let bare = client.try_redeem(&answer).await;
+    assert_eq!((bare.status, bare.error().as_str()), (401, "invalid_client"));
+    let stranger = Signer::new().assertion(&gateway, &client.id, "0");
+    let foreign = gateway.post_form("/token", &proven(&answer.form(), &stranger)).await;
+    assert_eq!((foreign.status, foreign.error().as_str()), (401, "invalid_client"));
+    let first = signer.assertion(&gateway, &client.id, "1");
+    let tokens = Tokens::of(&gateway.post_form("/token", &proven(&answer.form(), &first)).await);
+    [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+    assert_eq!(gateway.whoami(&tokens.access).await, "ada");
+    assert_eq!(host.asked("/keys"), 1);
+    // It has a new key: found as soon as one may look again.
+    let new = Signer::new();
+    host.put("/keys", Stands::json(&json!({ "keys": [new.jwk("k2")] })));
+    gateway.forward(Duration::from_secs(60));
+    let header = json!({ "alg": "ES256", "kid": "k2" });
+    let second = new.sign(&header, &claims(&gateway, &client.id, "2"));
+    let form = [("grant_type", "refresh_token"), ("refresh_token", tokens.refresh.as_str())];
+    let tokens = Tokens::of(&gateway.post_form("/token", &proven(&form, &second)).await);
+    [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+    assert_eq!(host.asked("/keys"), 2);
+    let old = signer.assertion(&gateway, &client.id, "3");
+    let form = [("token", tokens.access.as_str())];
+    assert_eq!(gateway.post_form("/revoke", &proven(&form, &old)).await.error(), "invalid_client");
+}
+
+#[tokio::test]
+async fn attack_the_address_of_keys_leads_somewhere_else() {
+    let host = Host::start().await;
+    let signer = Signer::new();
+    host.put("/real", Stands::json(&signer.jwks("k")));
+    let gateway = host.setup().start().await;
+    let huge = json!({ "keys": [signer.jwk("k")], "x": "x".repeat(40_000) });
+    for (path, stands) in [
+        (
+            "/moved",
+            Stands { status: 302, ..Stands::json(&signer.jwks("k")) }
+                .with(&format!("location: {}", host.url("/real"))),
+        ),
+        ("/huge", Stands::json(&huge)),
+        ("/created", Stands { status: 201, ..Stands::json(&signer.jwks("k")) }),
+        ("/broken", Stands::status(500)),
+        ("/nothing", Stands::json(&json!({ "keys": [] }))),
+        ("/secret", Stands::json(&json!({ "keys": [signer.jwk("k"), { "kty": "oct", "k": "AAAA" }] }))),
+    ] {
+        host.put(path, stands);
+        let client = Registration::native("Signing app")
+            .with("token_endpoint_auth_method", "private_key_jwt")
+            .with("jwks_uri", host.url(path))
+            .at(&gateway)
+            .await;
+        let assertion = signer.assertion(&gateway, &client.id, "1");
+        let reply = gateway.post_form("/revoke", &proven(&[("token", "x")], &assertion)).await;
+        assert_eq!((reply.status, reply.error().as_str()), (401, "invalid_client"), "{path}");
+        assert_eq!(host.asked(path), 1, "{path}");
+        assert!(!reply.text().contains(path), "{}", reply.text());
+    }
+    assert_eq!(host.asked("/real"), 0, "a redirect is not followed");
+    // Addresses that nobody is asked at, while documents on this computer are not allowed.
+    let connections = host.connections();
+    let strict = Setup { tables: String::new(), ..host.setup() }.start().await;
+    for address in [host.url("/real"), "https://169.254.169.254/keys".into(), "https://10.0.0.1/keys".into()]
+    {
+        let client = Registration::native("Signing app")
+            .with("token_endpoint_auth_method", "private_key_jwt")
+            .with("jwks_uri", address.clone())
+            .at(&strict)
+            .await;
+        let assertion = signer.assertion(&strict, &client.id, "1");
+        let reply = strict.post_form("/revoke", &proven(&[("token", "x")], &assertion)).await;
+        assert_eq!((reply.status, reply.error().as_str()), (401, "invalid_client"), "{address}");
+    }
+    assert_eq!(host.connections(), connections);
 }
 
 fn told(seen: &Seen) -> (Signed, Value, String) {

@@ -13,9 +13,13 @@ mod attack_assertions;
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_documents;
+#[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_clients;
+#[cfg(test)]
+mod journey_documents;
 #[cfg(test)]
 mod journey_keys;
 #[cfg(test)]
