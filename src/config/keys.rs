@@ -10,6 +10,7 @@
 //! only.
 
 mod limits;
+mod resource_server;
 mod table;
 
 pub(super) use table::{NOT_YET, SECTIONS};

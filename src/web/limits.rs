@@ -318,7 +318,10 @@ pub(super) fn blame_client<'a>(failure: &Failure, credentials: Option<&'a Creden
 }
 
 fn is_wrong_secret(refusal: &Refusal) -> bool {
-    refusal.reason.starts_with("client_secret_") || refusal.reason.starts_with("assertion_")
+    let reason = refusal.reason;
+    reason == "resource_server_secret_wrong"
+        || reason.starts_with("client_secret_")
+        || reason.starts_with("assertion_")
 }
 
 /// Whether nobody who ever had the real thing would present this.

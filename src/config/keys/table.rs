@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape};
+use super::{Key, Kind, Section, Shape, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
@@ -9,7 +9,6 @@ pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
     ("registration.initial_access_token", "registration with an initial access token"),
-    ("resource_server", "introspection by other resource servers"),
 ];
 
 /// Every section, parents first.
@@ -364,6 +363,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             )
             .variable("MCP_DEPUTY_UPSTREAM_URL"),
             Key::maybe(
+                "resource",
+                Kind::Text,
+                "it is behind the gateway",
+                r#""https://tools.example.net/mcp""#,
+                "Instead of `path` and `upstream_url`: the identifier of an MCP server that is served elsewhere and takes \
+                 our tokens. Nothing is forwarded to it; it asks by `[[resource_server]]` what a token is good for.",
+            ),
+            Key::maybe(
                 "name",
                 Kind::Text,
                 "host and path",
@@ -390,6 +397,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "false",
                 "Whether the MCP server is told who is asking: X-MCP-Deputy-Subject, X-MCP-Deputy-Login \
                  (percent-encoded) and X-MCP-Deputy-Client. What a client sends under these names never gets through.",
+            ),
+            Key::with(
+                "identity_assertion",
+                Kind::Flag,
+                "false",
+                "Whether the MCP server is told who is asking by a signed JWT in X-MCP-Deputy-Assertion (ES256, one minute; \
+                 keys at `/jwks`): docs/resource-servers.md.",
             ),
             Key::with(
                 "upstream_http2",
@@ -450,6 +464,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    RESOURCE_SERVER,
     Section {
         path: "consent",
         shape: Shape::Table,

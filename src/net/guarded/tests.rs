@@ -1,3 +1,5 @@
+//! The guard against whatever a name or a URL may lead to, on real sockets of this computer.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};

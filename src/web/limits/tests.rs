@@ -162,6 +162,7 @@ fn a_failure_counts_against_whoever_could_have_sent_it() {
         (Refusal::invalid_client("client_unknown"), Some(Blame::Address)),
         (Refusal::invalid_client("client_secret_wrong"), Some(Blame::Secret("c"))),
         (Refusal::invalid_client("assertion_replayed"), Some(Blame::Secret("c"))),
+        (Refusal::invalid_client("resource_server_secret_wrong"), Some(Blame::Secret("c"))),
         (Refusal::invalid_grant("refresh_forged"), Some(Blame::Address)),
         (Refusal::invalid_grant("code_unknown"), Some(Blame::Address)),
         (Refusal::invalid_grant("grant_not_live"), Some(Blame::Matter("c"))),
