@@ -227,6 +227,7 @@ mod tests {
             provider: "p".to_owned(),
             scopes: scopes.iter().map(scope).collect(),
             filter_tools: false,
+            identity_assertion: false,
         }
     }
 

@@ -319,6 +319,7 @@ mod tests {
                 tools: Some(vec![ToolPattern::parse("get_*").unwrap()]),
             }],
             filter_tools: true,
+            identity_assertion: false,
         };
         Sight::new(&server, &ScopeSet::from_iter(["read"]), caches)
     }

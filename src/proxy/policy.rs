@@ -246,6 +246,7 @@ mod tests {
             provider: "p".to_owned(),
             scopes: vec![scope("read", &["get_*", "caf\u{e9}", "copy"]), scope("write", &["set_*", "copy"])],
             filter_tools: false,
+            identity_assertion: false,
         }
     }
 

@@ -40,11 +40,13 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         provider: "github".to_owned(),
         scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
         filter_tools: false,
+        identity_assertion: false,
     };
     Catalog {
         public_url: PUBLIC_URL.to_owned(),
         servers: paths.iter().map(server).collect(),
         providers: BTreeMap::new(),
+        resource_servers: Vec::new(),
     }
 }
 

@@ -9,11 +9,15 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_assertions;
+#[cfg(test)]
 mod attack_audience;
 #[cfg(test)]
 mod attack_codes;
 #[cfg(test)]
 mod attack_deputy;
+#[cfg(test)]
+mod attack_documents;
 #[cfg(test)]
 mod attack_floods;
 #[cfg(test)]
@@ -43,6 +47,10 @@ mod journey_access;
 #[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
+mod journey_documents;
+#[cfg(test)]
+mod journey_keys;
+#[cfg(test)]
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
@@ -64,6 +72,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]
