@@ -9,7 +9,23 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
-mod attack_deputy;
+mod attack_advisories;
+#[cfg(test)]
+mod attack_breakages;
+#[cfg(test)]
+mod attack_deputy_callback;
+#[cfg(test)]
+mod attack_deputy_changed;
+#[cfg(test)]
+mod attack_deputy_consent;
+#[cfg(test)]
+mod attack_deputy_forged;
+#[cfg(test)]
+mod attack_deputy_remembered;
+#[cfg(test)]
+mod attack_gateways;
+#[cfg(test)]
+mod journey_choices;
 #[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
