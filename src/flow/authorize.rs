@@ -1,6 +1,7 @@
 //! The authorization endpoint, up to the consent page: an ordered list of checks.
 //!
-//! Writes nothing, contacts nobody, may be repeated: two tabs, a reload and a link preview do no harm. The verified request
+//! Writes nothing, contacts nobody (but the host of a metadata document that is the client id, within bounds), may be
+//! repeated: two tabs, a reload and a link preview do no harm. The verified request
 //! travels inside the form, sealed and bound to this browser's render cookie, with the id of the one grant that the page
 //! may create. Until a person approves, every failure is a page and never a redirect: otherwise anybody who registers a
 //! client makes us an open redirector (RFC 9700 section 4.11.2).
@@ -16,11 +17,13 @@ use super::{
     journal::{self, Event},
     outcome::prompted,
     ports::Purpose,
+    resolve::Reading,
 };
 use crate::domain::{
     catalog::{McpServer, ScopeDefinition},
     client::Client,
     consent::Pending,
+    document::is_url_shaped,
     handle::{GrantId, Handle, Kind, is_plain},
     pkce::CodeChallenge,
     provider::Provider,
@@ -122,7 +125,7 @@ impl Flows {
 
     /// The checks, in the order that matters: first who asks and where the answer would go, then everything else.
     async fn authorize_here(
-        &self,
+        self: &Arc<Self>,
         query: &AuthorizeQuery,
         render_cookie: Option<&str>,
         session: Option<&str>,
@@ -234,10 +237,13 @@ impl Flows {
         })
     }
 
-    async fn refuse_unknown_client(&self, query: &AuthorizeQuery) -> Result<Client, Failure> {
+    async fn refuse_unknown_client(self: &Arc<Self>, query: &AuthorizeQuery) -> Result<Client, Failure> {
         const UNKNOWN: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         let id = query.client_id.as_deref().ok_or(missing("client_id_missing", "client_id is needed."))?;
+        if is_url_shaped(id) {
+            return self.document_client(id, Reading::ForPage).await;
+        }
         if !is_plain(Kind::Client, id) {
             return Err(UNKNOWN.into());
         }

@@ -17,6 +17,7 @@ use super::{
     ports::Purpose,
 };
 use crate::domain::{
+    client::Source,
     consent::{NOTHING_CHOSEN, Pending},
     post::SameOriginPost,
     refusal::{ErrorCode, Refusal},
@@ -132,7 +133,10 @@ impl Flows {
             .scopes(&proof.request().scopes)
             .unticked(&unticked)
             .write();
-        self.note_use(&client).await?;
+        match client.source {
+            Source::Document => self.keep_document_client(&client).await?,
+            Source::Configured | Source::Registered => self.note_use(&client).await?,
+        }
         Ok(Consented::Departed(self.depart(proof).await?))
     }
 }

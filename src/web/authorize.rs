@@ -16,7 +16,8 @@ use super::{
 use crate::{
     domain::{
         catalog::{McpServer, ScopeDefinition},
-        client::Client,
+        client::{Client, Source},
+        document::host_of,
         provider::Provider,
         redirect::Destination,
         refusal::Refusal,
@@ -160,8 +161,9 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
             destination,
             client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
             named_by: NamedBy::App,
+            published_by: publisher(self.client).map(Verbatim::new),
             client_id: Verbatim::new(&self.client.id),
-            source: Label::sentence(&registered(self.client.registered_at, self.now)),
+            source: Label::sentence(&source(self.client, self.now)),
             redirect_uri: Verbatim::new(&self.request.redirect_uri),
             server: Server {
                 name: Label::new(&self.server.name),
@@ -181,17 +183,35 @@ pub(super) fn provider_scope(provider: &Provider, name: &str) -> ScopeLine {
     ScopeLine::new(name, provider.scope_descriptions.get(name).map(String::as_str))
 }
 
-/// How long ago an app registered: an app that nobody knew a minute ago deserves a second look.
-fn registered(at: Timestamp, now: Timestamp) -> String {
+/// The host that publishes the metadata document of an app that has one.
+fn publisher(client: &Client) -> Option<&str> {
+    host_of(&client.id).filter(|_| client.source == Source::Document)
+}
+
+/// Where an app comes from, and since when: one that nobody knew a minute ago deserves a second look.
+fn source(client: &Client, now: Timestamp) -> String {
+    match (client.source, client.used_at) {
+        (Source::Document, None) => "described by its metadata document; not approved here before".to_owned(),
+        (Source::Document, Some(_)) => {
+            format!(
+                "described by its metadata document; first approved here {}",
+                ago(client.registered_at, now)
+            )
+        }
+        _ => format!("registered itself {}", ago(client.registered_at, now)),
+    }
+}
+
+fn ago(at: Timestamp, now: Timestamp) -> String {
     let minutes = now.since(at).as_secs() / 60;
     let (number, unit) = match minutes {
-        0 => return "registered itself less than a minute ago".to_owned(),
+        0 => return "less than a minute ago".to_owned(),
         1..=119 => (minutes, "minute"),
         120..=2879 => (minutes / 60, "hour"),
         _ => (minutes / (24 * 60), "day"),
     };
     let plural = if number == 1 { "" } else { "s" };
-    format!("registered itself {number} {unit}{plural} ago")
+    format!("{number} {unit}{plural} ago")
 }
 
 #[cfg(test)]
@@ -211,10 +231,7 @@ mod tests {
             (47 * 3600, "47 hours ago"),
             (48 * 3600, "2 days ago"),
         ] {
-            assert_eq!(
-                registered(now.before(Duration::from_secs(seconds)), now),
-                format!("registered itself {words}")
-            );
+            assert_eq!(ago(now.before(Duration::from_secs(seconds)), now), words);
         }
     }
 }

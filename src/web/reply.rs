@@ -211,10 +211,12 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         }
         "client_changed" => ErrorKind::ClientChanged,
         "client_id_missing" => ErrorKind::BadParameter("client_id"),
+        "document_refused" => ErrorKind::DocumentUnusable,
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
         "page_expired" => ErrorKind::PageExpired,
+        "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
         "redirect_uri_missing" => ErrorKind::BadParameter("redirect_uri"),
@@ -238,7 +240,9 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied | ErrorKind::NotAdmitted => {
+            StatusCode::FORBIDDEN
+        }
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -248,6 +252,7 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::BadParameter(_)
         | ErrorKind::BadRedirectUri
         | ErrorKind::ClientChanged
+        | ErrorKind::DocumentUnusable
         | ErrorKind::InvalidTarget
         | ErrorKind::NothingChosen
         | ErrorKind::PageExpired

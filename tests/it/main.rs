@@ -25,6 +25,8 @@ mod attack_deputy_remembered;
 #[cfg(test)]
 mod attack_gateways;
 #[cfg(test)]
+mod journey_access;
+#[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
 mod journey_clients;

@@ -131,6 +131,34 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         ),
         (
             "[registration]",
+            "loopback_documents = true",
+            "proxy.toml:9: loopback_documents is only for a public_url on loopback: anybody else's client could have \
+             this machine look at itself",
+        ),
+        (
+            "[registration]",
+            "allowed_domains = [\"https://app.example\"]",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\"",
+        ),
+        (
+            "[registration]",
+            "allowed_domains = [\"*.com\"]",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\"",
+        ),
+        (
+            "[registration]",
+            "egress_proxy = \"http://user:pw@proxy.internal:3128\"",
+            "proxy.toml:9: egress_proxy must be a URL such as \"http://proxy.internal:3128\", without path, user and \
+             password",
+        ),
+        (
+            "[registration]",
+            "egress_proxy = \"https://proxy.internal\"",
+            "proxy.toml:9: egress_proxy must be a URL such as \"http://proxy.internal:3128\", without path, user and \
+             password",
+        ),
+        (
+            "[registration]",
             "allowed_redirect_schemes = [\"javascript\"]",
             "proxy.toml:9: allowed_redirect_schemes must be private-use schemes of native apps, such as cursor",
         ),

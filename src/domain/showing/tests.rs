@@ -69,6 +69,7 @@ impl Case {
                 login: "ada".to_owned(),
                 display_name: None,
                 email: None,
+                membership: None,
                 checked_at: before,
                 revoked_at: None,
             },

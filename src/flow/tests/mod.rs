@@ -1,8 +1,12 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod documents;
 mod familiar;
+mod farewell;
 mod journey;
+pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
@@ -14,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use library::Library;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -25,6 +30,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -147,7 +153,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -166,11 +178,18 @@ pub(crate) struct World {
     pub(super) store: Arc<MemoryStore>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) third: Arc<Script>,
+    pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
+    provider: Provider,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::at(provider())
+    }
+
+    /// At a third party with a peculiarity.
+    pub(crate) fn at(provider: Provider) -> Self {
         let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
         let third = Arc::new(Script {
             person: Mutex::new("ada"),
@@ -183,13 +202,15 @@ impl World {
             clock: Arc::clone(&clock),
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
-        let flows = assemble(&store, &clock, &entropy, &third);
-        Self { flows, store, clock, third, entropy }
+        let library = Arc::new(Library::default());
+        let flows = assemble(&store, &clock, &entropy, &third, &library, &provider);
+        Self { flows, store, clock, third, library, entropy, provider }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third);
+        self.flows =
+            assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -257,8 +278,9 @@ fn assemble(
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
+    library: &Arc<Library>,
+    provider: &Provider,
 ) -> Arc<Flows> {
-    let provider = Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() };
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
         access_ttl: Duration::from_hours(1),
@@ -271,6 +293,10 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
+        documents: true,
+        loopback_documents: false,
+        allowed_domains: vec![],
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
@@ -278,10 +304,11 @@ fn assemble(
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
         third_parties: BTreeMap::from([("third".to_owned(), Arc::clone(third) as _)]),
+        documents: Arc::clone(library) as _,
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
-            providers: BTreeMap::from([("third".to_owned(), provider)]),
+            providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -306,6 +333,10 @@ fn server(path: &str) -> McpServer {
     }
 }
 
+pub(super) fn provider() -> Provider {
+    crate::domain::provider::tests::provider()
+}
+
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {
     AuthorizeQuery {
         client_id: Some(client_id.to_owned()),
@@ -324,7 +355,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {

@@ -67,6 +67,9 @@ pub struct Asking {
     pub client_name: Label,
     /// Whose word that name is.
     pub named_by: NamedBy,
+    /// The host that publishes the client's metadata document, where the client id is the URL of one: the one thing about
+    /// the client that was verified.
+    pub published_by: Option<Verbatim>,
     /// The client's identifier.
     pub client_id: Verbatim,
     /// Where the client comes from and since when, such as "registered itself 3 minutes ago".
@@ -218,7 +221,8 @@ impl PageContext for Consent {
 }
 
 impl Asking {
-    /// A hosted client, one on this computer, an installed app set up by the operator, and a hostile one.
+    /// A hosted client, one on this computer, an installed app set up by the operator, a hostile one, and one that is
+    /// described by a metadata document.
     pub(super) fn samples() -> Vec<Self> {
         let server =
             Server { name: Label::new("GitHub tools"), url: Verbatim::new("https://mcp.example.com/mcp") };
@@ -226,6 +230,7 @@ impl Asking {
             destination: Destination::Web { host: Verbatim::new("claude.ai") },
             client_name: Label::new("Claude"),
             named_by: NamedBy::App,
+            published_by: None,
             client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
             source: Label::new("registered itself 3 minutes ago"),
             redirect_uri: Verbatim::new("https://claude.ai/api/mcp/auth_callback"),
@@ -269,6 +274,13 @@ impl Asking {
             ..hosted.clone()
         };
         let portless = Self { destination: Destination::Computer { port: None }, ..local.clone() };
-        vec![hosted, local, installed, hostile, portless]
+        let published = Self {
+            client_name: Label::new("Claude Code"),
+            published_by: Some(Verbatim::new("claude.ai")),
+            client_id: Verbatim::new("https://claude.ai/oauth/claude-code.json"),
+            source: Label::new("described by its metadata document; not approved here before"),
+            ..local.clone()
+        };
+        vec![hosted, local, installed, hostile, portless, published]
     }
 }

@@ -62,12 +62,16 @@ pub enum ErrorKind {
     CrossSitePost,
     /// The person said no, and the answer cannot go back to the client.
     Denied,
+    /// The client's metadata document cannot be used. One page for every cause: it tells nobody what answers where.
+    DocumentUnusable,
     /// A fault of ours.
     Internal,
     /// `resource` names no MCP server here (RFC 8707 `invalid_target`).
     InvalidTarget,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The person may not sign in here.
+    NotAdmitted,
     /// There is no such page.
     NotFound,
     /// Every box was unticked.
@@ -86,7 +90,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -95,9 +99,11 @@ impl ErrorKind {
         Self::CookieMissing,
         Self::CrossSitePost,
         Self::Denied,
+        Self::DocumentUnusable,
         Self::Internal,
         Self::InvalidTarget,
         Self::MethodNotAllowed,
+        Self::NotAdmitted,
         Self::NotFound,
         Self::NothingChosen,
         Self::PageExpired,
@@ -118,9 +124,11 @@ impl ErrorKind {
             Self::CookieMissing => "cookie_missing",
             Self::CrossSitePost => "cross_site_post",
             Self::Denied => "denied",
+            Self::DocumentUnusable => "document_refused",
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotAdmitted => "person_not_admitted",
             Self::NotFound => "not_found",
             Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
@@ -178,6 +186,12 @@ impl ErrorKind {
             Self::Denied => {
                 ("Access was denied", "You said no, and the app got nothing.", "You can close this page.")
             }
+            Self::DocumentUnusable => (
+                "This app could not be looked up",
+                "The app names itself by a web address, and there is no usable description of it there.",
+                "Nothing was sent to the app. Try again in a minute. If it stays, tell the makers of the app; the \
+                 operator of this gateway finds the cause under the support id.",
+            ),
             Self::Internal => (
                 "Something went wrong here",
                 "The fault is ours, and it was recorded.",
@@ -192,6 +206,11 @@ impl ErrorKind {
                 "That is not how this page is used",
                 "The page exists, but not for this kind of request.",
                 "Go back to the app and connect again.",
+            ),
+            Self::NotAdmitted => (
+                "This account may not be used here",
+                "You are signed in, and the operator of this server lets other accounts in only.",
+                "If you have another account, start again and sign in with it. Otherwise ask whoever runs this server.",
             ),
             Self::NotFound => (
                 "There is no such page",
