@@ -11,7 +11,11 @@
 #[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
+mod attack_audience;
+#[cfg(test)]
 mod attack_breakages;
+#[cfg(test)]
+mod attack_codes;
 #[cfg(test)]
 mod attack_deputy_callback;
 #[cfg(test)]
@@ -23,7 +27,27 @@ mod attack_deputy_forged;
 #[cfg(test)]
 mod attack_deputy_remembered;
 #[cfg(test)]
+mod attack_floods;
+#[cfg(test)]
 mod attack_gateways;
+#[cfg(test)]
+mod attack_headers;
+#[cfg(test)]
+mod attack_http2;
+#[cfg(test)]
+mod attack_metadata;
+#[cfg(test)]
+mod attack_methods;
+#[cfg(test)]
+mod attack_pkce;
+#[cfg(test)]
+mod attack_redirects;
+#[cfg(test)]
+mod attack_refresh;
+#[cfg(test)]
+mod attack_smuggling;
+#[cfg(test)]
+mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]

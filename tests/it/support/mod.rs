@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod visitor;
 
