@@ -9,6 +9,7 @@
 //! The rows are in `table`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
 //! only.
 
+mod provider;
 mod table;
 
 pub(super) use table::{NOT_YET, SECTIONS};

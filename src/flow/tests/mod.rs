@@ -6,6 +6,7 @@ mod familiar;
 mod farewell;
 mod journey;
 pub(crate) mod library;
+mod noted;
 mod proofs;
 mod stops;
 
@@ -330,7 +331,11 @@ fn server(path: &str) -> McpServer {
         resource: Resource::at(PUBLIC, path),
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
-        scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+        scopes: vec![
+            scope("read", "user", true),
+            scope("write", "repo", false),
+            ScopeDefinition { optional: true, ..scope("extra", "more", false) },
+        ],
     }
 }
 
