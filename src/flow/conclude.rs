@@ -54,11 +54,8 @@ impl Flows {
         let request = with.proof.request();
         let (provider, _) = self.provider(&request.provider)?;
         let link_part = Link::key_part(&provider.name, &provider.client_id, &with.granted);
-        let consent_part = Digest::of_list(&[
-            request.client_id.as_bytes(),
-            with.redirect.consent_form().as_bytes(),
-            request.resource.as_str().as_bytes(),
-        ]);
+        let consent_part =
+            Consent::key_part(&request.client_id, &with.redirect.consent_form(), &request.resource);
         let grant = Grant::pending(
             &with.proof,
             with.person.subject.clone(),
@@ -80,6 +77,7 @@ impl Flows {
         }
         match self.conclude_pending(&mut with, &grant, &link_key, now).await {
             Ok((code, session)) => {
+                self.make_room(&grant).await?;
                 journal::note(Event::CodeIssued).of(&grant).scopes(&grant.scopes).write();
                 let state = with.proof.request().state.as_deref();
                 let to = with.redirect.with_code(code.expose(), state, &self.catalog.public_url);

@@ -15,6 +15,7 @@ mod borrow;
 mod conclude;
 mod consent;
 mod depart;
+mod familiar;
 pub mod fault;
 pub mod journal;
 mod key_sets;
@@ -29,6 +30,7 @@ mod refresh;
 mod register;
 mod resolve;
 mod revoke;
+mod room;
 mod second;
 mod sweep;
 #[cfg(test)]
@@ -50,7 +52,7 @@ pub use self::{
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,
-    consent::{Consented, Decision},
+    consent::{ConsentForm, Consented, Decision},
     depart::Departed,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
@@ -106,6 +108,8 @@ pub struct Policy {
     pub refresh_grace: Duration,
     /// How long a session is served from memory before the store is asked again.
     pub cache_ttl: Duration,
+    /// Whether an earlier approval shortens the consent page (D21).
+    pub consent_is_remembered: bool,
     /// Whether a request without `resource` is refused (D4).
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).
@@ -114,6 +118,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// How many live grants a person may have.
+    pub max_grants_per_person: usize,
     /// Who may sign in.
     pub access: Access,
     /// Whether client ids may be URLs of metadata documents.

@@ -5,8 +5,12 @@
 use http::{StatusCode, header::SET_COOKIE};
 
 use super::{
-    page::{self, Asking, Consent, ErrorKind, Label, NamedBy, ScopeLine, Server, Verbatim},
-    parameters::Parameters,
+    limits::Gate,
+    page::{
+        self, Account, Asking, Consent, ErrorKind, Face, Label, NamedBy, ScopeLine, Server, StartAgain,
+        Verbatim,
+    },
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     visit::Visit,
 };
@@ -19,13 +23,15 @@ use crate::{
         redirect::Destination,
         refusal::Refusal,
         request::AuthorizationRequest,
+        scope::ScopeSet,
+        showing::Showing,
         time::Timestamp,
     },
     flow::{AuthorizeQuery, ConsentPage},
 };
 
 /// Every parameter that is read, each at most once.
-const ONCE: [&str; 10] = [
+const ONCE: [&str; 11] = [
     "client_id",
     "redirect_uri",
     "response_type",
@@ -36,20 +42,31 @@ const ONCE: [&str; 10] = [
     "code_challenge_method",
     "request",
     "request_uri",
+    "prompt",
 ];
 
 /// Shows the consent page.
 pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
+    if let Err(failure) = visit.pass(Gate::Authorizations) {
+        return reply::failure_page(&visit.site.pages, &failure, visit.id, None);
+    }
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
-        Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),
+        Err(refusal) => {
+            reply::note_refused_page(&refusal);
+            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+        }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
         return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
     }
     let shown = match query(&parameters) {
-        Ok(query) => visit.site.flows.authorize(query, visit.cookies().render()).await,
+        Ok(query) => {
+            let cookies = visit.cookies();
+            visit.site.flows.authorize(query, cookies.render(), cookies.session()).await
+        }
         Err(refusal) => Err(refusal.into()),
     };
     match shown {
@@ -69,6 +86,7 @@ fn query(parameters: &Parameters) -> Result<AuthorizeQuery, Refusal> {
         code_challenge: parameters.take("code_challenge")?,
         code_challenge_method: parameters.take("code_challenge_method")?,
         resource: parameters.all("resource"),
+        prompt: parameters.take("prompt")?,
         request_object: parameters.one("request")?.is_some() || parameters.one("request_uri")?.is_some(),
     })
 }
@@ -83,15 +101,31 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         scopes: shown.scopes.iter(),
         now: shown.rendered_at,
     };
+    let mut asking = asked.asking();
+    let provider_scopes = shown.request.provider_scopes.iter();
+    let mut provider_scopes: Vec<_> =
+        provider_scopes.map(|name| provider_scope(&shown.provider, name)).collect();
+    if let Showing::Widened { scopes, provider_scopes: wider } = &shown.showing {
+        mark(&mut asking.scopes, scopes, |line| &mut line.is_new);
+        mark(&mut provider_scopes, wider, |line| &mut line.is_new);
+    }
+    mark(&mut asking.scopes, &shown.optional, |line| &mut line.is_optional);
     let context = Consent {
-        asking: asked.asking(),
-        provider_scopes: shown
-            .request
-            .provider_scopes
-            .iter()
-            .map(|name| provider_scope(&shown.provider, name))
-            .collect(),
+        asking,
+        provider_scopes,
         missing_resource_warning: !shown.request.resource_named,
+        face: match shown.showing {
+            Showing::Full => Face::Full,
+            Showing::Short => Face::Short,
+            Showing::Widened { .. } => Face::Widened,
+        },
+        account: match &shown.request.named {
+            Some(known) => Account::Known { login: Label::new(&known.login) },
+            None if shown.request.chooses_account && shown.other_account.is_some() => Account::Chosen,
+            None => Account::Unknown,
+        },
+        other_account: shown.other_account.as_deref().and_then(StartAgain::new),
+        everything: StartAgain::new(&shown.everything),
         request: shown.form.clone(),
     };
     let mut reply = reply::page(&visit.site.pages, StatusCode::OK, &context);
@@ -99,6 +133,13 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         reply.headers_mut().append(SET_COOKIE, visit.site.jar.render(cookie));
     }
     reply
+}
+
+/// Marks the lines of these scopes.
+fn mark(lines: &mut [ScopeLine], scopes: &ScopeSet, flag: impl Fn(&mut ScopeLine) -> &mut bool) {
+    for line in lines.iter_mut().filter(|line| scopes.contains(line.name.as_str())) {
+        *flag(line) = true;
+    }
 }
 
 /// What both pages are made from.

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
-    flow::{Failure, fault},
+    flow::{
+        Failure, fault,
+        journal::{self, Event},
+    },
     proxy::{Body, answer::json_rpc_error, full},
 };
 
@@ -121,6 +124,12 @@ pub fn failure_page(pages: &Pages, failure: &Failure, id: RequestId, again: Opti
     let mut reply = error_page(pages, kind, id, again.filter(|_| can_start_again(kind)));
     retry_after(&mut reply, failure);
     reply
+}
+
+/// Puts a page that could not be shown, or whose answer could not be read, into the journal. Only for refusals that no flow
+/// has seen: those write their own entries.
+pub fn note_refused_page(refusal: &Refusal) {
+    journal::note(Event::PageRefused).reason(refusal.reason).write();
 }
 
 /// The page for something that did not work.
@@ -245,6 +254,7 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::ClientChanged
         | ErrorKind::DocumentUnusable
         | ErrorKind::InvalidTarget
+        | ErrorKind::NothingChosen
         | ErrorKind::PageExpired
         | ErrorKind::ThirdPartyRefused
         | ErrorKind::UnknownClient => StatusCode::BAD_REQUEST,
@@ -278,7 +288,8 @@ fn note(failure: &Failure) {
         Failure::Refused(refusal) => {
             tracing::info!(error = refusal.code.as_str(), reason = refusal.reason, "refused");
         }
-        Failure::TooFast(_) => tracing::info!(reason = "too_fast", "refused"),
+        // The journal says it, once a second: a flood must not fill the disk.
+        Failure::TooFast(_) => tracing::debug!(reason = "too_fast", "refused"),
     }
 }
 

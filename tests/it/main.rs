@@ -15,7 +15,11 @@ mod attack_codes;
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_floods;
+#[cfg(test)]
 mod attack_headers;
+#[cfg(test)]
+mod attack_http2;
 #[cfg(test)]
 mod attack_metadata;
 #[cfg(test)]
@@ -26,6 +30,8 @@ mod attack_pkce;
 mod attack_redirects;
 #[cfg(test)]
 mod attack_refresh;
+#[cfg(test)]
+mod attack_smuggling;
 #[cfg(test)]
 mod attack_state;
 #[cfg(test)]

@@ -5,7 +5,6 @@ use super::{Key, Kind, Section, Shape};
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("client", "clients registered by configuration"),
-    ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
@@ -312,6 +311,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"{ prompt = "select_account" }"#,
                 "More parameters for the authorization request.",
             ),
+            Key::maybe(
+                "choose_account_params",
+                Kind::Texts,
+                "the preset's (github: `prompt=select_account`), or none",
+                r#"{ prompt = "select_account" }"#,
+                "Parameters with which the third party lets a person choose an account. With them the consent page offers \
+                 another account.",
+            ),
+            Key::maybe(
+                "refresh_needs_consent",
+                Kind::Flag,
+                "the preset's (github: `false`), or `false`",
+                "true",
+                "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
+                 `prompt=consent` is sent unless the person of this browser is known to have one.",
+            ),
             Key::with(
                 "access_outlives_refresh",
                 Kind::Flag,
@@ -419,6 +434,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "true",
                 "Whether clients are told to ask for it (challenge and `scopes_supported`).",
             ),
+            Key::with(
+                "optional",
+                Kind::Flag,
+                "false",
+                "Whether the person may leave it out on the consent page. Its box comes ticked when an app asks for it; \
+                 leaving it out also leaves out what includes it. A scope that a needed one includes has no box.",
+            ),
             Key::maybe(
                 "implies",
                 Kind::TextList,
@@ -436,9 +458,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         keys: &[
             Key::with(
                 "mode",
-                Kind::Choice(&["always"]),
+                Kind::Choice(&["always", "remember"]),
                 r#""always""#,
-                "Every authorization is approved on the full page.",
+                "`always`: every authorization is approved on the full page. `remember`: on a short one (where access goes, \
+                 MCP server, account, one button) where the person of this browser approved the same within 90 days for an \
+                 app on a web site that has not changed; never without a page. Needs a `public_url` of https.",
             ),
             Key::with(
                 "missing_resource",
@@ -606,6 +630,72 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Count,
                 "30",
                 "Client registrations per minute from one address.",
+            ),
+            Key::with(
+                "max_connections_per_address",
+                Kind::Count,
+                "1000",
+                "Open connections from one address (IPv6: one /64); proxies in `trusted_proxies` are not counted. Where few are left in all, an address gets fewer.",
+            ),
+            Key::with(
+                "max_requests_per_person",
+                Kind::Count,
+                "256",
+                "Requests of one person to MCP servers that are answered at the same time, open streams included; each app of a person may have half of them.",
+            ),
+            Key::with(
+                "max_open_approvals",
+                Kind::Count,
+                "50000",
+                "Approvals that are on their way to the third party and back.",
+            ),
+            Key::with(
+                "max_open_approvals_per_address",
+                Kind::Count,
+                "500",
+                "The same from one address; where very many are open in all, each address may have 8.",
+            ),
+            Key::with(
+                "max_grants_per_person",
+                Kind::Count,
+                "256",
+                "Live permissions of one person; one more ends the one that was longest unused.",
+            ),
+            Key::with(
+                "authorizations_per_minute",
+                Kind::Count,
+                "300",
+                "Authorization requests per minute from one address.",
+            ),
+            Key::with(
+                "approvals_per_minute",
+                Kind::Count,
+                "120",
+                "Answers to a consent page per minute from one address.",
+            ),
+            Key::with(
+                "failed_callbacks_per_minute",
+                Kind::Count,
+                "120",
+                "Ways back from the third party that lead to nothing, per minute and address. Others always pass.",
+            ),
+            Key::with(
+                "failed_tokens_per_minute",
+                Kind::Count,
+                "300",
+                "Requests at our OAuth endpoints with a code, token or secret that is not good, per minute and address. Good ones always pass.",
+            ),
+            Key::with(
+                "failed_admissions_per_minute",
+                Kind::Count,
+                "600",
+                "Requests to MCP servers with a token that is not good, per minute and address. Good ones always pass.",
+            ),
+            Key::with(
+                "write_timeout",
+                Kind::Duration,
+                r#""60s""#,
+                "How long a client may take nothing of its answer. One that takes a little now and then is held to 2 KiB a second.",
             ),
             Key::with(
                 "drain_deadline",

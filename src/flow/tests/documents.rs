@@ -34,7 +34,7 @@ impl World {
     }
 
     async fn is_refused(&self) -> bool {
-        match self.flows.authorize(query(ID), None).await {
+        match self.flows.authorize(query(ID), None, None).await {
             Ok(_) => false,
             Err(Failure::Refused(refusal)) => {
                 assert_eq!(refusal.reason, "document_refused");
@@ -79,7 +79,7 @@ async fn attack_a_flood_of_requests_is_one_fetch() {
     let flood: Vec<_> = (0..200)
         .map(|_| {
             let world = Arc::clone(&world);
-            tokio::spawn(async move { world.flows.authorize(query(ID), None).await.is_ok() })
+            tokio::spawn(async move { world.flows.authorize(query(ID), None, None).await.is_ok() })
         })
         .collect();
     for request in flood {
@@ -91,7 +91,7 @@ async fn attack_a_flood_of_requests_is_one_fetch() {
     let flood: Vec<_> = (0..200)
         .map(|_| {
             let world = Arc::clone(&world);
-            tokio::spawn(async move { world.flows.authorize(query(other), None).await.is_err() })
+            tokio::spawn(async move { world.flows.authorize(query(other), None, None).await.is_err() })
         })
         .collect();
     for request in flood {
@@ -111,7 +111,7 @@ async fn attack_many_unknown_ids_cannot_keep_known_ones_out() {
         .map(|n| {
             let world = Arc::clone(&world);
             let id = format!("https://h{n}.example/client.json");
-            tokio::spawn(async move { world.flows.authorize(query(&id), None).await.is_err() })
+            tokio::spawn(async move { world.flows.authorize(query(&id), None, None).await.is_err() })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -61,7 +61,7 @@ async fn another_link_of_the_person_keeps_everything_alive() {
     let other = world.register().await;
     let mut asked = query(&other);
     asked.scope = Some("write".to_owned());
-    let page = world.flows.authorize(asked, None).await.unwrap();
+    let page = world.flows.authorize(asked, None, None).await.unwrap();
     let cookie = page.set_render_cookie.unwrap().expose().to_owned();
     let departed = world.approve(&page.form, &cookie).await.unwrap();
     let code = super::code_of(world.come_back(&departed, None).await.unwrap()).unwrap();

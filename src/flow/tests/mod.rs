@@ -2,6 +2,7 @@
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
 mod documents;
+mod familiar;
 mod farewell;
 mod journey;
 pub(crate) mod library;
@@ -22,8 +23,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, Consented, Decision, Departed, Failure, Flows, Parts,
-    Policy, RefreshRequest, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
+    Flows, Parts, Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
@@ -33,7 +34,7 @@ use crate::{
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
-        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod},
+        provider::Provider,
         resource::Resource,
         scope::ScopeSet,
         time::Timestamp,
@@ -113,8 +114,9 @@ impl Script {
 
 impl ThirdParty for Script {
     fn departure(&self, departure: &Departure<'_>) -> String {
+        let prompt = if departure.fresh_consent() { "&prompt=consent" } else { "" };
         format!(
-            "https://third.example/authorize?state={}&challenge={}",
+            "https://third.example/authorize?state={}&challenge={}{prompt}",
             departure.state(),
             departure.code_challenge()
         )
@@ -220,16 +222,19 @@ impl World {
 
     /// The consent page: its form and the render cookie.
     pub(super) async fn page(&self, client_id: &str) -> (String, String) {
-        let page = self.flows.authorize(query(client_id), None).await.unwrap();
+        let page = self.flows.authorize(query(client_id), None, None).await.unwrap();
         (page.form, page.set_render_cookie.unwrap().expose().to_owned())
     }
 
     pub(super) async fn approve(&self, form: &str, cookie: &str) -> Result<Departed, Failure> {
-        let answer =
-            self.flows.consent(form.to_owned(), Decision::Approve, Some(cookie.to_owned()), post()).await?;
+        let answer = self
+            .flows
+            .consent(ConsentForm::all(form), Decision::Approve, Some(cookie.to_owned()), post())
+            .await?;
         match answer {
             Consented::Departed(departed) => Ok(departed),
             Consented::Denied { .. } => panic!("denied"),
+            Consented::NothingChosen { .. } => panic!("nothing chosen"),
         }
     }
 
@@ -283,10 +288,12 @@ fn assemble(
         code_ttl: Duration::from_mins(1),
         refresh_grace: Duration::from_mins(2),
         cache_ttl: Duration::from_secs(10),
+        consent_is_remembered: true,
         missing_resource_is_refused: false,
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        max_grants_per_person: 3,
         access: Access::default(),
         documents: true,
         loopback_documents: false,
@@ -315,6 +322,7 @@ fn server(path: &str) -> McpServer {
         description: name.to_owned(),
         provider_scopes: ScopeSet::parse(provider_scopes).unwrap(),
         default,
+        optional: false,
         implies: vec![],
     };
     McpServer {
@@ -327,40 +335,7 @@ fn server(path: &str) -> McpServer {
 }
 
 pub(super) fn provider() -> Provider {
-    let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
-    Provider {
-        name: "third".to_owned(),
-        title: "Third".to_owned(),
-        preset: None,
-        host: None,
-        issuer: Some("https://third.example".to_owned()),
-        iss: IssPolicy::IfPresent,
-        authorization_endpoint: url("/authorize"),
-        token_endpoint: url("/token"),
-        revocation: Revocation::Rfc7009(url("/revoke")),
-        userinfo_endpoint: url("/user"),
-        subject: vec!["id".to_owned()],
-        username: vec!["login".to_owned()],
-        display_name: vec![],
-        email: vec![],
-        emails_endpoint: None,
-        organizations_endpoint: None,
-        organization: vec!["id".to_owned()],
-        scopes: vec![],
-        default_scopes: vec!["user".to_owned()],
-        requires_scope: true,
-        scope_separator: " ".to_owned(),
-        granted_scope_separators: vec![',', ' '],
-        scope_equivalents: vec![],
-        scope_descriptions: BTreeMap::new(),
-        pkce: true,
-        token_auth_method: TokenAuthMethod::Post,
-        authorize_params: vec![],
-        client_id: "static".to_owned(),
-        client_secret: None,
-        access_outlives_refresh: false,
-        revoke_ends_only_this_token: true,
-    }
+    Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() }
 }
 
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {

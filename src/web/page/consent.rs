@@ -5,9 +5,10 @@
 
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind, Verbatim};
+use super::{Label, PageContext, PageKind, StartAgain, Verbatim};
 
-/// The page at `GET /authorize`; its form posts `request` and `decision` (`deny` or `approve`) to `/consent`.
+/// The page at `GET /authorize`; its form posts `request`, `decision` (`deny` or `approve`) and a `scope` for each ticked box
+/// to `/consent`.
 ///
 /// Not `Debug`: the sealed request has no business in a log.
 #[derive(Serialize)]
@@ -18,8 +19,43 @@ pub struct Consent {
     pub provider_scopes: Vec<ScopeLine>,
     /// The client sent no `resource` (RFC 8707): the page then asks whether it was given exactly our address.
     pub missing_resource_warning: bool,
+    /// How much of it is shown.
+    pub face: Face,
+    /// Whose account is meant.
+    pub account: Account,
+    /// The same request with another account; where the third party lets people choose.
+    pub other_account: Option<StartAgain>,
+    /// The same request on the full page.
+    pub everything: Option<StartAgain>,
     /// The sealed pending request.
     pub request: String,
+}
+
+/// How much of the consent page is shown.
+#[derive(Clone, Copy, Eq, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Face {
+    /// Everything.
+    Full,
+    /// Destination, MCP server and account: the same was approved before.
+    Short,
+    /// Everything, and what is new is marked [`ScopeLine::is_new`].
+    Widened,
+}
+
+/// Whose account at the third party a page is about.
+#[derive(Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Account {
+    /// The person will choose it there.
+    Chosen,
+    /// The one that this browser was last used with.
+    Known {
+        /// Its login name.
+        login: Label,
+    },
+    /// Nobody knows before the third party has said so.
+    Unknown,
 }
 
 /// Who asks for access to what.
@@ -97,14 +133,21 @@ pub struct ScopeLine {
     pub name: Verbatim,
     /// What it means, where we know.
     pub words: Option<Label>,
-    /// It was not part of what the person approved before. Only the arrival page marks it.
+    /// It was not part of what the person approved before.
     pub is_new: bool,
+    /// It has a box that can be unticked. Only the consent page has them.
+    pub is_optional: bool,
 }
 
 impl ScopeLine {
-    /// A scope that is not marked as new.
+    /// A scope without any mark.
     pub fn new(name: &str, words: Option<&str>) -> Self {
-        Self { name: Verbatim::new(name), words: words.map(Label::sentence), is_new: false }
+        Self {
+            name: Verbatim::new(name),
+            words: words.map(Label::sentence),
+            is_new: false,
+            is_optional: false,
+        }
     }
 }
 
@@ -112,10 +155,16 @@ impl PageContext for Consent {
     const KIND: PageKind = PageKind::Consent;
 
     fn samples() -> Vec<Self> {
-        Asking::samples()
+        let path =
+            |more: &str| StartAgain::new(&format!("/authorize?client_id=c&state=%22'<script>&prompt={more}"));
+        let mut all: Vec<Self> = Asking::samples()
             .into_iter()
             .enumerate()
             .map(|(index, asking)| Self {
+                face: Face::Full,
+                account: Account::Unknown,
+                other_account: path("select_account"),
+                everything: path("consent"),
                 provider_scopes: match index {
                     0 => vec![
                         ScopeLine::new(
@@ -132,7 +181,42 @@ impl PageContext for Consent {
                 request: "c2FtcGxlLXNlYWxlZC1yZXF1ZXN0".to_owned(),
                 asking,
             })
-            .collect()
+            .collect();
+        let hosted = || Asking::samples().remove(0);
+        let like = |asking: Asking, face, login: &str| Self {
+            face,
+            account: Account::Known { login: Label::new(login) },
+            other_account: path("select_account"),
+            everything: path("consent"),
+            provider_scopes: vec![
+                ScopeLine::new("read:user", Some("Read your profile")),
+                ScopeLine {
+                    is_new: face == Face::Widened,
+                    ..ScopeLine::new("repo", Some("Read and write your repositories"))
+                },
+            ],
+            missing_resource_warning: false,
+            request: "c2FtcGxlLXNlYWxlZC1yZXF1ZXN0".to_owned(),
+            asking,
+        };
+        let mut widened = hosted();
+        for line in widened.scopes.iter_mut().skip(1) {
+            (line.is_new, line.is_optional) = (true, true);
+        }
+        let mut choosable = hosted();
+        choosable.scopes.push(ScopeLine::new("issues", Some("See and comment on issues and pull requests")));
+        choosable.scopes.push(ScopeLine::new("raw", None));
+        choosable.scopes.iter_mut().skip(1).for_each(|line| line.is_optional = true);
+        let mut hostile = Asking::samples().remove(3);
+        hostile.scopes.iter_mut().for_each(|line| line.is_optional = true);
+        all.extend([
+            like(hosted(), Face::Short, "octocat"),
+            like(widened, Face::Widened, "octocat"),
+            Self { account: Account::Chosen, ..like(choosable, Face::Full, "octocat") },
+            Self { other_account: None, ..like(hostile.clone(), Face::Short, "\u{202E}x<b>'\"&") },
+            like(hostile, Face::Full, "<script>alert(1)</script>"),
+        ]);
+        all
     }
 }
 

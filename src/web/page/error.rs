@@ -74,6 +74,8 @@ pub enum ErrorKind {
     NotAdmitted,
     /// There is no such page.
     NotFound,
+    /// Every box was unticked.
+    NothingChosen,
     /// The form is older than it may be.
     PageExpired,
     /// The third party said no.
@@ -88,7 +90,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -103,6 +105,7 @@ impl ErrorKind {
         Self::MethodNotAllowed,
         Self::NotAdmitted,
         Self::NotFound,
+        Self::NothingChosen,
         Self::PageExpired,
         Self::ThirdPartyRefused,
         Self::ThirdPartyUnavailable,
@@ -127,6 +130,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotAdmitted => "person_not_admitted",
             Self::NotFound => "not_found",
+            Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::ThirdPartyUnavailable => "third_party_unavailable",
@@ -213,6 +217,11 @@ impl ErrorKind {
                 "Nothing is at this address.",
                 "Check the address, or go back to the app.",
             ),
+            Self::NothingChosen => (
+                "Nothing was left to approve",
+                "Every box on the page was unticked, so there was nothing to give.",
+                "Start again and leave at least one box ticked, or choose Deny there to tell the app no.",
+            ),
             Self::PageExpired => (
                 "This page has expired",
                 "A request for approval is valid for 30 minutes.",
@@ -252,9 +261,10 @@ impl PageContext for ErrorPage {
             .into_iter()
             .map(|kind| {
                 let again = match kind {
-                    ErrorKind::AlreadyDone | ErrorKind::CookieMissing | ErrorKind::PageExpired => {
-                        again.clone()
-                    }
+                    ErrorKind::AlreadyDone
+                    | ErrorKind::CookieMissing
+                    | ErrorKind::NothingChosen
+                    | ErrorKind::PageExpired => again.clone(),
                     _ => None,
                 };
                 Self::new(kind, "7f3a9c0e", again)

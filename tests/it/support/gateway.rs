@@ -139,6 +139,11 @@ pub(crate) struct Gateway {
 }
 
 impl Setup {
+    /// On https, with the certificate that everything here trusts.
+    pub(crate) fn https() -> Self {
+        Self { tls: Some(super::tls::server()), ..Self::default() }
+    }
+
     pub(crate) async fn start(self) -> Gateway {
         secrets::begin();
         let world = CancellationToken::new();
@@ -170,7 +175,7 @@ impl Setup {
             mcp_server,
             flows: Some(run.flows),
             address,
-            fetch: Fetch::new(),
+            fetch: super::tls::fetch(),
             setup: self,
             text,
             stop: run.stop,
@@ -339,7 +344,7 @@ impl Gateway {
         let again = run(&self.setup, &self.text, &self.clock, public).await;
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
-        self.fetch = Fetch::new();
+        self.fetch = super::tls::fetch();
     }
 
     /// Changes the configuration, for the next start.
