@@ -200,6 +200,22 @@ pub struct Consent {
 }
 
 impl Consent {
+    /// A record of a person's that holds nothing but the mark of a revocation, where no approval has written one yet: a
+    /// callback that is under way is about to. Whatever is approved later replaces everything but the mark.
+    pub fn only_revoked(subject: String, at: Timestamp) -> Self {
+        Self {
+            subject,
+            client_id: String::new(),
+            redirect_uri: String::new(),
+            resource: Resource::at("", ""),
+            scopes: ScopeSet::default(),
+            provider_scopes: ScopeSet::default(),
+            fingerprint: Digest::of([]),
+            granted_at: Timestamp::default(),
+            revoked_at: Some(at),
+        }
+    }
+
     /// Whether it counts: approved after it was last revoked.
     pub fn is_in_force(&self) -> bool {
         self.revoked_at.is_none_or(|revoked| revoked < self.granted_at)
@@ -292,6 +308,10 @@ pub(crate) mod tests {
         let replaced = consent(&["a"], 10, Some(15)).approved_again(consent(&["b"], 20, None));
         assert_eq!(replaced.scopes.to_string(), "b");
         assert!(replaced.is_in_force());
+        let early = Consent::only_revoked("s".to_owned(), Timestamp::from_millis(15));
+        assert!(!early.is_in_force());
+        let approved = early.approved_again(consent(&["b"], 20, None));
+        assert_eq!(approved, Consent { revoked_at: early.revoked_at, ..consent(&["b"], 20, None) });
         let too_late = consent(&["a"], 10, Some(25)).approved_again(consent(&["b"], 20, None));
         assert!(!too_late.is_in_force() && !too_late.honours(Timestamp::from_millis(20)));
     }
