@@ -51,6 +51,17 @@ pub(super) struct File {
     pub(super) registration: RegistrationFile,
     pub(super) tokens: TokensFile,
     pub(super) limits: LimitsFile,
+    pub(super) access: AccessFile,
+}
+
+/// `[access]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AccessFile {
+    pub(super) users: Texts,
+    pub(super) emails: Texts,
+    pub(super) email_domains: Texts,
+    pub(super) organizations: Texts,
 }
 
 /// `[tls]`
@@ -90,6 +101,9 @@ pub(super) struct ProviderFile {
     pub(super) username: Text,
     pub(super) display_name: Text,
     pub(super) email: Text,
+    pub(super) emails_endpoint: Text,
+    pub(super) organizations_endpoint: Text,
+    pub(super) organization: Text,
     pub(super) scopes: Texts,
     pub(super) default_scopes: Texts,
     pub(super) requires_scope: Option<bool>,
@@ -100,6 +114,8 @@ pub(super) struct ProviderFile {
     pub(super) pkce: Option<Written<bool>>,
     pub(super) token_auth_method: Text,
     pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) choose_account_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) refresh_needs_consent: Option<bool>,
     pub(super) access_outlives_refresh: Option<bool>,
     pub(super) revoke_ends_only_this_token: Option<bool>,
 }
@@ -135,6 +151,7 @@ pub(super) struct ScopeFile {
     pub(super) description: Text,
     pub(super) provider_scopes: Texts,
     pub(super) default: Option<bool>,
+    pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
 }
 
@@ -151,6 +168,10 @@ pub(super) struct ConsentFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistrationFile {
     pub(super) dynamic: Text,
+    pub(super) client_id_metadata_documents: Option<bool>,
+    pub(super) allowed_domains: Texts,
+    pub(super) loopback_documents: Option<Written<bool>>,
+    pub(super) egress_proxy: Text,
     pub(super) allowed_redirect_schemes: Texts,
     pub(super) unused_client_ttl: Text,
 }

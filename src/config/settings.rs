@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::master_key::MasterKey;
+use crate::domain::access::Access;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
 
@@ -64,6 +65,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// What one peer can cost.
     pub limits: LimitSettings,
+    /// Who may sign in.
+    pub access: Access,
 }
 
 impl Settings {
@@ -167,6 +170,8 @@ pub struct ScopeSettings {
     pub provider_scopes: Vec<String>,
     /// Whether clients are told to ask for it.
     pub default: bool,
+    /// Whether the person may leave it out on the consent page.
+    pub optional: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
 }
@@ -186,6 +191,9 @@ pub enum ConsentMode {
     /// For every authorization request, in full.
     #[default]
     Always,
+    /// For every authorization request; a short one where the same was approved before, under the conditions of
+    /// [`crate::domain::showing`].
+    Remember,
 }
 
 /// What an authorization request without `resource` gets, where there is one MCP server only.
@@ -203,6 +211,14 @@ pub enum MissingResource {
 pub struct RegistrationSettings {
     /// Dynamic client registration (RFC 7591).
     pub dynamic: DynamicRegistration,
+    /// Whether client ids may be URLs of metadata documents.
+    pub client_id_metadata_documents: bool,
+    /// Hosts that clients may come from, in lower case, `*.` in front for every host below one; empty: any.
+    pub allowed_domains: Vec<String>,
+    /// Whether metadata documents on this computer are read; only with a `public_url` on loopback.
+    pub loopback_documents: bool,
+    /// Host and port of the proxy through which documents are fetched.
+    pub egress_proxy: Option<String>,
     /// Private-use schemes (lower case, RFC 8252 §7.1) that redirect URIs may have.
     pub allowed_redirect_schemes: Vec<String>,
     /// How long a registration is kept that nobody ever approved.
@@ -213,6 +229,10 @@ impl Default for RegistrationSettings {
     fn default() -> Self {
         Self {
             dynamic: DynamicRegistration::default(),
+            client_id_metadata_documents: true,
+            allowed_domains: Vec::new(),
+            loopback_documents: false,
+            egress_proxy: None,
             allowed_redirect_schemes: Vec::new(),
             unused_client_ttl: Duration::from_hours(24),
         }

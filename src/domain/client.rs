@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    document::Seen,
     metadata::{AuthMethod, ClientMetadata},
     refusal::Refusal,
     secret::Digest,
@@ -51,6 +52,9 @@ pub struct Client {
     pub used_at: Option<Timestamp>,
     /// When it was revoked as a whole. Nothing that was approved before counts any more.
     pub revoked_at: Option<Timestamp>,
+    /// What is known of its metadata document, where its id is the URL of one.
+    #[serde(default)]
+    pub document: Option<Seen>,
 }
 
 /// What a request presents to authenticate its client.
@@ -60,6 +64,8 @@ pub struct Credentials {
     pub client_id: String,
     /// The secret, where one was sent.
     pub secret: Option<secrecy::SecretString>,
+    /// The assertion, where one was sent (RFC 7523). Excludes a secret.
+    pub assertion: Option<secrecy::SecretString>,
     /// Whether they came by HTTP Basic: decides the form of a failed answer (RFC 6749 section 5.2).
     pub basic: bool,
 }
@@ -70,19 +76,61 @@ impl Client {
         self.used_at.map_or(self.unused_until, |used| used.after(USED_TTL))
     }
 
+    /// A client whose metadata document was read at `at`. It has no record yet.
+    pub fn of_document(id: &str, metadata: ClientMetadata, at: Timestamp, now: Timestamp) -> Self {
+        Self {
+            id: id.to_owned(),
+            source: Source::Document,
+            metadata,
+            secret: None,
+            registered_at: now,
+            unused_until: now.after(UNUSED_TTL),
+            used_at: None,
+            revoked_at: None,
+            document: Some(Seen::at(at)),
+        }
+    }
+
+    /// This record with what its document says now, as it was read at `at`.
+    #[must_use]
+    pub fn with_document(&self, metadata: ClientMetadata, at: Timestamp) -> Self {
+        let gone_at = self.document.and_then(|seen| seen.gone_at);
+        Self { metadata, document: Some(Seen { at, gone_at }), ..self.clone() }
+    }
+
+    /// This record with the mark that its document is gone. `None`: it has that mark, or no document.
+    pub fn without_document(&self, now: Timestamp) -> Option<Self> {
+        let seen = self.document.filter(|seen| !seen.is_gone())?;
+        Some(Self { document: Some(Seen { gone_at: Some(now.max(seen.at)), ..seen }), ..self.clone() })
+    }
+
     /// Whether the client may start something new at `now`.
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && !self.expires_at().has_passed(now)
+        self.revoked_at.is_none()
+            && !self.expires_at().has_passed(now)
+            && self.document.is_none_or(|seen| !seen.is_gone())
+    }
+
+    /// Until when everything that was approved is over, where there is such a moment.
+    pub fn over_until(&self) -> Option<Timestamp> {
+        self.revoked_at.max(self.document.and_then(|seen| seen.gone_at))
     }
 
     /// Whether something that was approved at `approved_at` still counts.
     pub fn honours(&self, approved_at: Timestamp) -> bool {
-        self.revoked_at.is_none_or(|revoked| revoked < approved_at)
+        self.over_until().is_none_or(|over| over < approved_at)
     }
 
-    /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less.
+    /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less. A client that signs
+    /// is not judged here: its assertion takes a key that may have to be fetched, and a record that makes it good once.
     pub fn authenticate(&self, credentials: &Credentials) -> Result<(), Refusal> {
         use secrecy::ExposeSecret as _;
+        if self.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt {
+            return Err(Refusal::invalid_client("assertion_missing"));
+        }
+        if credentials.assertion.is_some() {
+            return Err(Refusal::invalid_client("assertion_not_registered"));
+        }
         match (self.metadata.token_endpoint_auth_method, &self.secret, &credentials.secret) {
             (AuthMethod::None, None, None) => Ok(()),
             // Some clients send an empty secret because their library always sends one.
@@ -120,11 +168,17 @@ pub(crate) mod tests {
             unused_until: now.after(UNUSED_TTL),
             used_at: None,
             revoked_at: None,
+            document: None,
         }
     }
 
     fn presenting(secret: Option<&str>) -> Credentials {
-        Credentials { client_id: "c".to_owned(), secret: secret.map(Into::into), basic: false }
+        Credentials {
+            client_id: "c".to_owned(),
+            secret: secret.map(Into::into),
+            assertion: None,
+            basic: false,
+        }
     }
 
     #[test]
@@ -167,5 +221,19 @@ pub(crate) mod tests {
         assert!(!revoked.honours(Timestamp::from_millis(10_000)));
         assert!(revoked.honours(Timestamp::from_millis(10_001)));
         assert!(!revoked.is_usable(Timestamp::from_millis(20_000)));
+    }
+
+    #[test]
+    fn a_document_that_is_gone_ends_what_was_approved_and_may_come_back() {
+        let at = Timestamp::from_millis;
+        let metadata = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, at(0)).metadata;
+        let seen = Client::of_document("https://a.example/c", metadata.clone(), at(5_000), at(5_000));
+        assert!(seen.is_usable(at(5_000)));
+        let gone = seen.without_document(at(6_000)).unwrap();
+        assert!(!gone.is_usable(at(6_001)) && !gone.honours(at(6_000)));
+        assert!(gone.without_document(at(7_000)).is_none(), "once is enough");
+        let back = gone.with_document(metadata, at(8_000));
+        assert!(back.is_usable(at(8_000)) && back.honours(at(8_000)));
+        assert!(!back.honours(at(6_000)), "what was approved before stays over");
     }
 }

@@ -13,6 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretString;
 use url::Url;
 
+/// Third-party scopes that never count as more than was approved: they name the person, whom we ask for anyway, or make
+/// the same access last.
+pub const NAMING_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
 /// One third-party authorization server and our one static client there.
 #[derive(Clone, Debug)]
 #[expect(
@@ -49,6 +53,13 @@ pub struct Provider {
     pub display_name: Vec<String>,
     /// Path to the e-mail address; a display value.
     pub email: Vec<String>,
+    /// Where a person's e-mail addresses are listed (GET, Bearer, a JSON array of objects with `email` and `verified`);
+    /// `None` where no rule asks for them, or the userinfo answer says it all.
+    pub emails_endpoint: Option<Url>,
+    /// Where a person's organizations are listed (GET, Bearer, a JSON array); `None` where no rule asks for them.
+    pub organizations_endpoint: Option<Url>,
+    /// Path in each of them to the immutable id.
+    pub organization: Vec<String>,
     /// Third-party scopes that are asked for whatever the client wants.
     pub scopes: Vec<String>,
     /// Third-party scopes of an MCP scope that names none itself.
@@ -70,6 +81,10 @@ pub struct Provider {
     pub token_auth_method: TokenAuthMethod,
     /// More parameters for the authorization request.
     pub authorize_params: Vec<(String, String)>,
+    /// Parameters with which it lets the person choose an account, where it can.
+    pub choose_account_params: Vec<(String, String)>,
+    /// Whether it gives a refresh token only when it has just asked the person itself.
+    pub refresh_needs_consent: bool,
     /// The client identifier that the third party gave to us: public, the same for everybody.
     pub client_id: String,
     /// The secret of our static client there.
@@ -81,6 +96,12 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// The issuer that its people are identified under (D19).
+    pub fn identifies_as(&self) -> String {
+        let origin = || self.authorization_endpoint.origin().ascii_serialization();
+        self.issuer.clone().unwrap_or_else(origin)
+    }
+
     /// Splits the `scope` value of an answer of the third party into scopes.
     pub fn split_granted<'a>(&self, scope: &'a str) -> Vec<&'a str> {
         scope.split(|c| self.granted_scope_separators.contains(&c)).filter(|part| !part.is_empty()).collect()
@@ -128,4 +149,49 @@ pub enum TokenAuthMethod {
     Basic,
     /// `client_id` and `client_secret` in the body.
     Post,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// One without any quirk.
+    pub(crate) fn provider() -> Provider {
+        let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
+        Provider {
+            name: "third".to_owned(),
+            title: "Third".to_owned(),
+            preset: None,
+            host: None,
+            issuer: Some("https://third.example".to_owned()),
+            iss: IssPolicy::IfPresent,
+            authorization_endpoint: url("/authorize"),
+            token_endpoint: url("/token"),
+            revocation: Revocation::Rfc7009(url("/revoke")),
+            userinfo_endpoint: url("/user"),
+            subject: vec!["id".to_owned()],
+            username: vec!["login".to_owned()],
+            display_name: vec![],
+            email: vec![],
+            emails_endpoint: None,
+            organizations_endpoint: None,
+            organization: vec!["id".to_owned()],
+            scopes: vec![],
+            default_scopes: vec!["user".to_owned()],
+            requires_scope: true,
+            scope_separator: " ".to_owned(),
+            granted_scope_separators: vec![',', ' '],
+            scope_equivalents: vec![],
+            scope_descriptions: BTreeMap::new(),
+            pkce: true,
+            token_auth_method: TokenAuthMethod::Post,
+            authorize_params: vec![],
+            choose_account_params: vec![],
+            refresh_needs_consent: false,
+            client_id: "static".to_owned(),
+            client_secret: None,
+            access_outlives_refresh: false,
+            revoke_ends_only_this_token: true,
+        }
+    }
 }

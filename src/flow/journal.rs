@@ -62,7 +62,7 @@ events! {
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
     ClientRefused = "client_refused" warning,
-    /// A consent page was shown.
+    /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
     /// A person said no.
     Denied = "denied" step,
@@ -117,6 +117,7 @@ pub struct Entry<'a> {
     resource: Option<&'a str>,
     provider: Option<&'a str>,
     scopes: Option<&'a ScopeSet>,
+    unticked: Option<&'a ScopeSet>,
     reason: Option<&'static str>,
 }
 
@@ -130,6 +131,7 @@ pub const fn note<'a>(event: Event) -> Entry<'a> {
         resource: None,
         provider: None,
         scopes: None,
+        unticked: None,
         reason: None,
     }
 }
@@ -171,6 +173,11 @@ impl<'a> Entry<'a> {
         Self { scopes: Some(scopes), ..self }
     }
 
+    /// Which scopes the person took out on the page, where there are any.
+    pub fn unticked(self, scopes: &'a ScopeSet) -> Self {
+        Self { unticked: Some(scopes).filter(|scopes| !scopes.is_empty()), ..self }
+    }
+
     /// Why: a stable slug.
     pub fn reason(self, slug: &'static str) -> Self {
         Self { reason: Some(slug), ..self }
@@ -180,13 +187,14 @@ impl<'a> Entry<'a> {
     pub fn write(self) {
         let grant = self.grant.map(tracing::field::display);
         let scopes = self.scopes.map(tracing::field::display);
+        let unticked = self.unticked.map(tracing::field::display);
         let (event, reason, provider) = (self.event.slug(), self.reason, self.provider);
         let (client_id, subject, resource) =
             (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
         if self.event.is_warning() {
-            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
         } else {
-            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
         }
     }
 }

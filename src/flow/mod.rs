@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod access;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -14,16 +15,20 @@ mod borrow;
 mod conclude;
 mod consent;
 mod depart;
+mod familiar;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
 mod register;
+mod resolve;
 mod revoke;
 mod second;
 mod sweep;
@@ -34,9 +39,11 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
-use ports::{Clock, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use resolve::Reading;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -44,7 +51,7 @@ pub use self::{
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,
-    consent::{Consented, Decision},
+    consent::{ConsentForm, Consented, Decision},
     depart::Departed,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
@@ -53,8 +60,10 @@ pub use self::{
     second::ArrivalPage,
 };
 use crate::domain::{
+    access::Access,
     catalog::Catalog,
     client::{Client, Credentials},
+    document::{DocumentRules, is_url_shaped},
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -98,6 +107,8 @@ pub struct Policy {
     pub refresh_grace: Duration,
     /// How long a session is served from memory before the store is asked again.
     pub cache_ttl: Duration,
+    /// Whether an earlier approval shortens the consent page (D21).
+    pub consent_is_remembered: bool,
     /// Whether a request without `resource` is refused (D4).
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).
@@ -106,6 +117,14 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Who may sign in.
+    pub access: Access,
+    /// Whether client ids may be URLs of metadata documents.
+    pub documents: bool,
+    /// Whether such a document may be on this computer.
+    pub loopback_documents: bool,
+    /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
+    pub allowed_domains: Vec<String>,
 }
 
 /// What the steps are made of.
@@ -120,6 +139,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The third parties, by name of their entry.
     pub third_parties: ThirdParties,
+    /// What strangers name by a URL.
+    pub documents: Arc<dyn Documents>,
     /// What is configured.
     pub catalog: Catalog,
     /// What the operator decided.
@@ -135,11 +156,15 @@ pub struct Flows {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     third_parties: ThirdParties,
+    documents: Arc<dyn Documents>,
     catalog: Catalog,
     policy: Policy,
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    /// Metadata documents of clients.
+    library: resolve::Library,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -153,11 +178,14 @@ impl Flows {
             clock: parts.clock,
             entropy: parts.entropy,
             third_parties: parts.third_parties,
+            documents: parts.documents,
             catalog: parts.catalog,
             policy: parts.policy,
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            library: resolve::Library::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -235,6 +263,15 @@ impl Flows {
         RedirectRules { own_origin: &self.catalog.public_url, private_schemes: &self.policy.private_schemes }
     }
 
+    /// What may be fetched for strangers.
+    fn document_rules(&self) -> DocumentRules<'_> {
+        DocumentRules {
+            own_origin: &self.catalog.public_url,
+            allowed_domains: &self.policy.allowed_domains,
+            loopback: self.policy.loopback_documents,
+        }
+    }
+
     fn provider(&self, name: &str) -> Result<(&Provider, &Arc<dyn ThirdParty>), Fault> {
         let description = self.catalog.providers.get(name);
         let adapter = self.third_parties.get(name);
@@ -244,27 +281,34 @@ impl Flows {
     }
 
     /// The client that a request at the token or revocation endpoint comes from.
-    async fn authenticated(&self, credentials: &Credentials) -> Result<Client, Failure> {
+    async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
         if !client.is_usable(self.now()) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
-        client.authenticate(credentials)?;
+        self.refuse_document_that_is_not_allowed(&client)?;
+        // Before the proof: it may be the document that has the key which the record does not know yet.
+        self.watch_document(&client);
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
     /// in between does not get what was approved for what they were before.
     async fn still_asked_by(
-        &self,
+        self: &Arc<Self>,
         request: &AuthorizationRequest,
     ) -> Result<(Client, MatchedRedirect), Failure> {
         const GONE: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         const CHANGED: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
-        let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
+        let client = if is_url_shaped(&request.client_id) {
+            self.document_client(&request.client_id, Reading::ForAnswer).await?
+        } else {
+            self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record
+        };
         if !client.is_usable(self.now()) {
             return Err(GONE.into());
         }
@@ -290,9 +334,4 @@ impl Flows {
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }
-}
-
-/// The issuer that a provider's people are identified under (D19).
-fn issuer_of(provider: &Provider) -> String {
-    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Failure, issuer_of, ports::Identity};
+use super::{Failure, ports::Identity};
 use crate::domain::{
     arrival::Arriving, handle::Handle, person::subject, provider::Provider, request::AuthorizationRequest,
 };
@@ -65,13 +65,19 @@ pub(super) fn again(request: &AuthorizationRequest) -> String {
     format!("/authorize?{}", query.finish())
 }
 
+/// The same with a `prompt`.
+pub(super) fn prompted(request: &AuthorizationRequest, prompt: &'static str) -> String {
+    format!("{}&prompt={prompt}", again(request))
+}
+
 /// A person as a record knows them.
 pub(super) fn arriving(provider: &Provider, identity: Identity) -> Arriving {
     Arriving {
-        subject: subject(&issuer_of(provider), &identity.id),
+        subject: subject(&provider.identifies_as(), &identity.id),
         login: identity.login,
         display_name: identity.display_name,
         email: identity.email,
+        membership: identity.membership,
     }
 }
 

@@ -10,13 +10,15 @@
 //! **Versions** are never used twice for one key, not even after a deletion: an expectation that was right once is never
 //! right again by accident.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use secrecy::SecretString;
 
 use super::fault::Fault;
-use crate::domain::{consent::ConsentProof, scope::ScopeSet, time::Timestamp};
+use crate::domain::{
+    access::Membership, consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, time::Timestamp,
+};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -62,6 +64,10 @@ pub enum Table {
     Browser = 8,
     /// Entries that answer "which grants has …" and "what expires now".
     Index = 9,
+    /// Client assertions that were used up, by the hash of client id and `jti`.
+    Assertion = 10,
+    /// Our own signing keys: one record.
+    Signing = 11,
 }
 
 /// Where a value lies. Ids are at most 1 KiB.
@@ -206,6 +212,8 @@ pub struct Identity {
     pub display_name: Option<String>,
     /// A verified e-mail address, where there is one.
     pub email: Option<String>,
+    /// What the operator's rules ask for.
+    pub membership: Membership,
 }
 
 /// Why a third party did not do what we asked. Never carries its words.
@@ -225,7 +233,7 @@ pub enum ThirdPartyError {
 /// ```compile_fail
 /// use mcp_deputy::{domain::scope::ScopeSet, flow::ports::Departure};
 /// fn without_asking(scopes: &ScopeSet) -> Departure<'_> {
-///     Departure { state: "s", code_challenge: "c", scopes, fresh_consent: false }
+///     Departure { state: "s", code_challenge: "c", scopes, chooses_account: false, fresh_consent: false }
 /// }
 /// ```
 ///
@@ -240,13 +248,21 @@ pub struct Departure<'a> {
     state: &'a str,
     code_challenge: &'a str,
     scopes: &'a ScopeSet,
+    chooses_account: bool,
     fresh_consent: bool,
 }
 
 impl<'a> Departure<'a> {
     /// For what was approved: with our `state` and our own PKCE challenge (S256), never the client's.
     pub fn approved(proof: &'a ConsentProof, state: &'a str, code_challenge: &'a str) -> Self {
-        Self { state, code_challenge, scopes: &proof.request().provider_scopes, fresh_consent: false }
+        let request = proof.request();
+        Self {
+            state,
+            code_challenge,
+            scopes: &request.provider_scopes,
+            chooses_account: request.chooses_account,
+            fresh_consent: false,
+        }
     }
 
     /// The same, and a fresh consent is asked for at the third party: some give a refresh token only then.
@@ -270,6 +286,11 @@ impl<'a> Departure<'a> {
         self.scopes
     }
 
+    /// Whether the person wants to choose the account.
+    pub fn chooses_account(&self) -> bool {
+        self.chooses_account
+    }
+
     /// Whether a fresh consent is asked for.
     pub fn fresh_consent(&self) -> bool {
         self.fresh_consent
@@ -283,7 +304,13 @@ impl<'a> Departure<'a> {
         scopes: &'a ScopeSet,
         fresh_consent: bool,
     ) -> Self {
-        Self { state, code_challenge, scopes, fresh_consent }
+        Self { state, code_challenge, scopes, chooses_account: false, fresh_consent }
+    }
+
+    /// The same, for a person who wants to choose the account.
+    #[cfg(test)]
+    pub(crate) fn choosing_account(self) -> Self {
+        Self { chooses_account: true, ..self }
     }
 }
 
@@ -314,3 +341,41 @@ pub trait ThirdParty: Send + Sync {
 
 /// All configured third parties.
 pub type ThirdParties = std::collections::BTreeMap<String, Arc<dyn ThirdParty>>;
+
+/// What a stranger's URL had to say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Document {
+    /// The body, whole.
+    pub body: Vec<u8>,
+    /// How long the answer may be used without asking again, as its headers say (RFC 9111): zero where they forbid it,
+    /// `None` where they say nothing. Whoever keeps it applies bounds of their own.
+    pub fresh_for: Option<Duration>,
+}
+
+/// Why there is no document. The slugs are for the journal only: outside, all of this is one and the same sentence, so that
+/// nobody can use us to find out what answers where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DocumentError {
+    /// The host answered that there is none (404, 410).
+    #[error("there is no such document")]
+    Gone,
+    /// An answer that is none: another status, too large, an address that nobody is asked at.
+    #[error("the document cannot be used: {0}")]
+    Refused(&'static str),
+    /// No answer: asking again later may help.
+    #[error("the document is unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+/// Reads what strangers name: metadata documents of clients and their key sets. The one guarded way out.
+///
+/// Implementations judge every address on the socket that they open, never follow a redirect, count only status 200, keep
+/// no connection, bound time, and bound how many calls are under way at once.
+pub trait Documents: Send + Sync {
+    /// Fetches a document of at most `most` bytes.
+    fn fetch<'a>(
+        &'a self,
+        url: &'a DocumentUrl,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Document, DocumentError>>;
+}

@@ -44,7 +44,7 @@ impl Flows {
         let metadata = ClientMetadata::judge(body, &self.redirect_rules())?;
         let now = self.now();
         let secret = match metadata.token_endpoint_auth_method {
-            AuthMethod::None => None,
+            AuthMethod::None | AuthMethod::PrivateKeyJwt => None,
             AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
                 Some(Handle::plain(Kind::ClientSecret, self.random()?))
             }
@@ -59,6 +59,7 @@ impl Flows {
             unused_until: now.after(self.policy.unused_client_ttl),
             used_at: None,
             revoked_at: None,
+            document: None,
         };
         self.records.index_expiry(client.expires_at(), Table::Client, client.id.as_bytes(), now).await?;
         self.records.create(client.id.as_bytes(), &client).await?;

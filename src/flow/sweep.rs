@@ -14,7 +14,8 @@ use super::{
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
-    client::Client,
+    assertion,
+    client::{Client, Source},
     consent::Consent,
     grant::{Ending, Grant},
     handle::GrantId,
@@ -79,13 +80,14 @@ impl Flows {
     async fn sweep_entry(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<bool, Fault> {
         let fate = match entry.table {
             Table::Arrival => self.sweep_arrival(entry, now).await?,
+            Table::Assertion => self.sweep_by::<assertion::Used>(entry, now, |used| used.expires_at).await?,
             Table::Browser => {
                 self.sweep_by::<Browser>(entry, now, |browser| browser.since.after(BROWSER_TTL)).await?
             }
             Table::Client => self.sweep_client(entry, now).await?,
             Table::Consent => self.sweep_consent(entry, now).await?,
             Table::Grant => self.sweep_grant(entry, now).await?,
-            Table::Index => Fate::Done,
+            Table::Index | Table::Signing => Fate::Done,
             Table::Link => self.sweep_link(entry, now).await?,
             Table::Person => self.sweep_person(entry, now).await?,
             Table::Ticket => self.sweep_by::<Ticket>(entry, now, |ticket| ticket.expires_at).await?,
@@ -161,7 +163,10 @@ impl Flows {
     /// A client goes when nobody used it for long and no grant of it is left.
     async fn sweep_client(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<Client>(&entry.id).await? else { return Ok(Fate::Done) };
-        if let Some(mark) = loaded.record.revoked_at {
+        if loaded.record.source == Source::Document {
+            self.end_what_left_the_document(&loaded.record, false).await?;
+        }
+        if let Some(mark) = loaded.record.over_until() {
             self.end_grants_of(GrantsOf::client(&loaded.record.id), mark, |_| true, Ending::Revoked).await?;
         }
         let when = loaded.record.expires_at();

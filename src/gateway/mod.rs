@@ -21,11 +21,12 @@ use crate::{
     flow::{
         Flows, Parts, Policy,
         fault::Fault,
-        ports::{Clock, Entropy, Sealer, Store},
+        ports::{Clock, Documents, Entropy, Sealer, Store},
     },
     net::{
         client::{Client, Limits},
         connect::TrustRoots,
+        guarded::{Deadlines, Guarded, Names, SystemNames},
     },
     store::{
         keyfile::KeyFile,
@@ -33,7 +34,7 @@ use crate::{
         seal::{MasterKey, Seals},
         sled::{SledOptions, SledStore},
     },
-    upstream,
+    upstream::{self, GuardedDocuments},
 };
 
 /// What tests and the sandbox put in place of the real thing.
@@ -44,8 +45,10 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// A store instead of the configured one.
     pub store: Option<Arc<dyn Store>>,
-    /// Whom TLS to third parties and MCP servers trusts.
+    /// Whom TLS to third parties, MCP servers and hosts of documents trusts.
     pub roots: TrustRoots,
+    /// Where the hosts of documents are looked up.
+    pub names: Arc<dyn Names>,
 }
 
 impl Default for Surroundings {
@@ -55,6 +58,7 @@ impl Default for Surroundings {
             entropy: Arc::new(SystemEntropy),
             store: None,
             roots: TrustRoots::Platform,
+            names: Arc::new(SystemNames),
         }
     }
 }
@@ -78,7 +82,27 @@ pub fn flows(
     let (store, sealer) = store(settings, surroundings)?;
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    Ok(Flows::new(Parts { store, sealer, clock, entropy, third_parties, catalog, policy, runtime }))
+    let documents = documents(settings, surroundings)?;
+    Ok(Flows::new(Parts {
+        store,
+        sealer,
+        clock,
+        entropy,
+        third_parties,
+        documents,
+        catalog,
+        policy,
+        runtime,
+    }))
+}
+
+/// The way out to what strangers name.
+fn documents(settings: &Settings, surroundings: &Surroundings) -> Result<Arc<dyn Documents>, Fault> {
+    let proxy = settings.registration.egress_proxy.clone();
+    let client =
+        Guarded::new(&surroundings.roots, Arc::clone(&surroundings.names), proxy, Deadlines::default())
+            .map_err(|error| Fault::caused("prepare calls to strangers", error))?;
+    Ok(Arc::new(GuardedDocuments::new(client)))
 }
 
 /// The servers, scopes and third parties of the configuration.
@@ -96,6 +120,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
                 description: scope.description.clone(),
                 provider_scopes: scope.provider_scopes.iter().cloned().collect(),
                 default: scope.default,
+                optional: scope.optional,
                 implies: scope.implies.clone(),
             })
             .collect(),
@@ -119,10 +144,15 @@ fn policy(settings: &Settings) -> Policy {
         code_ttl: tokens.code_ttl,
         refresh_grace: tokens.refresh_grace,
         cache_ttl: tokens.cache_ttl,
+        consent_is_remembered: settings.consent.mode == config::ConsentMode::Remember,
         missing_resource_is_refused: settings.consent.missing_resource == config::MissingResource::Refuse,
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        access: settings.access.clone(),
+        documents: settings.registration.client_id_metadata_documents,
+        loopback_documents: settings.registration.loopback_documents,
+        allowed_domains: settings.registration.allowed_domains.clone(),
     }
 }
 

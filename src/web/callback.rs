@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{
     browser::{Cookies, surplus},
     page::{ErrorKind, StartAgain},
-    parameters::Parameters,
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     visit::Visit,
 };
@@ -25,10 +25,14 @@ pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
     let cookies = visit.cookies();
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
-        Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),
+        Err(refusal) => {
+            reply::note_refused_page(&refusal);
+            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+        }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
         return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
     }
     let arrived = match callback(&parameters, provider, &cookies) {

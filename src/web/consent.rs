@@ -7,15 +7,18 @@ use http::{
 
 use super::{
     browser,
-    page::{Label, LeaveTo, StartAgain},
+    page::{ErrorKind, Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
     site::Site,
     visit::Visit,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
-    flow::{Consented, Decision, Failure},
+    domain::{
+        post::SameOriginPost,
+        refusal::{ErrorCode, Refusal},
+    },
+    flow::{ConsentForm, Consented, Decision},
     proxy::Body,
 };
 
@@ -23,13 +26,23 @@ use crate::{
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let cookies = visit.cookies();
     let Visit { site, id, head, .. } = visit;
-    let consented = match consent(site, &head.headers, cookies.render(), body).await {
+    let answered = match read(site, &head.headers, body).await {
+        Ok((form, decision, post)) => site.flows.consent(form, decision, cookies.render(), post).await,
+        Err(refusal) => {
+            reply::note_refused_page(&refusal);
+            Err(refusal.into())
+        }
+    };
+    let consented = match answered {
         Ok(consented) => consented,
         Err(failure) => {
             return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
         }
     };
     match consented {
+        Consented::NothingChosen { again } => {
+            reply::error_page(&site.pages, ErrorKind::NothingChosen, id, StartAgain::new(&again))
+        }
         Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
         Consented::Departed(departed) => {
             let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
@@ -46,12 +59,11 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     }
 }
 
-async fn consent(
+async fn read(
     site: &Site,
     headers: &HeaderMap,
-    render: Option<String>,
     body: Body,
-) -> Result<Consented, Failure> {
+) -> Result<(ConsentForm, Decision, SameOriginPost), Refusal> {
     // Before anything is read: a form that another site sent is not looked at.
     let post = site.same_origin(headers)?;
     let form = site.form(headers, body).await?;
@@ -61,7 +73,8 @@ async fn consent(
         "form_broken",
         "This form was not made here.",
     ))?;
-    site.flows.consent(request, decision, render, post).await
+    let ticked = form.all("scope").into_iter().collect();
+    Ok((ConsentForm { request, ticked }, decision, post))
 }
 
 /// What was pressed. There is no default: a form without an answer is none.

@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::catalog::{Catalog, McpServer};
+use crate::domain::{
+    catalog::{Catalog, McpServer},
+    jwk::Algorithm,
+    metadata::AuthMethod,
+};
 
 /// Where protected resource metadata begins (RFC 9728 section 3.1).
 pub const RESOURCE: &str = "/.well-known/oauth-protected-resource";
@@ -27,7 +31,11 @@ impl Metadata {
     /// Makes the documents.
     ///
     /// Fails only if JSON cannot be written, which does not happen.
-    pub fn new(catalog: &Catalog, dynamic_registration: bool) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        catalog: &Catalog,
+        dynamic_registration: bool,
+        client_documents: bool,
+    ) -> Result<Self, serde_json::Error> {
         let mut documents = BTreeMap::new();
         for server in &catalog.servers {
             let document = written(&of_resource(catalog, server))?;
@@ -36,7 +44,8 @@ impl Metadata {
             }
             documents.insert(format!("{RESOURCE}{}", server.path), document);
         }
-        documents.insert(ISSUER.to_owned(), written(&of_issuer(catalog, dynamic_registration))?);
+        documents
+            .insert(ISSUER.to_owned(), written(&of_issuer(catalog, dynamic_registration, client_documents))?);
         Ok(Self { documents })
     }
 
@@ -88,14 +97,18 @@ struct IssuerDocument<'a> {
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: [&'static str; 2],
-    token_endpoint_auth_methods_supported: [&'static str; 3],
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
+    revocation_endpoint_auth_methods_supported: [&'static str; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_id_metadata_document_supported: bool,
     protected_resources: Vec<&'a str>,
 }
 
-fn of_issuer(catalog: &Catalog, dynamic_registration: bool) -> IssuerDocument<'_> {
+fn of_issuer(catalog: &Catalog, dynamic_registration: bool, documents: bool) -> IssuerDocument<'_> {
     let at = |path: &str| format!("{}{path}", catalog.public_url);
     let defaults = catalog.servers.iter().map(McpServer::default_scopes).reduce(|all, more| all.union(&more));
     let mut scopes: Vec<String> = defaults.unwrap_or_default().iter().map(str::to_owned).collect();
@@ -111,16 +124,16 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool) -> IssuerDocument<'_
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: ["authorization_code", "refresh_token"],
-        token_endpoint_auth_methods_supported: AUTH_METHODS,
-        revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+        token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+        token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+        revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported: documents,
         protected_resources: catalog.servers.iter().map(|server| server.resource.as_str()).collect(),
     }
 }
-
-/// `none` first: some clients use the first one that they can.
-const AUTH_METHODS: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
 
 #[cfg(test)]
 mod tests {
@@ -133,20 +146,20 @@ mod tests {
 
     #[test]
     fn the_documents_look_as_reviewed() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         insta::assert_json_snapshot!(json(&metadata, ISSUER));
         insta::assert_json_snapshot!(json(&metadata, &format!("{RESOURCE}/mcp")));
     }
 
     #[test]
     fn a_single_resource_is_described_at_the_root_too() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         assert_eq!(metadata.at(RESOURCE), metadata.at(&format!("{RESOURCE}/mcp")));
     }
 
     #[test]
     fn several_resources_are_described_at_their_own_paths_only() {
-        let metadata = Metadata::new(&catalog(&["/a", "/b"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/a", "/b"]), true, true).unwrap();
         assert_eq!(metadata.at(RESOURCE), None);
         assert_eq!(json(&metadata, &format!("{RESOURCE}/a"))["resource"], "https://mcp.example.com/a");
         assert_eq!(json(&metadata, &format!("{RESOURCE}/b"))["resource"], "https://mcp.example.com/b");
@@ -159,14 +172,14 @@ mod tests {
 
     #[test]
     fn what_is_switched_off_is_not_advertised() {
-        let issuer = json(&Metadata::new(&catalog(&["/mcp"]), false).unwrap(), ISSUER);
+        let issuer = json(&Metadata::new(&catalog(&["/mcp"]), false, false).unwrap(), ISSUER);
         assert_eq!(issuer.get("registration_endpoint"), None);
         assert_eq!(issuer.get("client_id_metadata_document_supported"), None);
     }
 
     #[test]
     fn offline_access_is_the_authorization_servers_business_only() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         assert!(!metadata.at(RESOURCE).unwrap().windows(14).any(|window| window == b"offline_access"));
         assert!(metadata.at(ISSUER).unwrap().windows(14).any(|window| window == b"offline_access"));
     }

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
-    flow::{Failure, fault},
+    flow::{
+        Failure, fault,
+        journal::{self, Event},
+    },
     proxy::{Body, answer::json_rpc_error, full},
 };
 
@@ -123,6 +126,12 @@ pub fn failure_page(pages: &Pages, failure: &Failure, id: RequestId, again: Opti
     reply
 }
 
+/// Puts a page that could not be shown, or whose answer could not be read, into the journal. Only for refusals that no flow
+/// has seen: those write their own entries.
+pub fn note_refused_page(refusal: &Refusal) {
+    journal::note(Event::PageRefused).reason(refusal.reason).write();
+}
+
 /// The page for something that did not work.
 pub fn error_page(pages: &Pages, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
     page(pages, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
@@ -202,10 +211,12 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         }
         "client_changed" => ErrorKind::ClientChanged,
         "client_id_missing" => ErrorKind::BadParameter("client_id"),
+        "document_refused" => ErrorKind::DocumentUnusable,
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
         "page_expired" => ErrorKind::PageExpired,
+        "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
         "redirect_uri_missing" => ErrorKind::BadParameter("redirect_uri"),
@@ -229,7 +240,9 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied | ErrorKind::NotAdmitted => {
+            StatusCode::FORBIDDEN
+        }
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -239,7 +252,9 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::BadParameter(_)
         | ErrorKind::BadRedirectUri
         | ErrorKind::ClientChanged
+        | ErrorKind::DocumentUnusable
         | ErrorKind::InvalidTarget
+        | ErrorKind::NothingChosen
         | ErrorKind::PageExpired
         | ErrorKind::ThirdPartyRefused
         | ErrorKind::UnknownClient => StatusCode::BAD_REQUEST,

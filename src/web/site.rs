@@ -132,7 +132,7 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration)?,
+            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
             jar: Jar::new(&public_url),
             registrations: Limit::per_minute(parts.registrations_per_minute),
             failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),

@@ -43,7 +43,7 @@ pub(crate) struct SentCode<'a> {
     pub(crate) page: usize,
     /// The second page, where there was one.
     pub(crate) arrival: Option<usize>,
-    /// The state of the app when this browser came back.
+    /// The state of the app when it was last looked at before the code was made.
     pub(crate) version: u8,
     /// Where it goes.
     pub(crate) redirect: &'a str,

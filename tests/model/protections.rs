@@ -52,10 +52,10 @@ fn without_the_consent_proof_the_deputy_is_confused() {
 
 #[test]
 fn without_origin_and_render_cookie_a_form_is_posted_for_the_person() {
-    is_backed_up(&[SameOriginPost], &scenario::ATTACKER);
-    is_backed_up(&[RenderCookie], &scenario::ATTACKER);
-    breaks(&[SameOriginPost, RenderCookie], &scenario::ATTACKER, Property::P3);
-    breaks(&[SameOriginPost, RenderCookie], &scenario::ATTACKER, Property::P1);
+    is_backed_up(&[SameOriginPost], &scenario::FORMS);
+    is_backed_up(&[RenderCookie], &scenario::FORMS);
+    breaks(&[SameOriginPost, RenderCookie], &scenario::FORMS, Property::P3);
+    breaks(&[SameOriginPost, RenderCookie], &scenario::FORMS, Property::P1);
 }
 
 #[test]

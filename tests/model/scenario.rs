@@ -102,6 +102,9 @@ pub(crate) const ATTACKER: Scenario = Scenario {
     ..NOTHING
 };
 
+/// The part of it that is about forms.
+pub(crate) const FORMS: Scenario = Scenario { name: "forms", visits: 1, deliveries: 1, ..ATTACKER };
+
 /// An app that changes while Ada and others use it.
 pub(crate) const CHANGING: Scenario = Scenario {
     name: "changing app",

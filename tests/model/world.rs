@@ -374,7 +374,7 @@ pub(crate) enum Task {
         browser: Browser,
         ticket: u8,
         code: u8,
-        /// The state of the app when it began.
+        /// The state of the app when it was last looked at.
         version: u8,
         at: u8,
         seen: Option<Version>,

@@ -4,16 +4,11 @@ use super::{Key, Kind, Section, Shape};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("access", "restricting who may sign in"),
     ("client", "clients registered by configuration"),
-    ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
-    ("registration.allowed_domains", "restricting clients to domains"),
-    ("registration.client_id_metadata_documents", "client ID metadata documents"),
     ("registration.initial_access_token", "registration with an initial access token"),
-    ("registration.loopback_documents", "client ID metadata documents"),
     ("resource_server", "introspection by other resource servers"),
 ];
 
@@ -223,7 +218,30 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Text,
                 "the preset's, or `email`",
                 r#""email""#,
-                "Path to the e-mail address, for display.",
+                "Path to the e-mail address, for display, and for `[access]` where `email_verified` stands beside it.",
+            ),
+            Key::maybe(
+                "emails_endpoint",
+                Kind::Text,
+                "the preset's, or none",
+                r#""https://api.github.com/user/emails""#,
+                "Where a person's e-mail addresses are listed, as objects with `email` and `verified`. Asked only \
+                 where `[access]` has a rule about them; the preset `github` then asks for the scope `user:email` too.",
+            ),
+            Key::maybe(
+                "organizations_endpoint",
+                Kind::Text,
+                "the preset's, or none",
+                r#""https://api.github.com/user/orgs""#,
+                "Where a person's organizations are listed (the first 100 count). Asked only where `[access]` has a \
+                 rule about them; the preset `github` then asks for the scope `read:org` too.",
+            ),
+            Key::maybe(
+                "organization",
+                Kind::Text,
+                "the preset's, or `id`",
+                r#""id""#,
+                "Path in each of these to the immutable id (dots go deeper). A name can be given to somebody else.",
             ),
             Key::maybe(
                 "scopes",
@@ -292,6 +310,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "none",
                 r#"{ prompt = "select_account" }"#,
                 "More parameters for the authorization request.",
+            ),
+            Key::maybe(
+                "choose_account_params",
+                Kind::Texts,
+                "the preset's (github: `prompt=select_account`), or none",
+                r#"{ prompt = "select_account" }"#,
+                "Parameters with which the third party lets a person choose an account. With them the consent page offers \
+                 another account.",
+            ),
+            Key::maybe(
+                "refresh_needs_consent",
+                Kind::Flag,
+                "the preset's (github: `false`), or `false`",
+                "true",
+                "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
+                 `prompt=consent` is sent unless the person of this browser is known to have one.",
             ),
             Key::with(
                 "access_outlives_refresh",
@@ -400,6 +434,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "true",
                 "Whether clients are told to ask for it (challenge and `scopes_supported`).",
             ),
+            Key::with(
+                "optional",
+                Kind::Flag,
+                "false",
+                "Whether the person may leave it out on the consent page. Its box comes ticked when an app asks for it; \
+                 leaving it out also leaves out what includes it. A scope that a needed one includes has no box.",
+            ),
             Key::maybe(
                 "implies",
                 Kind::TextList,
@@ -417,9 +458,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         keys: &[
             Key::with(
                 "mode",
-                Kind::Choice(&["always"]),
+                Kind::Choice(&["always", "remember"]),
                 r#""always""#,
-                "Every authorization is approved on the full page.",
+                "`always`: every authorization is approved on the full page. `remember`: on a short one (where access goes, \
+                 MCP server, account, one button) where the person of this browser approved the same within 90 days for an \
+                 app on a web site that has not changed; never without a page. Needs a `public_url` of https.",
             ),
             Key::with(
                 "missing_resource",
@@ -440,6 +483,36 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Choice(&["on", "off"]),
                 r#""on""#,
                 "Dynamic client registration (RFC 7591).",
+            ),
+            Key::with(
+                "client_id_metadata_documents",
+                Kind::Flag,
+                "true",
+                "Whether a client id may be the https URL of a document that says who the client is. Switched off, such \
+                 clients are refused from then on, those that people approved too.",
+            ),
+            Key::maybe(
+                "allowed_domains",
+                Kind::TextList,
+                "any",
+                r#"["claude.ai", "*.example.com"]"#,
+                "Hosts that clients may come from: those of metadata documents and of their keys. A name counts for itself \
+                 only, with `*.` in front for every host below it.",
+            ),
+            Key::with(
+                "loopback_documents",
+                Kind::Flag,
+                "false",
+                "Whether metadata documents on this computer are read, for tests of clients. Only where `public_url` is on \
+                 loopback itself.",
+            ),
+            Key::maybe(
+                "egress_proxy",
+                Kind::Text,
+                "none: directly",
+                r#""http://proxy.internal:3128""#,
+                "HTTP proxy through which metadata documents and keys of clients are fetched (CONNECT). The proxy then \
+                 decides which addresses names may lead to: forbid it those inside your network.",
             ),
             Key::maybe(
                 "allowed_redirect_schemes",
@@ -563,6 +636,45 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Duration,
                 r#""20s""#,
                 "How long a stopping gateway waits for requests and streams to end.",
+            ),
+        ],
+    },
+    Section {
+        path: "access",
+        shape: Shape::Table,
+        doc: "Who may sign in: whoever at least one rule names. Without any rule everybody whom the third party lets \
+              in. Asked at every sign-in and every refresh, and when facts about a person are ten minutes old; who is \
+              no longer named loses access then.",
+        shown: false,
+        keys: &[
+            Key::maybe(
+                "users",
+                Kind::TextList,
+                "no rule",
+                r#"["github:583231"]"#,
+                "People: the name of a provider and the immutable user id there. The journal shows it as the last part \
+                 of `subject` when somebody was refused.",
+            ),
+            Key::maybe(
+                "emails",
+                Kind::TextList,
+                "no rule",
+                r#"["ada@example.com"]"#,
+                "E-mail addresses, where the third party says that they are verified.",
+            ),
+            Key::maybe(
+                "email_domains",
+                Kind::TextList,
+                "no rule",
+                r#"["example.com"]"#,
+                "Domains of such addresses. A subdomain is another domain.",
+            ),
+            Key::maybe(
+                "organizations",
+                Kind::TextList,
+                "no rule",
+                r#"["9919"]"#,
+                "Ids of organizations at the third party (for GitHub the `id` in `https://api.github.com/orgs/NAME`).",
             ),
         ],
     },

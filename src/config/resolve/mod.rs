@@ -6,6 +6,7 @@
 //!
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
+mod access;
 mod provider;
 mod server;
 mod value;
@@ -47,7 +48,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         return Err(Refused::at(place, "listen and admin_listen must have different ports"));
     }
     let trusted_proxies = value::list("trusted_proxies", file.trusted_proxies.as_ref(), network)?;
-    let providers = provider::resolve(file.provider)?;
+    let mut providers = provider::resolve(file.provider)?;
+    let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
     Ok(Settings {
         listen,
@@ -57,10 +59,11 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         store: store(&file.store)?,
         providers,
         servers,
-        consent: consent(&file.consent)?,
-        registration: registration(&file.registration)?,
+        consent: consent(&file.consent, &public_url)?,
+        registration: registration(&file.registration, &public_url)?,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
+        access,
         public_url,
     })
 }
@@ -173,14 +176,19 @@ fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
     }
 }
 
-fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
+fn consent(file: &ConsentFile, public_url: &Origin) -> Result<ConsentSettings, Refused> {
     let default = ConsentSettings::default();
-    if let Some(written) = file.mode.as_ref().filter(|written| written.value == "remember") {
-        let sentence = "mode = \"remember\" is not supported yet; it comes with a later release";
+    let modes = [("always", ConsentMode::Always), ("remember", ConsentMode::Remember)];
+    let mode = choice("mode", file.mode.as_ref(), default.mode, &modes)?;
+    if let Some(written) =
+        file.mode.as_ref().filter(|_| mode == ConsentMode::Remember && !public_url.is_https())
+    {
+        let sentence = "mode = \"remember\" needs a public_url of https: over http any program of the same host can take \
+                        the cookie that says whose browser it is";
         return Err(Refused::at(written.place, sentence));
     }
     Ok(ConsentSettings {
-        mode: choice("mode", file.mode.as_ref(), default.mode, &[("always", ConsentMode::Always)])?,
+        mode,
         missing_resource: choice(
             "missing_resource",
             file.missing_resource.as_ref(),
@@ -190,13 +198,26 @@ fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
     })
 }
 
-fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused> {
+fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
     if let Some(written) = file.dynamic.as_ref().filter(|written| written.value == "allow_listed") {
         let sentence = "dynamic = \"allow_listed\" is not supported yet; it comes with a later release";
         return Err(Refused::at(written.place, sentence));
     }
+    let loopback_documents = file.loopback_documents.as_ref().filter(|written| written.value);
+    if let Some(written) = loopback_documents.filter(|_| !public_url.is_loopback()) {
+        let sentence = "loopback_documents is only for a public_url on loopback: anybody else's client could have this \
+                        machine look at itself";
+        return Err(Refused::at(written.place, sentence));
+    }
+    let proxy = file.egress_proxy.as_ref();
     Ok(RegistrationSettings {
+        client_id_metadata_documents: file
+            .client_id_metadata_documents
+            .unwrap_or(default.client_id_metadata_documents),
+        allowed_domains: value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?,
+        loopback_documents: loopback_documents.is_some(),
+        egress_proxy: proxy.map(|written| parse("egress_proxy", written, value::http_proxy)).transpose()?,
         dynamic: choice(
             "dynamic",
             file.dynamic.as_ref(),

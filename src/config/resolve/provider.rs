@@ -74,6 +74,17 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         username: path("username", file.username.as_ref(), preset.username)?,
         display_name: path("display_name", file.display_name.as_ref(), preset.display_name)?,
         email: path("email", file.email.as_ref(), preset.email)?,
+        emails_endpoint: entry.maybe_url(
+            "emails_endpoint",
+            file.emails_endpoint.as_ref(),
+            preset.emails_endpoint,
+        )?,
+        organizations_endpoint: entry.maybe_url(
+            "organizations_endpoint",
+            file.organizations_endpoint.as_ref(),
+            preset.organizations_endpoint,
+        )?,
+        organization: path("organization", file.organization.as_ref(), preset.organization)?,
         scopes: scopes("scopes", &file.scopes, &[])?,
         default_scopes: scopes("default_scopes", &file.default_scopes, preset.default_scopes)?,
         requires_scope: file.requires_scope.unwrap_or(true),
@@ -92,7 +103,13 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             preset.token_auth_method,
             &[("basic", TokenAuthMethod::Basic), ("post", TokenAuthMethod::Post)],
         )?,
-        authorize_params: authorize_params(file)?,
+        authorize_params: more_params("authorize_params", file.authorize_params.as_ref(), &[])?,
+        choose_account_params: more_params(
+            "choose_account_params",
+            file.choose_account_params.as_ref(),
+            preset.choose_account_params,
+        )?,
+        refresh_needs_consent: file.refresh_needs_consent.unwrap_or(preset.refresh_needs_consent),
         client_id: parse("client_id", entry.here.needed("client_id", file.client_id.as_ref())?, words)?,
         client_secret,
         access_outlives_refresh: file.access_outlives_refresh.unwrap_or(false),
@@ -116,6 +133,16 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn fill(&self, template: &str) -> String {
         self.preset.url(template, self.host.as_deref().unwrap_or(self.preset.host))
+    }
+
+    fn maybe_url(
+        &self,
+        key: &str,
+        written: Option<&Written<String>>,
+        template: Option<&str>,
+    ) -> Result<Option<Url>, Refused> {
+        let known = written.is_some() || template.is_some();
+        known.then(|| self.url(key, written, template)).transpose()
     }
 
     fn url(
@@ -279,7 +306,11 @@ fn descriptions(file: &ProviderFile, preset: &Preset) -> Result<BTreeMap<String,
     Ok(all)
 }
 
-fn authorize_params(file: &ProviderFile) -> Result<Vec<(String, String)>, Refused> {
+fn more_params(
+    key: &str,
+    written: Option<&Written<BTreeMap<String, String>>>,
+    known: &[(&str, &str)],
+) -> Result<Vec<(String, String)>, Refused> {
     // What the gateway itself says in an authorization request; to repeat it would be to contradict it.
     const OURS: &[&str] = &[
         "client_id",
@@ -294,9 +325,11 @@ fn authorize_params(file: &ProviderFile) -> Result<Vec<(String, String)>, Refuse
         "scope",
         "state",
     ];
-    let Some(written) = &file.authorize_params else { return Ok(Vec::new()) };
+    let Some(written) = written else {
+        return Ok(known.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    };
     if let Some(name) = written.value.keys().find(|name| OURS.contains(&name.as_str())) {
-        let sentence = format!("authorize_params must not contain {name}: the gateway sets it");
+        let sentence = format!("{key} must not contain {name}: the gateway sets it");
         return Err(Refused::at(written.place, sentence));
     }
     Ok(written.value.clone().into_iter().collect())

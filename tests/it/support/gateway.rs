@@ -20,7 +20,11 @@ use mcp_deputy::{
         ports::{Clock, Store},
     },
     gateway::{self, Bound, Surroundings, SystemEntropy},
-    net::{connect::TrustRoots, listen::Endpoint},
+    net::{
+        connect::TrustRoots,
+        guarded::{Names, SystemNames},
+        listen::Endpoint,
+    },
     sandbox::{
         fetch::Fetch,
         http::{Bound as Loopback, LoopbackHost},
@@ -59,6 +63,10 @@ pub(crate) struct Setup {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The embedded store in a folder of its own.
     pub(crate) sled: bool,
+    /// Whom outgoing TLS believes; nobody unless a test says so.
+    pub(crate) roots: Option<RootCertStore>,
+    /// A name service instead of the system's.
+    pub(crate) names: Option<Arc<dyn Names>>,
     /// TLS in front.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// More keys of the provider entry.
@@ -81,6 +89,8 @@ impl Default for Setup {
             two_providers: false,
             store: None,
             sled: false,
+            roots: None,
+            names: None,
             tls: None,
             provider: String::new(),
             server: String::new(),
@@ -126,6 +136,11 @@ pub(crate) struct Gateway {
 }
 
 impl Setup {
+    /// On https, with the certificate that everything here trusts.
+    pub(crate) fn https() -> Self {
+        Self { tls: Some(super::tls::server()), ..Self::default() }
+    }
+
     pub(crate) async fn start(self) -> Gateway {
         secrets::begin();
         let world = CancellationToken::new();
@@ -157,7 +172,7 @@ impl Setup {
             mcp_server,
             flows: Some(run.flows),
             address,
-            fetch: Fetch::new(),
+            fetch: super::tls::fetch(),
             setup: self,
             text,
             stop: run.stop,
@@ -216,6 +231,7 @@ provider_scopes = ["repo"]
 
 pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str) -> String {
     let secret = random("static-secret-");
+    secrets::note_foreign(&secret);
     third_party.register_client(StaticClient {
         client_id: STATIC_CLIENT.to_owned(),
         client_secret: secret.clone().into(),
@@ -225,12 +241,13 @@ pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty,
     format!(
         "[provider.{name}]\npreset = \"github\"\ntitle = \"Quarry\"\nclient_id = \"{STATIC_CLIENT}\"\n\
          client_secret = \"{secret}\"\nissuer = \"{}\"\nauthorization_endpoint = \"{}\"\ntoken_endpoint = \"{}\"\n\
-         userinfo_endpoint = \"{}\"\nrevocation_endpoint = \"{}\"\n{more}\n",
+         userinfo_endpoint = \"{}\"\nrevocation_endpoint = \"{origin}\"\nemails_endpoint = \"{origin}/user/emails\"\n\
+         organizations_endpoint = \"{origin}/user/orgs\"\n{more}\n",
         third_party.issuer(),
         third_party.authorization_endpoint(),
         third_party.token_endpoint(),
         third_party.user_endpoint(),
-        third_party.origin(),
+        origin = third_party.origin(),
     )
 }
 
@@ -252,7 +269,8 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SystemEntropy),
         store: setup.store.clone(),
-        roots: TrustRoots::Only(Arc::new(RootCertStore::empty())),
+        roots: TrustRoots::Only(Arc::new(setup.roots.clone().unwrap_or_else(RootCertStore::empty))),
+        names: setup.names.clone().unwrap_or_else(|| Arc::new(SystemNames)),
     };
     let mut tries = 0;
     let gateway = loop {
@@ -323,7 +341,13 @@ impl Gateway {
         let again = run(&self.setup, &self.text, &self.clock, public).await;
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
-        self.fetch = Fetch::new();
+        self.fetch = super::tls::fetch();
+    }
+
+    /// Changes the configuration, for the next start.
+    pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "{from} is not there");
+        self.text = self.text.replace(from, to);
     }
 
     pub(crate) fn forward(&self, span: Duration) {
@@ -437,7 +461,12 @@ impl Drop for Gateway {
         self.stop.cancel();
         for third_party in [Some(&self.third_party), self.slate.as_ref()].into_iter().flatten() {
             for secret in third_party.secrets() {
-                secrets::note(secret.expose_secret());
+                let secret = secret.expose_secret();
+                if ["qry_u_", "qry_r_"].iter().any(|kind| secret.starts_with(kind)) {
+                    secrets::note_foreign(secret);
+                } else {
+                    secrets::note(secret);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Next, Steps, consent_key, consent_part, permission::arriving, tokens, whose};
+use super::{Next, Steps, consent_key, consent_part, tokens, whose};
 use crate::{
     domain::{
         client::Client,
@@ -129,8 +129,12 @@ impl Steps<'_> {
                 person.is_some_and(|person| person.honours(approved_at))
             }
             Moment::ReadClient => {
+                // Not revoked, and still what it was on the page. What it is from here on is not looked at again.
+                with.version = self.world.versions[app as usize];
+                let same = self.is_off(Protection::Fingerprint)
+                    || self.still_asked_by(app, with.proof.request()).is_some();
                 let client = self.world.store.get::<Client>(Key::Client(app as u8));
-                client.is_some_and(|client| client.honours(approved_at))
+                same && client.is_some_and(|client| client.honours(approved_at))
             }
             Moment::ReadConsent => {
                 let consent = self.world.store.get::<Consent>(consent_at);
@@ -166,19 +170,18 @@ impl Steps<'_> {
     fn note_person(&mut self, person: Person) {
         let key = Key::Person(person as u8);
         let revoked_at = self.world.store.get::<person::Person>(key).and_then(|known| known.revoked_at);
-        let (arriving, provider) = (arriving(person), PROVIDER.to_owned());
-        self.world.store.put(
-            key,
-            person::Person {
-                subject: arriving.subject,
-                provider,
-                login: arriving.login,
-                display_name: None,
-                email: None,
-                checked_at: crate::domain::time::Timestamp::default(),
-                revoked_at,
-            },
-        );
+        // Read like a stored one, so that members which mean nothing here keep their defaults.
+        let record: person::Person = serde_json::from_value(serde_json::json!({
+            "subject": person.subject(),
+            "provider": PROVIDER,
+            "login": person.login(),
+            "display_name": null,
+            "email": null,
+            "checked_at": 0,
+            "revoked_at": revoked_at,
+        }))
+        .unwrap();
+        self.world.store.put(key, record);
     }
 
     /// False: the page's one grant is there already.

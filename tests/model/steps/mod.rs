@@ -258,6 +258,7 @@ fn server() -> McpServer {
             description: "Read".to_owned(),
             provider_scopes: ScopeSet::from_iter(["user"]),
             default: true,
+            optional: false,
             implies: vec![],
         }],
     }
@@ -274,11 +275,7 @@ fn consent_key(person: Person, app: App, redirect: Redirect) -> Key {
 
 /// The part of a consent's real key behind the subject, as `flow/conclude.rs` makes it.
 fn consent_part(request: &AuthorizationRequest, redirect: &MatchedRedirect) -> Digest {
-    Digest::of_list(&[
-        request.client_id.as_bytes(),
-        redirect.consent_form().as_bytes(),
-        request.resource.as_str().as_bytes(),
-    ])
+    Consent::key_part(&request.client_id, &redirect.consent_form(), &request.resource)
 }
 
 /// What is revoked, in words.

@@ -552,6 +552,8 @@ struct Came {
 }
 
 /// A person, as the third party tells of them.
-pub(super) fn arriving(person: Person) -> Arriving {
-    Arriving { subject: person.subject(), login: person.login().to_owned(), display_name: None, email: None }
+fn arriving(person: Person) -> Arriving {
+    let arriving =
+        json!({ "subject": person.subject(), "login": person.login(), "display_name": null, "email": null });
+    serde_json::from_value(arriving).unwrap()
 }
