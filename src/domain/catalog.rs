@@ -46,10 +46,10 @@ pub struct McpServer {
     pub provider: String,
     /// Its scopes; at least one.
     pub scopes: Vec<ScopeDefinition>,
-    /// Whether lists of tools show only those that the token may call.
-    pub filter_tools: bool,
     /// Whether every request carries a signed assertion of who is asking.
     pub identity_assertion: bool,
+    /// Whether lists of tools show only those that the token may call.
+    pub filter_tools: bool,
 }
 
 /// Somebody who may introspect (RFC 7662).
@@ -228,8 +228,8 @@ mod tests {
             name: "M".to_owned(),
             provider: "github".to_owned(),
             scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
-            filter_tools: false,
             identity_assertion: false,
+            filter_tools: false,
         }
     }
 

@@ -116,8 +116,8 @@ pub fn catalog(settings: &Settings) -> Catalog {
         name: server.name.clone(),
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
-        filter_tools: server.filter_tools,
         identity_assertion: server.identity_assertion,
+        filter_tools: server.filter_tools,
     });
     let elsewhere = settings.elsewhere.iter().map(|server| McpServer {
         path: String::new(),
@@ -125,8 +125,8 @@ pub fn catalog(settings: &Settings) -> Catalog {
         name: server.name.clone(),
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
-        filter_tools: false,
         identity_assertion: false,
+        filter_tools: false,
     });
     let resource_servers = settings.resource_servers.iter().map(|asking| ResourceServer {
         id: asking.id.clone(),

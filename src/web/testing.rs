@@ -39,8 +39,8 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         name: "Tools".to_owned(),
         provider: "github".to_owned(),
         scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
-        filter_tools: false,
         identity_assertion: false,
+        filter_tools: false,
     };
     Catalog {
         public_url: PUBLIC_URL.to_owned(),

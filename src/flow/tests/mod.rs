@@ -6,6 +6,7 @@ mod familiar;
 mod farewell;
 mod journey;
 pub(crate) mod library;
+mod noted;
 mod proofs;
 mod races;
 mod resource_servers;
@@ -336,9 +337,13 @@ fn server(path: &str) -> McpServer {
         resource: Resource::at(PUBLIC, path),
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
-        scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
-        filter_tools: false,
+        scopes: vec![
+            scope("read", "user", true),
+            scope("write", "repo", false),
+            ScopeDefinition { optional: true, ..scope("extra", "more", false) },
+        ],
         identity_assertion: path == "/other",
+        filter_tools: false,
     }
 }
 
@@ -352,7 +357,7 @@ fn resource_server(path: &str) -> ResourceServer {
 }
 
 pub(super) fn provider() -> Provider {
-    Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() }
+    crate::domain::provider::tests::provider()
 }
 
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {
