@@ -22,7 +22,7 @@ use crate::{
         secret::Digest,
     },
     flow::{
-        Flows, Parts, Policy,
+        DocumentsFrom, Flows, Parts, Policy,
         fault::Fault,
         ports::{Clock, Documents, Entropy, Sealer, Store},
     },
@@ -117,6 +117,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
         identity_assertion: server.identity_assertion,
+        filter_tools: server.filter_tools,
     });
     let elsewhere = settings.elsewhere.iter().map(|server| McpServer {
         path: String::new(),
@@ -125,6 +126,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
         identity_assertion: false,
+        filter_tools: false,
     });
     let resource_servers = settings.resource_servers.iter().map(|asking| ResourceServer {
         id: asking.id.clone(),
@@ -151,6 +153,7 @@ fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
         default: scope.default,
         optional: scope.optional,
         implies: scope.implies.clone(),
+        tools: scope.tools.clone(),
     };
     scopes.iter().map(definition).collect()
 }
@@ -170,8 +173,11 @@ fn policy(settings: &Settings) -> Policy {
         unused_client_ttl: settings.registration.unused_client_ttl,
         max_grants_per_person: settings.limits.max_grants_per_person,
         access: settings.access.clone(),
-        documents: settings.registration.client_id_metadata_documents,
-        loopback_documents: settings.registration.loopback_documents,
+        documents: match &settings.registration {
+            registration if !registration.client_id_metadata_documents => DocumentsFrom::Nowhere,
+            registration if registration.loopback_documents => DocumentsFrom::InternetAndThisComputer,
+            _ => DocumentsFrom::Internet,
+        },
         allowed_domains: settings.registration.allowed_domains.clone(),
     }
 }
