@@ -17,6 +17,7 @@ mod consent;
 mod depart;
 mod familiar;
 pub mod fault;
+mod introspect;
 pub mod journal;
 mod key_sets;
 mod let_go;
@@ -32,6 +33,7 @@ mod resolve;
 mod revoke;
 mod room;
 mod second;
+mod sign;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -45,6 +47,7 @@ use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use resolve::Reading;
+use sign::SigningKeys;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -54,6 +57,7 @@ pub use self::{
     borrow::BackendVerdict,
     consent::{ConsentForm, Consented, Decision},
     depart::Departed,
+    introspect::Introspected,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
@@ -177,6 +181,7 @@ pub struct Flows {
     /// Metadata documents of clients.
     library: resolve::Library,
     key_sets: KeySets,
+    signing: SigningKeys,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -198,6 +203,7 @@ impl Flows {
             links: LinkCells::default(),
             library: resolve::Library::default(),
             key_sets: KeySets::default(),
+            signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -245,7 +251,8 @@ impl Flows {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         // In the span of the request, so that its id stands beside what the step decides.
-        let task = self.tasks.spawn_on(step(Arc::clone(self)).in_current_span(), &self.runtime);
+        let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
+        let task = self.tasks.spawn_on(step.in_current_span(), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 

@@ -117,7 +117,7 @@ impl Site {
         let catalog = flows.catalog();
         let public_url = Origin::parse(&catalog.public_url)?;
         let mut doors = BTreeMap::new();
-        for server in &catalog.servers {
+        for server in catalog.servers.iter().filter(|server| server.is_behind_us()) {
             let address = metadata::address(catalog, server);
             let base =
                 format!("Bearer resource_metadata=\"{address}\", scope=\"{}\"", server.default_scopes());

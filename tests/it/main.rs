@@ -9,6 +9,8 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_assertions;
+#[cfg(test)]
 mod attack_audience;
 #[cfg(test)]
 mod attack_codes;
@@ -43,6 +45,8 @@ mod journey_clients;
 #[cfg(test)]
 mod journey_documents;
 #[cfg(test)]
+mod journey_keys;
+#[cfg(test)]
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
@@ -62,6 +66,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

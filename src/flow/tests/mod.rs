@@ -7,6 +7,7 @@ mod farewell;
 mod journey;
 pub(crate) mod library;
 mod proofs;
+mod resource_servers;
 mod stops;
 
 use std::{
@@ -31,12 +32,13 @@ use super::{
 use crate::{
     domain::{
         access::{Access, Membership},
-        catalog::{Catalog, McpServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
         provider::Provider,
         resource::Resource,
         scope::ScopeSet,
+        secret::Digest,
         time::Timestamp,
     },
     store::{
@@ -309,6 +311,7 @@ fn assemble(
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
             providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
+            resource_servers: ["/mcp", "/other"].map(resource_server).into(),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -330,6 +333,16 @@ fn server(path: &str) -> McpServer {
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
         scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+        identity_assertion: path == "/other",
+    }
+}
+
+/// Who may introspect the tokens of the server at this path: the secret is the path twice.
+fn resource_server(path: &str) -> ResourceServer {
+    ResourceServer {
+        id: format!("rs{path}"),
+        secret: Digest::of(path.repeat(2)),
+        resources: [Resource::at(PUBLIC, path)].into(),
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
+pub(crate) mod signer;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod visitor;
