@@ -6,6 +6,7 @@ mod familiar;
 mod farewell;
 mod journey;
 pub(crate) mod library;
+mod noted;
 mod proofs;
 mod resource_servers;
 mod stops;
@@ -332,7 +333,11 @@ fn server(path: &str) -> McpServer {
         resource: Resource::at(PUBLIC, path),
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
-        scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+        scopes: vec![
+            scope("read", "user", true),
+            scope("write", "repo", false),
+            ScopeDefinition { optional: true, ..scope("extra", "more", false) },
+        ],
         identity_assertion: path == "/other",
     }
 }
@@ -347,7 +352,7 @@ fn resource_server(path: &str) -> ResourceServer {
 }
 
 pub(super) fn provider() -> Provider {
-    Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() }
+    crate::domain::provider::tests::provider()
 }
 
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {
