@@ -214,6 +214,17 @@ pub(super) struct LimitsFile {
     pub(super) upstream_response_timeout: Text,
     pub(super) third_party_timeout: Text,
     pub(super) registrations_per_minute: Option<Written<Amount>>,
+    pub(super) max_connections_per_address: Option<Written<Amount>>,
+    pub(super) max_requests_per_person: Option<Written<Amount>>,
+    pub(super) max_open_approvals: Option<Written<Amount>>,
+    pub(super) max_open_approvals_per_address: Option<Written<Amount>>,
+    pub(super) max_grants_per_person: Option<Written<Amount>>,
+    pub(super) authorizations_per_minute: Option<Written<Amount>>,
+    pub(super) approvals_per_minute: Option<Written<Amount>>,
+    pub(super) failed_callbacks_per_minute: Option<Written<Amount>>,
+    pub(super) failed_tokens_per_minute: Option<Written<Amount>>,
+    pub(super) failed_admissions_per_minute: Option<Written<Amount>>,
+    pub(super) write_timeout: Text,
     pub(super) drain_deadline: Text,
 }
 

@@ -9,6 +9,7 @@
 //! The rows are in `table`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
 //! only.
 
+mod limits;
 mod resource_server;
 mod table;
 

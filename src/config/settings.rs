@@ -335,6 +335,28 @@ pub struct LimitSettings {
     pub third_party_timeout: Duration,
     /// Client registrations from one address.
     pub registrations_per_minute: u32,
+    /// Open connections on the public listener from one address.
+    pub max_connections_per_address: usize,
+    /// Requests of one person to MCP servers at the same time.
+    pub max_requests_per_person: u32,
+    /// Approvals that are on their way to the third party and back.
+    pub max_open_approvals: u32,
+    /// The same from one address.
+    pub max_open_approvals_per_address: u32,
+    /// Live grants of one person.
+    pub max_grants_per_person: usize,
+    /// Authorization requests from one address.
+    pub authorizations_per_minute: u32,
+    /// Answers to a page from one address.
+    pub approvals_per_minute: u32,
+    /// Ways back from the third party that lead to nothing, from one address.
+    pub failed_callbacks_per_minute: u32,
+    /// Failures at our OAuth endpoints from one address.
+    pub failed_tokens_per_minute: u32,
+    /// Tokens that are not good at MCP servers, from one address.
+    pub failed_admissions_per_minute: u32,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// How long a stopping gateway waits for what is open.
     pub drain_deadline: Duration,
 }
@@ -357,6 +379,17 @@ impl Default for LimitSettings {
             upstream_response_timeout: Duration::from_mins(5),
             third_party_timeout: Duration::from_secs(10),
             registrations_per_minute: 30,
+            max_connections_per_address: 1_000,
+            max_requests_per_person: 256,
+            max_open_approvals: 50_000,
+            max_open_approvals_per_address: 500,
+            max_grants_per_person: 256,
+            authorizations_per_minute: 300,
+            approvals_per_minute: 120,
+            failed_callbacks_per_minute: 120,
+            failed_tokens_per_minute: 300,
+            failed_admissions_per_minute: 600,
+            write_timeout: Duration::from_mins(1),
             drain_deadline: Duration::from_secs(20),
         }
     }

@@ -8,6 +8,8 @@
 //! Must never hold a token, a code, a secret, a cookie, or text of a stranger that is longer than an id. This is the only
 //! file that writes to the target; a test of the architecture sees to it.
 
+use std::net::IpAddr;
+
 use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
 
 /// The `tracing` target of all entries.
@@ -119,6 +121,8 @@ pub struct Entry<'a> {
     scopes: Option<&'a ScopeSet>,
     unticked: Option<&'a ScopeSet>,
     reason: Option<&'static str>,
+    count: Option<u64>,
+    address: Option<IpAddr>,
 }
 
 /// Begins an entry.
@@ -133,6 +137,8 @@ pub const fn note<'a>(event: Event) -> Entry<'a> {
         scopes: None,
         unticked: None,
         reason: None,
+        count: None,
+        address: None,
     }
 }
 
@@ -183,6 +189,16 @@ impl<'a> Entry<'a> {
         Self { reason: Some(slug), ..self }
     }
 
+    /// How often it happened since the last entry of its kind, where not every time is written.
+    pub fn count(self, count: u64) -> Self {
+        Self { count: Some(count), ..self }
+    }
+
+    /// From which address, where that is what matters; IPv6 as its /64.
+    pub fn address(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
     /// Writes it.
     pub fn write(self) {
         let grant = self.grant.map(tracing::field::display);
@@ -191,10 +207,15 @@ impl<'a> Entry<'a> {
         let (event, reason, provider) = (self.event.slug(), self.reason, self.provider);
         let (client_id, subject, resource) =
             (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
+        let (count, address) = (self.count, self.address.map(tracing::field::display));
         if self.event.is_warning() {
-            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
+            tracing::warn!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         } else {
-            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
+            tracing::info!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         }
     }
 }

@@ -31,6 +31,7 @@ mod refresh;
 mod register;
 mod resolve;
 mod revoke;
+mod room;
 mod second;
 mod sign;
 mod sweep;
@@ -121,6 +122,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// How many live grants a person may have.
+    pub max_grants_per_person: usize,
     /// Who may sign in.
     pub access: Access,
     /// Whether client ids may be URLs of metadata documents.

@@ -168,6 +168,7 @@ fn policy(settings: &Settings) -> Policy {
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        max_grants_per_person: settings.limits.max_grants_per_person,
         access: settings.access.clone(),
         documents: settings.registration.client_id_metadata_documents,
         loopback_documents: settings.registration.loopback_documents,

@@ -1,6 +1,6 @@
 //! `POST /introspect` (RFC 7662): there only where `[[resource_server]]` is configured.
 //!
-//! Only failed authentications are counted and held up: what a stranger tries must not blind an MCP server.
+//! Only failed authentications are counted (`limits`): what a stranger tries must not blind an MCP server.
 
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
@@ -8,15 +8,12 @@ use serde::Serialize;
 
 use super::{
     credentials,
+    limits::{Gate, blame_client},
     reply::{self, Reply},
     site::Site,
     visit::Visit,
 };
-use crate::{
-    domain::refusal::ErrorCode,
-    flow::{Failure, Introspected},
-    proxy::Body,
-};
+use crate::{domain::client::Credentials, flow::Failure, proxy::Body};
 
 /// RFC 7662 section 2.2.
 #[derive(Serialize)]
@@ -39,8 +36,16 @@ struct Inactive {
 
 /// Says what a token is.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
-    let Visit { site, caller, id, head } = visit;
-    match introspect(site, &head.headers, body).await {
+    let address = visit.address();
+    let Visit { site, id, head, .. } = visit;
+    let asked = asked(site, &head.headers, body).await;
+    let credentials = asked.as_ref().ok().map(|(credentials, _)| credentials.clone());
+    let judging = async {
+        let (credentials, token) = asked?;
+        site.flows.introspect(credentials, token).await
+    };
+    let blame = |failure: &Failure| blame_client(failure, credentials.as_ref());
+    match site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await {
         Ok(Some(token)) => {
             let active = Active {
                 active: true,
@@ -56,21 +61,16 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             reply::json(StatusCode::OK, &active)
         }
         Ok(None) => reply::json(StatusCode::OK, &Inactive { active: false }),
-        Err(failure) => {
-            let address = site.address(caller.peer, &head.headers);
-            let is_guess =
-                matches!(&failure, Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidClient);
-            let held_up =
-                is_guess.then(|| site.failed_introspections.take(address, site.clock.now()).err()).flatten();
-            let failure = held_up.map_or(failure, Failure::TooFast);
-            reply::oauth_error(&failure, credentials::uses_header(&head.headers), id)
-        }
+        Err(failure) => reply::oauth_error(&failure, credentials::uses_header(&head.headers), id),
     }
 }
 
-async fn introspect(site: &Site, headers: &HeaderMap, body: Body) -> Result<Option<Introspected>, Failure> {
+async fn asked(
+    site: &Site,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Credentials, Option<SecretString>), Failure> {
     let form = site.form(headers, body).await?;
     let credentials = credentials::of_client(headers, &form)?;
-    let token = form.one("token")?.map(SecretString::from);
-    site.flows.introspect(credentials, token).await
+    Ok((credentials, form.one("token")?.map(SecretString::from)))
 }

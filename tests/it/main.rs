@@ -11,9 +11,33 @@
 #[cfg(test)]
 mod attack_assertions;
 #[cfg(test)]
+mod attack_audience;
+#[cfg(test)]
+mod attack_codes;
+#[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
 mod attack_documents;
+#[cfg(test)]
+mod attack_floods;
+#[cfg(test)]
+mod attack_headers;
+#[cfg(test)]
+mod attack_http2;
+#[cfg(test)]
+mod attack_metadata;
+#[cfg(test)]
+mod attack_methods;
+#[cfg(test)]
+mod attack_pkce;
+#[cfg(test)]
+mod attack_redirects;
+#[cfg(test)]
+mod attack_refresh;
+#[cfg(test)]
+mod attack_smuggling;
+#[cfg(test)]
+mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]

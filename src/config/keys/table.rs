@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, resource_server::RESOURCE_SERVER};
+use super::{Key, Kind, Section, Shape, limits::LIMITS, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
@@ -585,75 +585,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        path: "limits",
-        shape: Shape::Table,
-        doc: "Sizes, times and numbers that bound what one peer can cost.",
-        shown: false,
-        keys: &[
-            Key::with(
-                "max_connections",
-                Kind::Count,
-                "10000",
-                "Open connections on the public listener.",
-            ),
-            Key::with("max_streams", Kind::Count, "5000", "Answers that are open at the same time as streams."),
-            Key::with(
-                "mcp_max_body_bytes",
-                Kind::Size,
-                r#""16MiB""#,
-                "Size of the body of a request to an MCP server. Bodies of OAuth requests are bounded at 64 KiB.",
-            ),
-            Key::with(
-                "header_timeout",
-                Kind::Duration,
-                r#""10s""#,
-                "Time in which a request's header must be complete.",
-            ),
-            Key::with(
-                "body_timeout",
-                Kind::Duration,
-                r#""30s""#,
-                "Time in which the body of an OAuth request must be complete.",
-            ),
-            Key::with(
-                "idle_timeout",
-                Kind::Duration,
-                r#""90s""#,
-                "How long a connection may stay open between two requests.",
-            ),
-            Key::with(
-                "upstream_connect_timeout",
-                Kind::Duration,
-                r#""5s""#,
-                "Time in which a connection to an MCP server must stand.",
-            ),
-            Key::with(
-                "upstream_response_timeout",
-                Kind::Duration,
-                r#""300s""#,
-                "Time in which an MCP server must begin its answer. A stream that has begun is not timed.",
-            ),
-            Key::with(
-                "third_party_timeout",
-                Kind::Duration,
-                r#""10s""#,
-                "Time for one call to the third party, answer included.",
-            ),
-            Key::with(
-                "registrations_per_minute",
-                Kind::Count,
-                "30",
-                "Client registrations per minute from one address.",
-            ),
-            Key::with(
-                "drain_deadline",
-                Kind::Duration,
-                r#""20s""#,
-                "How long a stopping gateway waits for requests and streams to end.",
-            ),
-        ],
-    },
+    LIMITS,
     Section {
         path: "access",
         shape: Shape::Table,

@@ -295,6 +295,7 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        max_grants_per_person: 3,
         access: Access::default(),
         documents: true,
         loopback_documents: false,

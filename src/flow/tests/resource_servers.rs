@@ -87,14 +87,11 @@ async fn attack_somebody_without_the_secret_asks() {
     let token = || Some(tokens.access_token.clone());
     for (who, expected) in [
         (credentials(&app), "resource_server_unknown"),
-        (credentials("rs/mcp"), "resource_server_secret_wrong"),
-        (Credentials { secret: Some("".into()), ..asking("/mcp") }, "resource_server_secret_wrong"),
-        (Credentials { secret: Some("/mcp/mcq".into()), ..asking("/mcp") }, "resource_server_secret_wrong"),
-        (Credentials { client_id: "rs/other".to_owned(), ..asking("/mcp") }, "resource_server_secret_wrong"),
-        (
-            Credentials { secret: None, assertion: Some("x".into()), ..asking("/mcp") },
-            "resource_server_secret_wrong",
-        ),
+        (credentials("rs/mcp"), "client_secret_wrong"),
+        (Credentials { secret: Some("".into()), ..asking("/mcp") }, "client_secret_wrong"),
+        (Credentials { secret: Some("/mcp/mcq".into()), ..asking("/mcp") }, "client_secret_wrong"),
+        (Credentials { client_id: "rs/other".to_owned(), ..asking("/mcp") }, "client_secret_wrong"),
+        (Credentials { secret: None, assertion: Some("x".into()), ..asking("/mcp") }, "client_secret_wrong"),
     ] {
         assert_eq!(reason(world.flows.introspect(who.clone(), token()).await), expected, "{who:?}");
         assert_eq!(reason(world.flows.introspect(who, None).await), expected, "before anything is looked at");

@@ -11,6 +11,7 @@ pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
 pub(crate) mod signer;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod visitor;
 
