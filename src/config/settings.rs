@@ -124,6 +124,7 @@ pub enum StoreUrl {
 
 /// One MCP server behind the gateway.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each key of the file")]
 pub struct ServerSettings {
     /// The path on our side, matched exactly.
     pub path: String,

@@ -79,7 +79,9 @@ impl Flows {
             return Ok(known);
         }
         let (entry, reason) = match known {
-            Some(known) => (journal::note(Event::ClientRefused).client(&known.id), "client_secret_wrong"),
+            Some(known) => {
+                (journal::note(Event::ClientRefused).client(&known.id), "resource_server_secret_wrong")
+            }
             None => (journal::note(Event::ClientRefused), "resource_server_unknown"),
         };
         entry.reason(reason).write();

@@ -126,12 +126,21 @@ pub struct Policy {
     pub max_grants_per_person: usize,
     /// Who may sign in.
     pub access: Access,
-    /// Whether client ids may be URLs of metadata documents.
-    pub documents: bool,
-    /// Whether such a document may be on this computer.
-    pub loopback_documents: bool,
+    /// Where metadata documents may be that client ids are the URLs of.
+    pub documents: DocumentsFrom,
     /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
     pub allowed_domains: Vec<String>,
+}
+
+/// Where metadata documents may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DocumentsFrom {
+    /// Nowhere: no client id is the URL of one.
+    Nowhere,
+    /// On the public Internet.
+    Internet,
+    /// On this computer as well.
+    InternetAndThisComputer,
 }
 
 /// What the steps are made of.
@@ -242,7 +251,8 @@ impl Flows {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         // In the span of the request, so that its id stands beside what the step decides.
-        let task = self.tasks.spawn_on(step(Arc::clone(self)).in_current_span(), &self.runtime);
+        let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
+        let task = self.tasks.spawn_on(step.in_current_span(), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -277,7 +287,7 @@ impl Flows {
         DocumentRules {
             own_origin: &self.catalog.public_url,
             allowed_domains: &self.policy.allowed_domains,
-            loopback: self.policy.loopback_documents,
+            loopback: self.policy.documents == DocumentsFrom::InternetAndThisComputer,
         }
     }
 
@@ -292,9 +302,9 @@ impl Flows {
     /// The client that a request at the token or revocation endpoint comes from.
     async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
-        let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
+        let client = client.ok_or_else(|| prove::refused(None, "client_unknown"))?.record;
         if !client.is_usable(self.now()) {
-            return Err(Refusal::invalid_client("client_gone").into());
+            return Err(prove::refused(Some(&client.id), "client_gone").into());
         }
         self.refuse_document_that_is_not_allowed(&client)?;
         // Before the proof: it may be the document that has the key which the record does not know yet.

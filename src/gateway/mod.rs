@@ -22,7 +22,7 @@ use crate::{
         secret::Digest,
     },
     flow::{
-        Flows, Parts, Policy,
+        DocumentsFrom, Flows, Parts, Policy,
         fault::Fault,
         ports::{Clock, Documents, Entropy, Sealer, Store},
     },
@@ -170,8 +170,11 @@ fn policy(settings: &Settings) -> Policy {
         unused_client_ttl: settings.registration.unused_client_ttl,
         max_grants_per_person: settings.limits.max_grants_per_person,
         access: settings.access.clone(),
-        documents: settings.registration.client_id_metadata_documents,
-        loopback_documents: settings.registration.loopback_documents,
+        documents: match &settings.registration {
+            registration if !registration.client_id_metadata_documents => DocumentsFrom::Nowhere,
+            registration if registration.loopback_documents => DocumentsFrom::InternetAndThisComputer,
+            _ => DocumentsFrom::Internet,
+        },
         allowed_domains: settings.registration.allowed_domains.clone(),
     }
 }

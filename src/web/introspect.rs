@@ -17,6 +17,7 @@ use crate::{domain::client::Credentials, flow::Failure, proxy::Body};
 
 /// RFC 7662 section 2.2.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the RFC")]
 struct Active<'a> {
     active: bool,
     iss: &'a str,
@@ -45,7 +46,8 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
         site.flows.introspect(credentials, token).await
     };
     let blame = |failure: &Failure| blame_client(failure, credentials.as_ref());
-    match site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await {
+    let introspected = site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await;
+    match introspected {
         Ok(Some(token)) => {
             let active = Active {
                 active: true,
@@ -65,6 +67,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     }
 }
 
+/// What was sent, all of it: nobody waits at a desk for a slow body.
 async fn asked(
     site: &Site,
     headers: &HeaderMap,

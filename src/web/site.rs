@@ -25,7 +25,7 @@ use crate::{
         refusal::Refusal,
     },
     flow::{
-        Flows,
+        DocumentsFrom, Flows,
         ports::{Clock, Entropy},
     },
     proxy::{Backend, Body, Route},
@@ -130,7 +130,11 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
+            metadata: Metadata::new(
+                catalog,
+                flows.policy().dynamic_registration,
+                flows.policy().documents != DocumentsFrom::Nowhere,
+            )?,
             jar: Jar::new(&public_url),
             limits: Limits::new(parts.rates),
             shares: Shares::new(),

@@ -19,7 +19,7 @@ async fn asked() -> (Gateway, [String; 2]) {
          [[mcp_server]]\nresource = \"{ELSEWHERE}\"\nprovider = \"quarry\"\n",
         secrets[0], secrets[1],
     );
-    let limits = "registrations_per_minute = 100000\nfailed_tokens_per_minute = 30\n".to_owned();
+    let limits = "registrations_per_minute = 1000\nfailed_tokens_per_minute = 30\n".to_owned();
     (Setup { tables, limits, two_mounts: true, ..Setup::default() }.start().await, secrets)
 }
 

@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, limits::LIMITS, resource_server::RESOURCE_SERVER};
+use super::{Key, Kind, Section, Shape, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
@@ -503,8 +503,9 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "client_id_metadata_documents",
                 Kind::Flag,
                 "true",
-                "Whether a client id may be the https URL of a document that says who the client is. Switched off, such \
-                 clients are refused from then on, those that people approved too.",
+                "Whether a client id may be the https URL of a document that says who the client is. The gateway must be \
+                 able to reach such hosts: switch it off where it cannot, else clients that could register do not. \
+                 Switched off, such clients are refused from then on, those that people approved too.",
             ),
             Key::maybe(
                 "allowed_domains",
@@ -585,7 +586,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    LIMITS,
+    Section {
+        path: "limits",
+        shape: Shape::Table,
+        doc: "Sizes, times and numbers that bound what one peer can cost.",
+        shown: false,
+        keys: super::limits::KEYS,
+    },
     Section {
         path: "access",
         shape: Shape::Table,

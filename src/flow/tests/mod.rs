@@ -24,8 +24,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
-    Flows, Parts, Policy, RefreshRequest, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
+    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
@@ -297,8 +297,7 @@ fn assemble(
         private_schemes: vec![],
         max_grants_per_person: 3,
         access: Access::default(),
-        documents: true,
-        loopback_documents: false,
+        documents: DocumentsFrom::Internet,
         allowed_domains: vec![],
     };
     Flows::new(Parts {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    domain::{assertion::claimed_client, jwk::PublicKeys, jws::Signed, keyring},
+    domain::{assertion::claimed_client, jwk::PublicKeys, jws::Signed},
     flow::{
         Introspected,
         admit::Sessions,
@@ -87,11 +87,14 @@ async fn attack_somebody_without_the_secret_asks() {
     let token = || Some(tokens.access_token.clone());
     for (who, expected) in [
         (credentials(&app), "resource_server_unknown"),
-        (credentials("rs/mcp"), "client_secret_wrong"),
-        (Credentials { secret: Some("".into()), ..asking("/mcp") }, "client_secret_wrong"),
-        (Credentials { secret: Some("/mcp/mcq".into()), ..asking("/mcp") }, "client_secret_wrong"),
-        (Credentials { client_id: "rs/other".to_owned(), ..asking("/mcp") }, "client_secret_wrong"),
-        (Credentials { secret: None, assertion: Some("x".into()), ..asking("/mcp") }, "client_secret_wrong"),
+        (credentials("rs/mcp"), "resource_server_secret_wrong"),
+        (Credentials { secret: Some("".into()), ..asking("/mcp") }, "resource_server_secret_wrong"),
+        (Credentials { secret: Some("/mcp/mcq".into()), ..asking("/mcp") }, "resource_server_secret_wrong"),
+        (Credentials { client_id: "rs/other".to_owned(), ..asking("/mcp") }, "resource_server_secret_wrong"),
+        (
+            Credentials { secret: None, assertion: Some("x".into()), ..asking("/mcp") },
+            "resource_server_secret_wrong",
+        ),
     ] {
         assert_eq!(reason(world.flows.introspect(who.clone(), token()).await), expected, "{who:?}");
         assert_eq!(reason(world.flows.introspect(who, None).await), expected, "before anything is looked at");
@@ -175,7 +178,7 @@ async fn keys_rotate_with_overlap() {
     let world = World::new();
     let first = published(&world).await;
     assert_eq!(kids(&first).len(), 1);
-    world.clock.forward(keyring::INTERVAL - DAY);
+    world.clock.forward(DAY * 29);
     let both = kids(&published(&world).await);
     assert_eq!((both.len(), &both[0]), (2, &kids(&first)[0]));
     let (_, app) = tokens(&world, "/other").await;
