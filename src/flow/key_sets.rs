@@ -12,7 +12,12 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{Flows, ports::DocumentError};
-use crate::domain::{client::Client, document::{BadDocumentUrl, DocumentUrl}, jwk::PublicKeys, time::Timestamp};
+use crate::domain::{
+    client::Client,
+    document::{BadDocumentUrl, DocumentUrl},
+    jwk::PublicKeys,
+    time::Timestamp,
+};
 
 /// The most sets that are kept.
 const MAX_SETS: usize = 1024;

@@ -1,4 +1,4 @@
-//! Attacks on clients that prove themselves by a signature (private_key_jwt, RFC 7523).
+//! Attacks on clients that prove themselves by a signature (`private_key_jwt`, RFC 7523).
 
 use serde_json::{Value, json};
 
