@@ -189,6 +189,8 @@ async fn an_mcp_server_is_told_by_a_signature_who_is_asking() {
     let mut gateway = Setup {
         upstream: Some(backend.url.clone()),
         server: "identity_assertion = true\n".to_owned(),
+        // Longer than an assertion lives: it is made anew all the same.
+        tables: "[tokens]\ncache_ttl = \"5m\"\n".to_owned(),
         sled: true,
         ..Setup::default()
     }
