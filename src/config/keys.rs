@@ -10,6 +10,7 @@
 //! only.
 
 mod limits;
+mod provider;
 mod resource_server;
 mod table;
 

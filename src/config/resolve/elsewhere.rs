@@ -40,7 +40,8 @@ pub(super) fn servers(
             || file.identity_headers.is_some()
             || file.identity_assertion.is_some()
             || file.upstream_http2.is_some()
-            || file.allowed_origins.is_some();
+            || file.allowed_origins.is_some()
+            || file.filter_tools.is_some();
         if forwards {
             let sentence = "an MCP server with resource is served elsewhere: nothing is forwarded to it, so only name, \
                             provider and its scopes can be written beside it";
