@@ -140,7 +140,7 @@ impl std::fmt::Debug for Signed {
     }
 }
 
-/// A NumericDate (RFC 7519 section 2): seconds, with a fraction if need be.
+/// A `NumericDate` (RFC 7519 section 2): seconds, with a fraction if need be.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

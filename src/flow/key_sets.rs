@@ -12,7 +12,12 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{Flows, ports::DocumentError};
-use crate::domain::{client::Client, document::DocumentUrl, jwk::PublicKeys, time::Timestamp};
+use crate::domain::{
+    client::Client,
+    document::{BadDocumentUrl, DocumentUrl},
+    jwk::PublicKeys,
+    time::Timestamp,
+};
 
 /// The most sets that are kept.
 const MAX_SETS: usize = 1024;
@@ -89,7 +94,7 @@ impl Flows {
             return Ok(Arc::new(keys.clone()));
         }
         let address = client.metadata.jwks_uri.as_deref().ok_or("keys_missing")?;
-        let url = DocumentUrl::key_set(address, &self.document_rules()).map_err(|bad| bad.slug())?;
+        let url = DocumentUrl::key_set(address, &self.document_rules()).map_err(BadDocumentUrl::slug)?;
         let set = self.key_sets.0.get_or_insert_with(address, || Ok::<_, ()>(Arc::default()));
         let set = set.unwrap_or_default();
         if let Some(keys) = set.known().fresh(kid, self.now()) {

@@ -306,9 +306,9 @@ impl Flows {
     /// The client that a request at the token or revocation endpoint comes from.
     async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
-        let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
+        let client = client.ok_or_else(|| prove::refused(None, "client_unknown"))?.record;
         if !client.is_usable(self.now()) {
-            return Err(Refusal::invalid_client("client_gone").into());
+            return Err(prove::refused(Some(&client.id), "client_gone").into());
         }
         self.refuse_document_that_is_not_allowed(&client)?;
         // Before the proof: it may be the document that has the key which the record does not know yet.

@@ -19,6 +19,17 @@ use crate::domain::{
     refusal::Refusal,
 };
 
+/// The one answer to whoever cannot authenticate, and its entry in the journal. A client id that nobody knows may be
+/// anything that somebody pasted: it is not repeated.
+pub(super) fn refused(known: Option<&str>, reason: &'static str) -> Refusal {
+    let entry = journal::note(Event::ClientRefused).reason(reason);
+    match known {
+        Some(id) => entry.client(id).write(),
+        None => entry.write(),
+    }
+    Refusal::invalid_client(reason)
+}
+
 impl Flows {
     /// Judges the credentials of a request, and uses them up where they are good once only.
     pub(super) async fn prove(&self, client: &Client, credentials: &Credentials) -> Result<(), Failure> {
@@ -27,10 +38,10 @@ impl Flows {
             Some(assertion) if signs => self.prove_by_assertion(client, assertion.expose_secret()).await,
             _ => client.authenticate(credentials).map_err(Failure::Refused),
         };
-        if let Err(Failure::Refused(refusal)) = &proven {
-            journal::note(Event::ClientRefused).client(&client.id).reason(refusal.reason).write();
+        match proven {
+            Err(Failure::Refused(refusal)) => Err(refused(Some(&client.id), refusal.reason).into()),
+            proven => proven,
         }
-        proven
     }
 
     async fn prove_by_assertion(&self, client: &Client, text: &str) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `POST /introspect` (RFC 7662): there only where `[[resource_server]]` is configured.
 //!
-//! Only failed authentications are counted and held up: what a stranger tries must not blind an MCP server.
+//! Only failed authentications are counted (`limits`): what a stranger tries must not blind an MCP server.
 
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
@@ -17,6 +17,7 @@ use crate::{domain::client::Credentials, flow::Failure, proxy::Body};
 
 /// RFC 7662 section 2.2.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the RFC")]
 struct Active<'a> {
     active: bool,
     iss: &'a str,

@@ -1,4 +1,4 @@
-//! Attacks on clients that prove themselves by a signature (private_key_jwt, RFC 7523).
+//! Attacks on clients that prove themselves by a signature (`private_key_jwt`, RFC 7523).
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,6 @@ async fn present(gateway: &Gateway, assertion: &str) -> u16 {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn attack_assertions_that_say_or_prove_the_wrong_thing() {
     let gateway = Gateway::start().await;
     let (client, signer) = signing(&gateway).await;

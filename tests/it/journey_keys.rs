@@ -48,7 +48,7 @@ async fn a_client_that_signs_goes_the_whole_way() {
     form.push(("client_id", &client.id));
     let tokens = Tokens::of(&gateway.post_form("/token", &form).await);
     assert_eq!((gateway.whoami(&tokens.access).await.as_str(), tokens.scope.as_str()), ("ada", "read repo"));
-    [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+    note(&tokens);
 
     // Fewer scopes for one access token; the next one may have all of them again.
     let refresh = |token: &str, scope: &str, jti: &str| {
@@ -58,7 +58,7 @@ async fn a_client_that_signs_goes_the_whole_way() {
             let form =
                 [("grant_type", "refresh_token"), ("refresh_token", token.as_str()), ("scope", &scope)];
             let tokens = Tokens::of(&gateway.post_form("/token", &proven(&form, &assertion)).await);
-            [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+            note(&tokens);
             tokens
         }
     };
@@ -95,18 +95,18 @@ async fn a_client_that_publishes_its_keys_is_held_to_them() {
     assert_eq!((foreign.status, foreign.error().as_str()), (401, "invalid_client"));
     let first = signer.assertion(&gateway, &client.id, "1");
     let tokens = Tokens::of(&gateway.post_form("/token", &proven(&answer.form(), &first)).await);
-    [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+    note(&tokens);
     assert_eq!(gateway.whoami(&tokens.access).await, "ada");
     assert_eq!(host.asked("/keys"), 1);
     // It has a new key: found as soon as one may look again.
     let new = Signer::new();
     host.put("/keys", Stands::json(&json!({ "keys": [new.jwk("k2")] })));
-    gateway.forward(Duration::from_secs(60));
+    gateway.forward(Duration::from_mins(1));
     let header = json!({ "alg": "ES256", "kid": "k2" });
     let second = new.sign(&header, &claims(&gateway, &client.id, "2"));
     let form = [("grant_type", "refresh_token"), ("refresh_token", tokens.refresh.as_str())];
     let tokens = Tokens::of(&gateway.post_form("/token", &proven(&form, &second)).await);
-    [&tokens.access, &tokens.refresh].into_iter().for_each(|token| secrets::note(token));
+    note(&tokens);
     assert_eq!(host.asked("/keys"), 2);
     let old = signer.assertion(&gateway, &client.id, "3");
     let form = [("token", tokens.access.as_str())];
@@ -162,6 +162,11 @@ async fn attack_the_address_of_keys_leads_somewhere_else() {
     assert_eq!(host.connections(), connections);
 }
 
+fn note(tokens: &Tokens) {
+    secrets::note(&tokens.access);
+    secrets::note(&tokens.refresh);
+}
+
 fn told(seen: &Seen) -> (Signed, Value, String) {
     let values: Vec<_> = seen.headers.get_all("x-mcp-deputy-assertion").iter().collect();
     let [text] = values.as_slice() else { panic!("one assertion: {values:?}") };
@@ -184,6 +189,8 @@ async fn an_mcp_server_is_told_by_a_signature_who_is_asking() {
     let mut gateway = Setup {
         upstream: Some(backend.url.clone()),
         server: "identity_assertion = true\n".to_owned(),
+        // Longer than an assertion lives: it is made anew all the same.
+        tables: "[tokens]\ncache_ttl = \"5m\"\n".to_owned(),
         sled: true,
         ..Setup::default()
     }

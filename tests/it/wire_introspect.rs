@@ -50,7 +50,7 @@ async fn an_active_token_is_described_to_its_resource_server() {
         json!(["client_secret_post", "client_secret_basic"])
     );
     let (client, tokens) = gateway.tokens(&ADA).await;
-    gateway.forward(Duration::from_secs(60));
+    gateway.forward(Duration::from_mins(1));
     let reply = ask(&gateway, "mcp", &secret, &tokens.access).await;
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
     assert_eq!((reply.header("cache-control"), reply.header("pragma")), (Some("no-store"), Some("no-cache")));

@@ -47,6 +47,7 @@ fn changed(member: &str, value: Value) -> Value {
     claims
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made in place")]
 fn judged(header: Value, claims: &Value) -> Result<(Digest, Used), &'static str> {
     let signer = Signer::new();
     let keys = PublicKeys::judge(&signer.jwks("k")).unwrap();

@@ -14,6 +14,7 @@ use super::*;
 
 const P256: &str = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
 
+#[expect(clippy::needless_pass_by_value, reason = "made in place")]
 fn with(members: Value) -> Value {
     let mut key: Value = serde_json::from_str(P256).unwrap();
     for (name, value) in members.as_object().unwrap() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    domain::{assertion::claimed_client, jwk::PublicKeys, jws::Signed, keyring},
+    domain::{assertion::claimed_client, jwk::PublicKeys, jws::Signed},
     flow::{
         Introspected,
         admit::Sessions,
@@ -178,7 +178,7 @@ async fn keys_rotate_with_overlap() {
     let world = World::new();
     let first = published(&world).await;
     assert_eq!(kids(&first).len(), 1);
-    world.clock.forward(keyring::INTERVAL - DAY);
+    world.clock.forward(DAY * 29);
     let both = kids(&published(&world).await);
     assert_eq!((both.len(), &both[0]), (2, &kids(&first)[0]));
     let (_, app) = tokens(&world, "/other").await;
