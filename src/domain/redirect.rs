@@ -249,14 +249,15 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     // string that is compared and shown is the string that is followed.
     let host = url.host_str().ok_or(BadRedirect::Form)?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let authority = uri
-        .strip_prefix(url.scheme())
-        .and_then(|rest| rest.strip_prefix("://"))
-        .map(|rest| rest.split(['/', '?']).next().unwrap_or_default())
+    let rest = uri.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://"));
+    let (authority, behind) = rest
+        .and_then(|rest| rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())))
         .ok_or(BadRedirect::Form)?;
     let explicit_default = if url.scheme() == "https" { ":443" } else { ":80" };
     let same = authority == format!("{host}{port}") || authority == format!("{host}{explicit_default}");
-    if !same || authority.contains('@') || host.split('.').any(str::is_empty) {
+    let path = behind.split('?').next().unwrap_or_default();
+    let same_path = path.is_empty() || path == url.path();
+    if !same || !same_path || authority.contains('@') || host.split('.').any(str::is_empty) {
         return Err(BadRedirect::Form);
     }
     if url.scheme() == "http" && !is_loopback_host(host) {
@@ -305,6 +306,8 @@ mod tests {
             "https://app.example/cb",
             "https://app.example:8443/cb?x=1",
             "https://app.example",
+            "https://app.example?x=/../y",
+            "https://app.example/a%20b/~c/(d);e=1,2/..f/%2F",
             "http://localhost/cb",
             "http://127.0.0.1:0/cb",
             "http://[::1]:3000/cb",
@@ -339,6 +342,9 @@ mod tests {
             ("https:app.example/cb", BadRedirect::Form),
             ("https:///app.example/cb", BadRedirect::Form),
             ("https://app.example/c b", BadRedirect::Form),
+            ("https://app.example/a/../cb", BadRedirect::Form),
+            ("https://app.example/%2e%2E/cb", BadRedirect::Form),
+            ("https://app.example/./cb?x=/y", BadRedirect::Form),
             ("https://mcp.example.com/callback", BadRedirect::OwnOrigin),
             ("https://mcp.example.com:443/x", BadRedirect::OwnOrigin),
             ("", BadRedirect::Form),

@@ -77,6 +77,7 @@ impl Flows {
         }
         match self.conclude_pending(&mut with, &grant, &link_key, now).await {
             Ok((code, session)) => {
+                self.make_room(&grant).await?;
                 journal::note(Event::CodeIssued).of(&grant).scopes(&grant.scopes).write();
                 let state = with.proof.request().state.as_deref();
                 let to = with.redirect.with_code(code.expose(), state, &self.catalog.public_url);

@@ -8,6 +8,8 @@
 //! Must never hold a token, a code, a secret, a cookie, or text of a stranger that is longer than an id. This is the only
 //! file that writes to the target; a test of the architecture sees to it.
 
+use std::net::IpAddr;
+
 use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
 
 /// The `tracing` target of all entries.
@@ -106,6 +108,35 @@ events! {
     ThirdPartyRefreshed = "third_party_refreshed" step,
 }
 
+impl Event {
+    /// Whether it only says no and changes nothing: a flood can bring as many of these as it likes.
+    const fn is_mere_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::ClientRefused
+                | Self::CodeRefused
+                | Self::LoginFailed
+                | Self::RefreshRefused
+                | Self::RequestRefused
+        )
+    }
+}
+
+tokio::task_local! {
+    static QUIET: ();
+}
+
+/// Runs `work`; where it is `quiet`, without entries that only say no. For requests from an address that is over a limit:
+/// `limited` counts them, and everything that changes something is written all the same.
+pub async fn quietly<F: Future>(quiet: bool, work: F) -> F::Output {
+    if quiet { QUIET.scope((), work).await } else { work.await }
+}
+
+/// Whether the caller runs in a quiet [`quietly`].
+pub(super) fn is_quiet() -> bool {
+    QUIET.try_with(|()| ()).is_ok()
+}
+
 /// An entry that is being written.
 #[derive(Debug)]
 #[must_use = "an entry stands in the journal when it is written"]
@@ -119,6 +150,8 @@ pub struct Entry<'a> {
     scopes: Option<&'a ScopeSet>,
     unticked: Option<&'a ScopeSet>,
     reason: Option<&'static str>,
+    count: Option<u64>,
+    address: Option<IpAddr>,
 }
 
 /// Begins an entry.
@@ -133,6 +166,8 @@ pub const fn note<'a>(event: Event) -> Entry<'a> {
         scopes: None,
         unticked: None,
         reason: None,
+        count: None,
+        address: None,
     }
 }
 
@@ -183,18 +218,36 @@ impl<'a> Entry<'a> {
         Self { reason: Some(slug), ..self }
     }
 
+    /// How often it happened since the last entry of its kind, where not every time is written.
+    pub fn count(self, count: u64) -> Self {
+        Self { count: Some(count), ..self }
+    }
+
+    /// From which address, where that is what matters; IPv6 as its /64.
+    pub fn address(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
     /// Writes it.
     pub fn write(self) {
+        if self.event.is_mere_refusal() && is_quiet() {
+            return;
+        }
         let grant = self.grant.map(tracing::field::display);
         let scopes = self.scopes.map(tracing::field::display);
         let unticked = self.unticked.map(tracing::field::display);
         let (event, reason, provider) = (self.event.slug(), self.reason, self.provider);
         let (client_id, subject, resource) =
             (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
+        let (count, address) = (self.count, self.address.map(tracing::field::display));
         if self.event.is_warning() {
-            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
+            tracing::warn!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         } else {
-            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked);
+            tracing::info!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     authorize::{Asked, provider_scope},
     browser::Cookies,
     consent::decision,
+    limits::Gate,
     page::{Arrival, ArrivalReason, ErrorKind, Label, ScopeLine, StartAgain},
     reply::{self, Reply},
     site::Site,
@@ -36,8 +37,13 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
 /// Takes what the person pressed there.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let cookies = visit.cookies();
+    let allowed = visit.pass_from_page(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
-    match decide(site, &head.headers, &cookies, body).await {
+    let decided = async {
+        allowed?;
+        decide(site, &head.headers, &cookies, body).await
+    };
+    match decided.await {
         Err(failure) => reply::failure_page(&site.pages, &failure, id, None),
         Ok(Arrived::AlreadyDone { again }) => {
             reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, StartAgain::new(&again))

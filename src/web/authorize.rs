@@ -5,6 +5,7 @@
 use http::{StatusCode, header::SET_COOKIE};
 
 use super::{
+    limits::Gate,
     page::{
         self, Account, Asking, Consent, ErrorKind, Face, Label, NamedBy, ScopeLine, Server, StartAgain,
         Verbatim,
@@ -46,6 +47,9 @@ const ONCE: [&str; 11] = [
 
 /// Shows the consent page.
 pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
+    if let Err(failure) = visit.pass(Gate::Authorizations) {
+        return reply::failure_page(&visit.site.pages, &failure, visit.id, None);
+    }
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
         Err(refusal) => {

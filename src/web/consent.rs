@@ -6,7 +6,9 @@ use http::{
 };
 
 use super::{
+    address::Address,
     browser,
+    limits::Gate,
     page::{ErrorKind, Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
@@ -18,22 +20,20 @@ use crate::{
         post::SameOriginPost,
         refusal::{ErrorCode, Refusal},
     },
-    flow::{ConsentForm, Consented, Decision},
+    flow::{ConsentForm, Consented, Decision, Failure},
     proxy::Body,
 };
 
 /// Takes what the person pressed.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
-    let cookies = visit.cookies();
+    let (cookies, address) = (visit.cookies(), visit.address());
+    let allowed = visit.pass_from_page(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
-    let answered = match read(site, &head.headers, body).await {
-        Ok((form, decision, post)) => site.flows.consent(form, decision, cookies.render(), post).await,
-        Err(refusal) => {
-            reply::note_refused_page(&refusal);
-            Err(refusal.into())
-        }
+    let consented = async {
+        allowed?;
+        consent(site, &head.headers, cookies.render(), address, body).await
     };
-    let consented = match answered {
+    let consented = match consented.await {
         Ok(consented) => consented,
         Err(failure) => {
             return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
@@ -57,6 +57,25 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             reply
         }
     }
+}
+
+async fn consent(
+    site: &Site,
+    headers: &HeaderMap,
+    render: Option<String>,
+    address: Address,
+    body: Body,
+) -> Result<Consented, Failure> {
+    let read = read(site, headers, body).await;
+    let (form, decision, post) = read.inspect_err(reply::note_refused_page)?;
+    if decision == Decision::Approve {
+        site.limits.may_open(address, site.clock.now())?;
+    }
+    let consented = site.flows.consent(form, decision, render, post).await?;
+    if matches!(consented, Consented::Departed(_)) {
+        site.limits.opened(address, site.clock.now());
+    }
+    Ok(consented)
 }
 
 async fn read(

@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::{
+    limits::Gate,
     reply::{self, Reply},
     visit::Visit,
 };
@@ -47,8 +48,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
 
 async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> {
     let site = visit.site;
-    let address = site.address(visit.caller.peer, &visit.head.headers);
-    site.registrations.take(address, site.clock.now()).map_err(Failure::TooFast)?;
+    visit.pass(Gate::Registrations)?;
     let body = site.json(&visit.head.headers, body).await?;
     site.flows.register(body).await
 }

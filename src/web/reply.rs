@@ -288,7 +288,8 @@ fn note(failure: &Failure) {
         Failure::Refused(refusal) => {
             tracing::info!(error = refusal.code.as_str(), reason = refusal.reason, "refused");
         }
-        Failure::TooFast(_) => tracing::info!(reason = "too_fast", "refused"),
+        // The journal says it, once a second: a flood must not fill the disk.
+        Failure::TooFast(_) => tracing::debug!(reason = "too_fast", "refused"),
     }
 }
 

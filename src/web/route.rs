@@ -13,7 +13,7 @@ use http::{
 use tracing::Instrument as _;
 
 use super::{
-    arrival, authorize, callback, consent, home, mcp,
+    arrival, authorize, callback, consent, home, introspect, jwks, mcp,
     metadata::{ISSUER, RESOURCE},
     origin::{self, Cors},
     page::ErrorKind,
@@ -30,6 +30,9 @@ use crate::{
     proxy::{Body, full},
 };
 
+/// The longest path and query, in bytes: the longest authorization request that is any good, three times over.
+const MAX_TARGET: usize = 16 * 1024;
+
 /// One worker's share: its sessions and its connections to the MCP servers, by path.
 pub struct Web {
     pub(super) site: Arc<Site>,
@@ -45,6 +48,8 @@ enum Place<'a> {
     Callback(&'a str),
     Consent,
     Home,
+    Introspect,
+    Jwks,
     Mcp(&'a Mount),
     Metadata,
     Nothing,
@@ -72,7 +77,13 @@ impl Web {
             let mut reply = Box::pin(self.judge(place, visit, body)).await;
             reply.headers_mut().insert("x-request-id", id.header());
             let millis = u64::try_from(self.site.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(target: "mcp_deputy::access", status = reply.status().as_u16(), millis, "answered");
+            let status = reply.status().as_u16();
+            if reply.status() == StatusCode::TOO_MANY_REQUESTS {
+                // One line for each request of a flood would do the flood's work.
+                tracing::debug!(target: "mcp_deputy::access", status, millis, "answered");
+            } else {
+                tracing::info!(target: "mcp_deputy::access", status, millis, "answered");
+            }
             reply
         }
         .instrument(span)
@@ -85,6 +96,8 @@ impl Web {
             "/arrival" => Place::Arrival,
             "/authorize" => Place::Authorize,
             "/consent" => Place::Consent,
+            "/introspect" if !self.site.flows.catalog().resource_servers.is_empty() => Place::Introspect,
+            "/jwks" if self.site.flows.catalog().signs() => Place::Jwks,
             "/register" => Place::Register,
             "/revoke" => Place::Revoke,
             "/token" => Place::Token,
@@ -102,6 +115,9 @@ impl Web {
     }
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
+        if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+            return reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n");
+        }
         if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
             tracing::info!(reason = "host_foreign", expected = visit.site.public_url.authority(), "refused");
             return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
@@ -116,6 +132,8 @@ impl Web {
             }
             (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
             (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
+            (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
+            (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,
             (Place::Register, &Method::POST) => register::answer(visit, body).await,
             (Place::Authorize, &Method::GET) => authorize::answer(&visit).await,
             (Place::Consent, &Method::POST) => consent::answer(visit, body).await,
@@ -149,12 +167,12 @@ impl Place<'_> {
     /// The methods, for `Allow` and preflights, and which pages may read the answers.
     fn manners(self) -> (&'static str, Cors) {
         match self {
-            Place::Metadata => ("GET, HEAD", Cors::Anybody),
+            Place::Jwks | Place::Metadata => ("GET, HEAD", Cors::Anybody),
             Place::Register | Place::Revoke | Place::Token => ("POST", Cors::Anybody),
             Place::Home => ("GET, HEAD", Cors::Nobody),
             Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
             Place::Arrival => ("GET, POST", Cors::Nobody),
-            Place::Consent => ("POST", Cors::Nobody),
+            Place::Consent | Place::Introspect => ("POST", Cors::Nobody),
             Place::Mcp(_) => (mcp::METHODS, Cors::Page(None)),
             Place::Nothing => ("", Cors::Nobody),
         }

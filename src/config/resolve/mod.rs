@@ -7,6 +7,7 @@
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
 mod access;
+mod elsewhere;
 mod provider;
 mod server;
 mod value;
@@ -51,6 +52,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
+    let elsewhere = elsewhere::servers(&file.mcp_server, &public_url, &providers)?;
+    let resource_servers = elsewhere::askers(&file.resource_server, &public_url, &servers, &elsewhere)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),
@@ -59,6 +62,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         store: store(&file.store)?,
         providers,
         servers,
+        elsewhere,
+        resource_servers,
         consent: consent(&file.consent, &public_url)?,
         registration: registration(&file.registration, &public_url)?,
         tokens: tokens(&file.tokens)?,
@@ -265,6 +270,7 @@ fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
     const MIB: u64 = 1024 * 1024;
     let default = LimitSettings::default();
     let time = |name, written: &Text, default| duration(name, written.as_ref(), default, "1ms".."1h");
+    let count = |name, written, default: u32| amount(name, written, default, 1..=1_000_000);
     Ok(LimitSettings {
         max_connections: amount(
             "max_connections",
@@ -303,6 +309,59 @@ fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
             default.registrations_per_minute,
             1..=1_000_000,
         )?,
+        max_connections_per_address: amount(
+            "max_connections_per_address",
+            file.max_connections_per_address.as_ref(),
+            default.max_connections_per_address,
+            1..=1_000_000,
+        )?,
+        max_requests_per_person: count(
+            "max_requests_per_person",
+            file.max_requests_per_person.as_ref(),
+            default.max_requests_per_person,
+        )?,
+        max_open_approvals: count(
+            "max_open_approvals",
+            file.max_open_approvals.as_ref(),
+            default.max_open_approvals,
+        )?,
+        max_open_approvals_per_address: count(
+            "max_open_approvals_per_address",
+            file.max_open_approvals_per_address.as_ref(),
+            default.max_open_approvals_per_address,
+        )?,
+        max_grants_per_person: amount(
+            "max_grants_per_person",
+            file.max_grants_per_person.as_ref(),
+            default.max_grants_per_person,
+            1..=1_000_000,
+        )?,
+        authorizations_per_minute: count(
+            "authorizations_per_minute",
+            file.authorizations_per_minute.as_ref(),
+            default.authorizations_per_minute,
+        )?,
+        approvals_per_minute: count(
+            "approvals_per_minute",
+            file.approvals_per_minute.as_ref(),
+            default.approvals_per_minute,
+        )?,
+        failed_callbacks_per_minute: count(
+            "failed_callbacks_per_minute",
+            file.failed_callbacks_per_minute.as_ref(),
+            default.failed_callbacks_per_minute,
+        )?,
+        failed_tokens_per_minute: count(
+            "failed_tokens_per_minute",
+            file.failed_tokens_per_minute.as_ref(),
+            default.failed_tokens_per_minute,
+        )?,
+        failed_admissions_per_minute: count(
+            "failed_admissions_per_minute",
+            file.failed_admissions_per_minute.as_ref(),
+            default.failed_admissions_per_minute,
+        )?,
+        write_timeout: time("write_timeout", &file.write_timeout, default.write_timeout)?,
         drain_deadline: time("drain_deadline", &file.drain_deadline, default.drain_deadline)?,
     })
 }

@@ -77,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) limits: String,
     /// More tables.
     pub(crate) tables: String,
+    /// More keys above the first table.
+    pub(crate) top: String,
 }
 
 impl Default for Setup {
@@ -96,6 +98,7 @@ impl Default for Setup {
             server: String::new(),
             limits: "registrations_per_minute = 100000\n".to_owned(),
             tables: String::new(),
+            top: String::new(),
         }
     }
 }
@@ -193,7 +196,7 @@ impl Setup {
         let store = store.map_or("memory:".to_owned(), |path| format!("sled:{}", path.display()));
         let upstream = self.upstream.as_deref().unwrap_or(mcp_server.url());
         let mut parts = vec![
-            format!("public_url = \"{origin}\"\n[store]\nurl = \"{store}\"\n"),
+            format!("public_url = \"{origin}\"\n{}\n[store]\nurl = \"{store}\"\n", self.top),
             provider_entry(PROVIDER, origin, third_party, &self.provider),
             format!(
                 "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
@@ -342,6 +345,11 @@ impl Gateway {
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
         self.fetch = super::tls::fetch();
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().as_secs()
     }
 
     /// Changes the configuration, for the next start.
