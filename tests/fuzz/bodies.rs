@@ -19,7 +19,7 @@ use mcp_deputy::{
         scope::ScopeSet,
         time::Timestamp,
     },
-    web::{browser::Jar, credentials, limit, origin, parameters::Parameters},
+    web::{address::Address, browser::Jar, credentials, origin, parameters::Parameters},
 };
 use url::Url;
 
@@ -216,12 +216,12 @@ pub(crate) fn addresses(data: &[u8]) {
     let forwarded = header("x-forwarded-for", data);
     let stranger = "203.0.113.9:443".parse().expect("an address");
     assert_eq!(
-        limit::address(stranger, &forwarded, &trusted).to_string(),
+        Address::of(stranger, &forwarded, &trusted).ip().to_string(),
         "203.0.113.9",
         "a stranger is believed"
     );
     let proxy = "10.0.0.1:443".parse().expect("an address");
-    let address = limit::address(proxy, &forwarded, &trusted);
+    let address = Address::of(proxy, &forwarded, &trusted).ip();
     assert!(!matches!(address, std::net::IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
     let public_url = Origin::parse(OWN).expect("it is an origin");
     if origin::is_ours(&Uri::from_static("/mcp"), &header("host", data), &public_url) {

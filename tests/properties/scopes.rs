@@ -29,6 +29,7 @@ fn server() -> impl Strategy<Value = McpServer> {
         resource: Resource::at("https://mcp.example.com", "/mcp"),
         name: "M".to_owned(),
         provider: "third".to_owned(),
+        identity_assertion: false,
         scopes: MCP
             .iter()
             .zip(needs)
