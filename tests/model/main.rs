@@ -14,6 +14,7 @@
     dead_code,
     unreachable_pub,
     clippy::all,
+    clippy::pedantic,
     reason = "the model needs a part of it, nothing is public in a test, and the library is where it is linted"
 )]
 mod domain;
