@@ -17,7 +17,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
 const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 const ID: GrantId = GrantId::new([7; 16]);
 const FAMILY: [u8; 16] = [9; 16];
 
@@ -146,7 +146,7 @@ impl Bench {
         match asked {
             Asked::End => decided(self.grant.ended(Ending::Returned, self.now)?, Then::Ended),
             Asked::Redeem { right_code, right_verifier, right_client } => {
-                let presented = code(if right_code { 0 } else { 1 });
+                let presented = code(u8::from(!right_code));
                 match self.grant.judge_code(&redemption(presented, right_verifier, right_client), self.now) {
                     Redeemed::Refused(_) => None,
                     Redeemed::Replayed => {
