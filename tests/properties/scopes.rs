@@ -30,6 +30,7 @@ fn server() -> impl Strategy<Value = McpServer> {
         name: "M".to_owned(),
         provider: "third".to_owned(),
         identity_assertion: false,
+        filter_tools: false,
         scopes: MCP
             .iter()
             .zip(needs)
@@ -39,6 +40,7 @@ fn server() -> impl Strategy<Value = McpServer> {
                 provider_scopes,
                 default: false,
                 optional: false,
+                tools: vec![],
                 implies: covers.get(name).cloned().unwrap_or_default(),
             })
             .collect(),
