@@ -40,7 +40,7 @@ fn server() -> impl Strategy<Value = McpServer> {
                 provider_scopes,
                 default: false,
                 optional: false,
-                tools: vec![],
+                tools: None,
                 implies: covers.get(name).cloned().unwrap_or_default(),
             })
             .collect(),
