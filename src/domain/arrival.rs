@@ -190,4 +190,36 @@ mod tests {
         assert!(!taken.is_lost(now) && taken.is_lost(now.after(ANSWER_TTL)));
         assert!(!taken.answered(vec![]).is_lost(now.after(ANSWER_TTL)));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 200, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Many answer at once: each read the record at some version, each write names the version that it read.
+        #[test]
+        fn an_arrival_is_taken_by_one_of_many(
+            steps in proptest::collection::vec((0_usize..4, proptest::bool::ANY), 1..24),
+        ) {
+            let now = Timestamp::from_millis(1000);
+            let (mut record, mut version, mut taken) = (arrival(), 0_u64, 0);
+            let mut seen: [Option<(u64, Arrival)>; 4] = [None, None, None, None];
+            for (who, reads) in steps {
+                if reads {
+                    seen[who] = Some((version, record.clone()));
+                } else if let Some((read_at, read)) = seen[who].take() {
+                    match (read.taking(now), read_at == version) {
+                        (Some(taking), true) => {
+                            (record, version, taken) = (taking, version + 1, taken + 1);
+                        }
+                        (None, _) => proptest::prop_assert!(read.stage != ArrivalStage::Open),
+                        (Some(_), false) => {}
+                    }
+                }
+            }
+            proptest::prop_assert!(taken <= 1);
+            proptest::prop_assert_eq!(taken == 1, record.stage != ArrivalStage::Open);
+            proptest::prop_assert!(record.answered(vec![1]).taking(now).is_none());
+        }
+    }
 }

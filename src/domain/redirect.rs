@@ -230,6 +230,10 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
         return Err(BadRedirect::Form);
     }
     let url = Url::parse(uri).map_err(|_| BadRedirect::Form)?;
+    // An answer would carry these twice, and the client could read the wrong one.
+    if url.query_pairs().any(|(name, _)| ANSWERED.contains(&&*name)) {
+        return Err(BadRedirect::Form);
+    }
     if !matches!(url.scheme(), "http" | "https") {
         // RFC 8252 section 7.1; what remains of the URI is for the app to read.
         let allowed = rules.private_schemes.iter().any(|scheme| scheme == url.scheme());
@@ -254,10 +258,6 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     let path = behind.split('?').next().unwrap_or_default();
     let same_path = path.is_empty() || path == url.path();
     if !same || !same_path || authority.contains('@') || host.split('.').any(str::is_empty) {
-        return Err(BadRedirect::Form);
-    }
-    // An answer would carry these twice, and the client could read the wrong one.
-    if url.query_pairs().any(|(name, _)| ANSWERED.contains(&&*name)) {
         return Err(BadRedirect::Form);
     }
     if url.scheme() == "http" && !is_loopback_host(host) {

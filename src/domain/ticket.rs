@@ -101,4 +101,29 @@ mod tests {
         let (proof, verifier) = ticket.taken().prove(Some("cookie"), now).unwrap();
         assert_eq!((proof.request(), verifier), (&request(), vec![1]));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 200, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whoever comes with whatever cookie, whenever: what the check says is what the proof says, and it is yes for one
+        /// browser only, in time.
+        #[test]
+        fn a_ticket_is_good_for_its_own_cookie_in_time(
+            own in "[a-d]{1,3}", presented in proptest::option::of("[a-d]{0,3}"), after in 0_u64..1_200_000,
+        ) {
+            let made = Timestamp::from_millis(1000);
+            let proof = ConsentProof::rebuilt(request(), GrantId::new([1; 16]), made, made);
+            let ticket = Ticket::from_proof(&proof, vec![1], Digest::of(&own), made);
+            let now = made.after(Duration::from_millis(after));
+            let is_good = presented.as_deref() == Some(own.as_str()) && now < made.after(TICKET_TTL);
+            proptest::prop_assert_eq!(ticket.check(presented.as_deref(), now).is_ok(), is_good);
+            let proven = ticket.taken().prove(presented.as_deref(), now);
+            proptest::prop_assert_eq!(proven.is_ok(), is_good);
+            if let Ok((proof, _)) = proven {
+                proptest::prop_assert_eq!((proof.request(), proof.approved_at()), (&request(), made));
+            }
+        }
+    }
 }

@@ -183,4 +183,40 @@ mod tests {
             assert!(headers.is_empty(), "{id}");
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever the id, the person and the client: it comes back to whom it was given, and nothing near it does.
+        #[test]
+        fn a_session_comes_back_to_its_owner_only(
+            id in "[!-~]{1,40}",
+            (subject, client) in ("[a-c|]{1,4}", "[a-c|]{1,4}"),
+            (other_subject, other_client) in ("[a-c|]{1,4}", "[a-c|]{1,4}"),
+            at in proptest::arbitrary::any::<proptest::sample::Index>(),
+            letter in "[!-~]",
+        ) {
+            let one = permit(&subject, &client);
+            let owner = Owner { sealer: &TestSealer(1), mount: "/mcp", permit: &one };
+            let mut headers = with(&id);
+            owner.bind(&mut headers);
+            let bound = headers[SESSION_ID].to_str().unwrap().to_owned();
+            let mut back = with(&bound);
+            proptest::prop_assert_eq!(owner.unbind(&mut back), Ok(()));
+            proptest::prop_assert_eq!(back[SESSION_ID].to_str().unwrap(), &id);
+
+            let other = permit(&other_subject, &other_client);
+            let stranger = Owner { permit: &other, ..owner };
+            let same = (&subject, &client) == (&other_subject, &other_client);
+            proptest::prop_assert_eq!(stranger.unbind(&mut with(&bound)).is_ok(), same);
+
+            let mut near = bound.clone();
+            let at = at.index(near.len());
+            near.replace_range(at..=at, &letter);
+            // (Another last letter can stand for the same bytes: then it does not decode.)
+            proptest::prop_assert_eq!(owner.unbind(&mut with(&near)).is_ok(), near == bound);
+        }
+    }
 }

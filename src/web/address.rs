@@ -13,11 +13,11 @@ use ipnet::IpNet;
 
 /// An address that requests count against: IPv4, or the /64 of IPv6.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Address(IpAddr);
+pub struct Address(IpAddr);
 
 impl Address {
     /// The address that a request from `peer` with these headers counts against.
-    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    pub fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
         let peer = peer.ip().to_canonical();
         let mut nearest = peer;
@@ -58,7 +58,7 @@ impl Address {
     }
 
     /// The address itself, for the journal.
-    pub(super) fn ip(self) -> IpAddr {
+    pub fn ip(self) -> IpAddr {
         self.0
     }
 }

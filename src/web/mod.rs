@@ -8,7 +8,7 @@
 //! answer what a stranger sent; log a query, a header or a body. Made by the composition root: one [`Site`] per process,
 //! one [`Web`] per worker.
 
-mod address;
+pub mod address;
 pub mod admin;
 mod arrival;
 mod authorize;

@@ -3,7 +3,7 @@
 //!
 //! The model compiles `src/domain` into itself, so it stands where `src/flow` stands: it drives the real transitions, and
 //! it cannot make a proof, a match or a taken ticket any other way than `flow` can. What it has of its own is the order of
-//! reads and writes of the steps (`steps`), held against the source in `mirror`.
+//! reads and writes of the steps (`steps`), each moment of which names what it mirrors.
 //!
 //! docs/model.md says what is modelled and what is not, and lists what each protection is good for.
 //! `cargo test --test model -- --nocapture` prints the report.
@@ -14,6 +14,7 @@
     dead_code,
     unreachable_pub,
     clippy::all,
+    clippy::pedantic,
     reason = "the model needs a part of it, nothing is public in a test, and the library is where it is linted"
 )]
 mod domain;

@@ -1,10 +1,8 @@
 //! The keys whose latest change is not durable yet.
 
-use std::{
-    collections::BTreeSet,
-    ops::Bound,
-    sync::{PoisonError, RwLock},
-};
+use std::{collections::BTreeSet, ops::Bound};
+
+use super::sync::{PoisonError, RwLock};
 
 /// Filled before a batch is applied, cleared after it is durable. Whoever read a value *before* finding its key absent
 /// here holds a durable value.
@@ -32,23 +30,5 @@ impl Listing {
     /// Clears the list: everything is durable.
     pub(super) fn withdraw(&self) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_keys_and_prefixes() {
-        let listing = Listing::default();
-        listing.publish([b"a/2".to_vec(), b"b".to_vec()]);
-        assert!(listing.has(b"a/2") && !listing.has(b"a/") && !listing.has(b"a/3"));
-        assert!(listing.has_any_under(b"a/") && listing.has_any_under(b"") && listing.has_any_under(b"b"));
-        assert!(
-            !listing.has_any_under(b"a/3") && !listing.has_any_under(b"c") && !listing.has_any_under(b"aa")
-        );
-        listing.withdraw();
-        assert!(!listing.has(b"b") && !listing.has_any_under(b""));
     }
 }

@@ -331,3 +331,14 @@ fn applied(written: Written) -> Version {
         Written::Conflict => panic!("a write that had to be applied lost"),
     }
 }
+
+#[test]
+fn the_listing_finds_keys_and_prefixes() {
+    let listing = Listing::default();
+    listing.publish([b"a/2".to_vec(), b"b".to_vec()]);
+    assert!(listing.has(b"a/2") && !listing.has(b"a/") && !listing.has(b"a/3"));
+    assert!(listing.has_any_under(b"a/") && listing.has_any_under(b"") && listing.has_any_under(b"b"));
+    assert!(!listing.has_any_under(b"a/3") && !listing.has_any_under(b"c") && !listing.has_any_under(b"aa"));
+    listing.withdraw();
+    assert!(!listing.has(b"b") && !listing.has_any_under(b""));
+}
