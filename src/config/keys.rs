@@ -9,7 +9,9 @@
 //! The rows are in `table`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
 //! only.
 
+mod limits;
 mod provider;
+mod resource_server;
 mod table;
 
 pub(super) use table::{NOT_YET, SECTIONS};

@@ -361,6 +361,7 @@ pub(crate) mod tests {
             name: "M".to_owned(),
             provider: "github".to_owned(),
             scopes: vec![scope("must", "user"), scope("maybe", "repo"), scope("maybe-admin", "admin")],
+            identity_assertion: false,
         };
         let set = |text: &str| ScopeSet::parse(text).unwrap();
         let page = |scopes: &str, provider_scopes: &str, optional: &str| Pending {

@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
+mod attack_assertions;
+#[cfg(test)]
 mod attack_audience;
 #[cfg(test)]
 mod attack_breakages;
@@ -26,6 +28,8 @@ mod attack_deputy_consent;
 mod attack_deputy_forged;
 #[cfg(test)]
 mod attack_deputy_remembered;
+#[cfg(test)]
+mod attack_documents;
 #[cfg(test)]
 mod attack_floods;
 #[cfg(test)]
@@ -55,6 +59,10 @@ mod journey_choices;
 #[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
+mod journey_documents;
+#[cfg(test)]
+mod journey_keys;
+#[cfg(test)]
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
@@ -74,6 +82,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

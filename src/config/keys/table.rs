@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, provider};
+use super::{Key, Kind, Section, Shape, provider, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
@@ -9,7 +9,6 @@ pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
     ("registration.initial_access_token", "registration with an initial access token"),
-    ("resource_server", "introspection by other resource servers"),
 ];
 
 /// Every section, parents first.
@@ -128,6 +127,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             )
             .variable("MCP_DEPUTY_UPSTREAM_URL"),
             Key::maybe(
+                "resource",
+                Kind::Text,
+                "it is behind the gateway",
+                r#""https://tools.example.net/mcp""#,
+                "Instead of `path` and `upstream_url`: the identifier of an MCP server that is served elsewhere and takes \
+                 our tokens. Nothing is forwarded to it; it asks by `[[resource_server]]` what a token is good for.",
+            ),
+            Key::maybe(
                 "name",
                 Kind::Text,
                 "host and path",
@@ -154,6 +161,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "false",
                 "Whether the MCP server is told who is asking: X-MCP-Deputy-Subject, X-MCP-Deputy-Login \
                  (percent-encoded) and X-MCP-Deputy-Client. What a client sends under these names never gets through.",
+            ),
+            Key::with(
+                "identity_assertion",
+                Kind::Flag,
+                "false",
+                "Whether the MCP server is told who is asking by a signed JWT in X-MCP-Deputy-Assertion (ES256, one minute; \
+                 keys at `/jwks`): docs/resource-servers.md.",
             ),
             Key::with(
                 "upstream_http2",
@@ -214,6 +228,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    RESOURCE_SERVER,
     Section {
         path: "consent",
         shape: Shape::Table,
@@ -252,8 +267,9 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "client_id_metadata_documents",
                 Kind::Flag,
                 "true",
-                "Whether a client id may be the https URL of a document that says who the client is. Switched off, such \
-                 clients are refused from then on, those that people approved too.",
+                "Whether a client id may be the https URL of a document that says who the client is. The gateway must be \
+                 able to reach such hosts: switch it off where it cannot, else clients that could register do not. \
+                 Switched off, such clients are refused from then on, those that people approved too.",
             ),
             Key::maybe(
                 "allowed_domains",
@@ -339,135 +355,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         shape: Shape::Table,
         doc: "Sizes, times and numbers that bound what one peer can cost.",
         shown: false,
-        keys: &[
-            Key::with(
-                "max_connections",
-                Kind::Count,
-                "10000",
-                "Open connections on the public listener.",
-            ),
-            Key::with("max_streams", Kind::Count, "5000", "Answers that are open at the same time as streams."),
-            Key::with(
-                "mcp_max_body_bytes",
-                Kind::Size,
-                r#""16MiB""#,
-                "Size of the body of a request to an MCP server. Bodies of OAuth requests are bounded at 64 KiB.",
-            ),
-            Key::with(
-                "header_timeout",
-                Kind::Duration,
-                r#""10s""#,
-                "Time in which a request's header must be complete.",
-            ),
-            Key::with(
-                "body_timeout",
-                Kind::Duration,
-                r#""30s""#,
-                "Time in which the body of an OAuth request must be complete.",
-            ),
-            Key::with(
-                "idle_timeout",
-                Kind::Duration,
-                r#""90s""#,
-                "How long a connection may stay open between two requests.",
-            ),
-            Key::with(
-                "upstream_connect_timeout",
-                Kind::Duration,
-                r#""5s""#,
-                "Time in which a connection to an MCP server must stand.",
-            ),
-            Key::with(
-                "upstream_response_timeout",
-                Kind::Duration,
-                r#""300s""#,
-                "Time in which an MCP server must begin its answer. A stream that has begun is not timed.",
-            ),
-            Key::with(
-                "third_party_timeout",
-                Kind::Duration,
-                r#""10s""#,
-                "Time for one call to the third party, answer included.",
-            ),
-            Key::with(
-                "registrations_per_minute",
-                Kind::Count,
-                "30",
-                "Client registrations per minute from one address.",
-            ),
-            Key::with(
-                "max_connections_per_address",
-                Kind::Count,
-                "1000",
-                "Open connections from one address (IPv6: one /64); proxies in `trusted_proxies` are not counted. Where few are left in all, an address gets fewer.",
-            ),
-            Key::with(
-                "max_requests_per_person",
-                Kind::Count,
-                "256",
-                "Requests of one person to MCP servers that are answered at the same time, open streams included; each app of a person may have half of them.",
-            ),
-            Key::with(
-                "max_open_approvals",
-                Kind::Count,
-                "50000",
-                "Approvals that are on their way to the third party and back.",
-            ),
-            Key::with(
-                "max_open_approvals_per_address",
-                Kind::Count,
-                "500",
-                "The same from one address; where very many are open in all, each address may have 8.",
-            ),
-            Key::with(
-                "max_grants_per_person",
-                Kind::Count,
-                "256",
-                "Live permissions of one person; one more ends the one that was longest unused.",
-            ),
-            Key::with(
-                "authorizations_per_minute",
-                Kind::Count,
-                "300",
-                "Authorization requests per minute from one address.",
-            ),
-            Key::with(
-                "approvals_per_minute",
-                Kind::Count,
-                "120",
-                "Answers to a consent page per minute from one address.",
-            ),
-            Key::with(
-                "failed_callbacks_per_minute",
-                Kind::Count,
-                "120",
-                "Ways back from the third party that lead to nothing, per minute and address. Others always pass.",
-            ),
-            Key::with(
-                "failed_tokens_per_minute",
-                Kind::Count,
-                "300",
-                "Requests at our OAuth endpoints with a code, token or secret that is not good, per minute and address. Good ones always pass.",
-            ),
-            Key::with(
-                "failed_admissions_per_minute",
-                Kind::Count,
-                "600",
-                "Requests to MCP servers with a token that is not good, per minute and address. Good ones always pass.",
-            ),
-            Key::with(
-                "write_timeout",
-                Kind::Duration,
-                r#""60s""#,
-                "How long a client may take nothing of its answer. One that takes a little now and then is held to 2 KiB a second.",
-            ),
-            Key::with(
-                "drain_deadline",
-                Kind::Duration,
-                r#""20s""#,
-                "How long a stopping gateway waits for requests and streams to end.",
-            ),
-        ],
+        keys: super::limits::KEYS,
     },
     Section {
         path: "access",

@@ -7,6 +7,7 @@
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
 mod access;
+mod elsewhere;
 mod provider;
 mod server;
 mod value;
@@ -51,6 +52,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
+    let elsewhere = elsewhere::servers(&file.mcp_server, &public_url, &providers)?;
+    let resource_servers = elsewhere::askers(&file.resource_server, &public_url, &servers, &elsewhere)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),
@@ -59,6 +62,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         store: store(&file.store)?,
         providers,
         servers,
+        elsewhere,
+        resource_servers,
         consent: consent(&file.consent, &public_url)?,
         registration: registration(&file.registration, &public_url)?,
         tokens: tokens(&file.tokens)?,

@@ -8,6 +8,7 @@ mod journey;
 pub(crate) mod library;
 mod noted;
 mod proofs;
+mod resource_servers;
 mod stops;
 
 use std::{
@@ -24,20 +25,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
-    Flows, Parts, Policy, RefreshRequest, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
+    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
 use crate::{
     domain::{
         access::{Access, Membership},
-        catalog::{Catalog, McpServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
         provider::Provider,
         resource::Resource,
         scope::ScopeSet,
+        secret::Digest,
         time::Timestamp,
     },
     store::{
@@ -296,8 +298,7 @@ fn assemble(
         private_schemes: vec![],
         max_grants_per_person: 3,
         access: Access::default(),
-        documents: true,
-        loopback_documents: false,
+        documents: DocumentsFrom::Internet,
         allowed_domains: vec![],
     };
     Flows::new(Parts {
@@ -311,6 +312,7 @@ fn assemble(
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
             providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
+            resource_servers: ["/mcp", "/other"].map(resource_server).into(),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -336,6 +338,16 @@ fn server(path: &str) -> McpServer {
             scope("write", "repo", false),
             ScopeDefinition { optional: true, ..scope("extra", "more", false) },
         ],
+        identity_assertion: path == "/other",
+    }
+}
+
+/// Who may introspect the tokens of the server at this path: the secret is the path twice.
+fn resource_server(path: &str) -> ResourceServer {
+    ResourceServer {
+        id: format!("rs{path}"),
+        secret: Digest::of(path.repeat(2)),
+        resources: [Resource::at(PUBLIC, path)].into(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         link::Link,
         person,
     },
-    flow::records::GrantsOf,
+    flow::{journal, records::GrantsOf},
 };
 
 /// Everything about the person that is left in the store.
@@ -193,4 +193,14 @@ async fn a_grant_that_nobody_redeems_ends_with_everything_that_it_stands_on() {
     world.clock.forward(Duration::from_hours(3));
     world.flows.sweep().await.unwrap();
     assert!(world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_quiet_in_every_step() {
+    let world = World::new();
+    let look = |flows: Arc<Flows>| async move { flows.detached(|_| async { Ok(journal::is_quiet()) }).await };
+    assert!(!look(Arc::clone(&world.flows)).await.unwrap());
+    let quiet = journal::quietly(true, look(Arc::clone(&world.flows))).await;
+    assert!(quiet.unwrap(), "a step of its own forgets it");
+    assert!(!look(Arc::clone(&world.flows)).await.unwrap(), "and nobody else is quiet");
 }
