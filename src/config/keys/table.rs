@@ -5,8 +5,6 @@ use super::{Key, Kind, Section, Shape, provider, resource_server::RESOURCE_SERVE
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
     ("client", "clients registered by configuration"),
-    ("mcp_server.scope.tools", "a tool policy"),
-    ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
     ("registration.initial_access_token", "registration with an initial access token"),
 ];
@@ -182,6 +180,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"["https://chat.example.com"]"#,
                 "Origins of browser clients that may call this server.",
             ),
+            Key::with(
+                "filter_tools",
+                Kind::Flag,
+                "false",
+                "Whether lists of tools show only those that the token may call. Needs a scope with `tools`. Clients \
+                 then never learn of the others, so they do not ask for more scopes either.",
+            ),
         ],
     },
     Section {
@@ -225,6 +230,15 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "none",
                 "[]",
                 "Names of scopes of this server that it includes.",
+            ),
+            Key::maybe(
+                "tools",
+                Kind::TextList,
+                "it says nothing about tools; if no scope does, every call passes unread",
+                r#"["get_*", "list_*"]"#,
+                "Tools that it opens; `*` stands for anything. With the first scope that says so every call is judged \
+                 (docs/scopes.md): it needs all scopes that name its tool, of scopes that imply one another the \
+                 narrowest, and a tool that no scope names cannot be called.",
             ),
         ],
     },

@@ -8,6 +8,7 @@ mod journey;
 pub(crate) mod library;
 mod noted;
 mod proofs;
+mod races;
 mod resource_servers;
 mod stops;
 
@@ -28,7 +29,9 @@ use super::{
     Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
     DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, TokenAnswer,
     fault::Fault,
-    ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
+    ports::{
+        BoxFuture, Clock, Departure, Entropy, Identity, Store, ThirdParty, ThirdPartyError, ThirdPartyTokens,
+    },
 };
 use crate::{
     domain::{
@@ -206,14 +209,14 @@ impl World {
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
         let library = Arc::new(Library::default());
-        let flows = assemble(&store, &clock, &entropy, &third, &library, &provider);
+        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider);
         Self { flows, store, clock, third, library, entropy, provider }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows =
-            assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
+        let store = Arc::clone(&self.store) as _;
+        self.flows = assemble(store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
     }
 
     pub(super) async fn register(&self) -> String {
@@ -277,7 +280,7 @@ impl World {
 }
 
 fn assemble(
-    store: &Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
@@ -302,7 +305,7 @@ fn assemble(
         allowed_domains: vec![],
     };
     Flows::new(Parts {
-        store: Arc::clone(store) as _,
+        store,
         sealer: Arc::new(Seals::new(&key, &[], Arc::clone(entropy) as _).unwrap()),
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
@@ -327,6 +330,7 @@ fn server(path: &str) -> McpServer {
         default,
         optional: false,
         implies: vec![],
+        tools: None,
     };
     McpServer {
         path: path.to_owned(),
@@ -339,6 +343,7 @@ fn server(path: &str) -> McpServer {
             ScopeDefinition { optional: true, ..scope("extra", "more", false) },
         ],
         identity_assertion: path == "/other",
+        filter_tools: false,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         handle::GrantId,
         link::Link,
         person,
+        secret::Digest,
     },
     flow::{journal, records::GrantsOf},
 };
@@ -115,6 +116,43 @@ async fn a_revocation_anywhere_in_the_callback_wins() {
             assert!(earlier.is_err(), "{how}: the earlier grant survived");
             assert_eq!(alive(&world).await.0, 0, "{how} at {writes}");
         }
+    }
+}
+
+/// Nothing of the person is stored yet: the mark has to be there before what it is about.
+#[tokio::test]
+async fn an_app_that_is_revoked_before_its_first_consent_is_written_gets_nothing() {
+    let resource = Resource::at(PUBLIC, "/mcp");
+    for writes in 0..40 {
+        let world = World::new();
+        let app = world.register().await;
+        let (form, cookie) = world.page(&app).await;
+        let departed = world.approve(&form, &cookie).await.unwrap();
+        world.clock.forward(Duration::from_secs(1));
+        let mut pause = world.store.pause_before(writes);
+        let (flows, back) = (Arc::clone(&world.flows), callback(&departed, None));
+        let mut coming = tokio::spawn(async move { flows.arrive(back).await });
+        let reached = tokio::select! {
+            () = pause.reached() => true,
+            _ = &mut coming => false,
+        };
+        if !reached {
+            assert!(writes > 8, "the callback writes more than {writes}");
+            break;
+        }
+        let ada = "ada".bytes().map(u64::from).sum::<u64>().to_string();
+        let subject = person::subject("https://third.example", &ada);
+        let part = Digest::of_list(&[app.as_bytes(), CALLBACK.as_bytes(), resource.as_str().as_bytes()]);
+        world.flows.revoke_consent(subject, part).await.unwrap();
+        pause.resume();
+        if let Some(code) = coming.await.unwrap().ok().and_then(code_of) {
+            assert!(
+                world.redeem(&app, &code).await.is_err(),
+                "revoked before write {writes}, and it came back"
+            );
+        }
+        settle().await;
+        assert_eq!(alive(&world).await.0, 0, "revoked before write {writes}");
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Setup {
     pub(crate) provider: String,
     /// More keys of the first MCP server.
     pub(crate) server: String,
+    /// The scopes of the first MCP server.
+    pub(crate) scopes: String,
     /// More keys of `[limits]`.
     pub(crate) limits: String,
     /// More tables.
@@ -96,6 +98,7 @@ impl Default for Setup {
             tls: None,
             provider: String::new(),
             server: String::new(),
+            scopes: SCOPES.to_owned(),
             limits: "registrations_per_minute = 100000\n".to_owned(),
             tables: String::new(),
             top: String::new(),
@@ -200,8 +203,8 @@ impl Setup {
             provider_entry(PROVIDER, origin, third_party, &self.provider),
             format!(
                 "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
-                 provider = \"{PROVIDER}\"\n{}\n{SCOPES}",
-                self.server,
+                 provider = \"{PROVIDER}\"\n{}\n{}",
+                self.server, self.scopes,
             ),
         ];
         if let Some(slate) = slate {
