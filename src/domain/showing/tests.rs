@@ -115,7 +115,7 @@ fn the_short_page_takes_all_of_its_conditions() {
         ("another person's", &|case| case.consent.subject = "other".to_owned()),
         ("another client's", &|case| case.consent.client_id = "other".to_owned()),
         ("another redirect URI", &|case| case.consent.redirect_uri.push('x')),
-        ("another server", &|case| case.consent.resource.clone_from(&other_resource())),
+        ("another server", &|case| case.consent.resource = other_resource()),
         ("another fingerprint", &|case| case.consent.fingerprint = Digest::of("other")),
         ("consent revoked", &|case| case.consent.revoked_at = Some(case.consent.granted_at)),
         ("person revoked", &|case| case.person.revoked_at = Some(NOW)),
