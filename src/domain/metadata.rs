@@ -16,6 +16,9 @@ use super::{
 /// The longest `client_name`, in bytes.
 pub const MAX_NAME_LENGTH: usize = 1024;
 
+/// The most that is kept of what a client says of itself, in bytes of JSON: it must fit into one record.
+pub const MAX_LENGTH: usize = 40 * 1024;
+
 /// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,7 +103,7 @@ impl ClientMetadata {
         if asked.jwks.is_some() && asked.jwks_uri.is_some() {
             return Err(bad("two_key_sets", "jwks and jwks_uri exclude each other."));
         }
-        Ok(Self {
+        let metadata = Self {
             redirect_uris,
             token_endpoint_auth_method,
             grant_types: vec!["authorization_code".to_owned(), "refresh_token".to_owned()],
@@ -111,7 +114,17 @@ impl ClientMetadata {
             software_id: asked.software_id.filter(|id| id.len() <= 255),
             software_version: asked.software_version.filter(|version| version.len() <= 255),
             application_type: asked.application_type.filter(|kind| matches!(kind.as_str(), "native" | "web")),
-        })
+        };
+        if metadata.canonical().len() > MAX_LENGTH {
+            return Err(bad("metadata_too_long", "All metadata together must be at most 40 KiB."));
+        }
+        Ok(metadata)
+    }
+
+    /// The accepted metadata as one text: two registrations with the same text said the same.
+    pub fn canonical(&self) -> String {
+        // Only maps with odd keys fail to become JSON; there are none.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// What a consent depends on: name, redirect URIs and authentication method. Any change voids it.
@@ -229,6 +242,10 @@ mod tests {
         let long =
             format!(r#"{{"redirect_uris":["https://a.example/"],"client_name":"{}"}}"#, "x".repeat(1025));
         assert_eq!(judge(&long).unwrap_err().reason, "name_too_long");
+        let uris: Vec<String> =
+            (10..26).map(|n| format!("\"https://a.example/{n}{}\"", "x".repeat(2028))).collect();
+        let most = format!(r#"{{"redirect_uris":[{}]}}"#, uris.join(","));
+        assert!(judge(&most).unwrap().canonical().len() <= MAX_LENGTH, "16 URIs of 2 KiB have room");
     }
 
     #[test]

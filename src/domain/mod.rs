@@ -21,6 +21,7 @@ pub mod grant;
 pub mod handle;
 pub mod link;
 pub mod metadata;
+pub mod name;
 pub mod origin;
 pub mod person;
 pub mod pkce;

@@ -179,11 +179,11 @@ impl Flows {
         const UNKNOWN: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         let id = query.client_id.as_deref().ok_or(missing("client_id_missing", "client_id is needed."))?;
-        if !is_plain(Kind::Client, id) {
+        if !self.could_be_ours(id) {
             return Err(UNKNOWN.into());
         }
         let client = self.records.load::<Client>(id.as_bytes()).await?.ok_or(UNKNOWN)?.record;
-        if client.is_usable(self.now()) { Ok(client) } else { Err(UNKNOWN.into()) }
+        if self.is_usable(&client) { Ok(client) } else { Err(UNKNOWN.into()) }
     }
 }
 

@@ -12,12 +12,14 @@ mod arrive;
 mod authorize;
 mod borrow;
 mod conclude;
+mod configured;
 mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
 mod let_go;
 pub mod live;
+mod manage;
 mod outcome;
 pub mod ports;
 pub mod records;
@@ -29,6 +31,7 @@ mod second;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unused;
 mod vault;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -49,12 +52,12 @@ pub use self::{
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
-    register::Registered,
+    register::{ConfiguredClient, Management, Registered, RegistrationPolicy},
     second::ArrivalPage,
 };
 use crate::domain::{
     catalog::Catalog,
-    client::{Client, Credentials},
+    client::{Client, Credentials, Source},
     document::DocumentRules,
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
@@ -113,6 +116,8 @@ pub struct Policy {
     pub loopback_documents: bool,
     /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
     pub allowed_domains: Vec<String>,
+    /// How clients become known, apart from documents.
+    pub registration: RegistrationPolicy,
 }
 
 /// What the steps are made of.
@@ -150,6 +155,7 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    unused: unused::UnusedCount,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -169,6 +175,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            unused: unused::UnusedCount::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -267,7 +274,7 @@ impl Flows {
     async fn authenticated(&self, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
-        if !client.is_usable(self.now()) {
+        if !self.is_usable(&client) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
         client.authenticate(credentials)?;
@@ -285,7 +292,7 @@ impl Flows {
         const CHANGED: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
         let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
-        if !client.is_usable(self.now()) {
+        if !self.is_usable(&client) {
             return Err(GONE.into());
         }
         let redirect =
@@ -305,8 +312,10 @@ impl Flows {
         if client.noting_use(now).is_none() {
             return Ok(());
         }
-        let used = client.noting_use(now).map_or(now, |used| used.expires_at());
-        self.records.index_expiry(used, ports::Table::Client, client.id.as_bytes(), now).await?;
+        if client.source != Source::Configured {
+            let used = client.noting_use(now).map_or(now, |used| used.expires_at());
+            self.records.index_expiry(used, ports::Table::Client, client.id.as_bytes(), now).await?;
+        }
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::{
         resource::Resource,
     },
     flow::{
-        Flows, Parts, Policy,
+        Flows, Parts, Policy, RegistrationPolicy,
         fault::Fault,
         ports::{BoxFuture, Clock, Document, DocumentError, Documents, Entropy, Sealer, Store},
     },
@@ -147,6 +147,7 @@ fn policy(settings: &Settings) -> Policy {
         documents: false,
         loopback_documents: false,
         allowed_domains: Vec::new(),
+        registration: RegistrationPolicy::default(),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
         refusal::Refusal,
     },
     flow::{
-        Flows,
+        Flows, Management,
         ports::{Clock, Entropy},
     },
     proxy::{Backend, Body, Route},
@@ -146,6 +146,11 @@ impl Site {
             doors,
             trusted_proxies,
         }))
+    }
+
+    /// Whether registrations can be managed here (RFC 7592).
+    pub(super) fn manages_registrations(&self) -> bool {
+        self.flows.policy().registration.management != Management::Off
     }
 
     /// The address that a request counts against.

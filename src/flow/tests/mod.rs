@@ -20,7 +20,7 @@ use url::Url;
 
 use super::{
     Arrived, AuthorizeQuery, Callback, CodeRequest, Consented, Decision, Departed, Failure, Flows, Parts,
-    Policy, RefreshRequest, TokenAnswer,
+    Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
@@ -194,11 +194,14 @@ impl World {
         self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library);
     }
 
+    /// A public client, another one with every call: those that say the very same of themselves are one.
     pub(super) async fn register(&self) -> String {
+        static VERSION: AtomicU64 = AtomicU64::new(0);
+        let version = VERSION.fetch_add(1, Ordering::Relaxed);
         let body = format!(
-            r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App"}}"#
+            r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App","software_version":"{version}"}}"#
         );
-        self.flows.register(body.into_bytes()).await.unwrap().client.id
+        self.flows.register(body.into_bytes(), None).await.unwrap().client.id
     }
 
     /// The consent page: its form and the render cookie.
@@ -273,6 +276,7 @@ fn assemble(
         documents: true,
         loopback_documents: false,
         allowed_domains: vec![],
+        registration: RegistrationPolicy::default(),
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
