@@ -4,6 +4,8 @@
 //! Below `MCP_DEPUTY_TEST_DIR` (default `target`):
 //!
 //! - `test-logs/*.log`: everything that gateways, third parties and clients logged, at level trace.
+//! - `test-answers/*.log`: what gateways answered, headers and bodies.
+//! - `test-foreign/*.txt`: the secrets between a gateway and the third party, which no answer may hold.
 //! - `test-secrets/*.txt`: one secret per line: every token, code, verifier, cookie value, key and password of the run.
 //!   A line that begins with `planted-` is a control: it was logged on purpose, and must be found.
 //!
@@ -40,9 +42,7 @@ mod leaks {
 
     #[test]
     fn no_log_holds_a_secret() {
-        let folder = env::var_os("MCP_DEPUTY_TEST_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
-        let report = look(&folder);
+        let report = look(&folder());
         println!("{report}");
         assert!(report.leaks.is_empty(), "secrets in logs:\n{report}");
         assert!(report.too_short.is_empty(), "too short to tell from chance: {:?}", report.too_short);
@@ -51,11 +51,49 @@ mod leaks {
             "logged on purpose and not found: {:?}",
             report.controls_missed
         );
-        if env::var_os("MCP_DEPUTY_REQUIRE_LEAK_CHECK").is_some_and(|value| value == "1") {
-            assert!(report.bytes > 0, "there are no logs below {}", folder.display());
+        if is_required() {
+            assert!(report.bytes > 0, "there are no logs below {}", folder().display());
             assert!(report.secrets >= FEWEST_SECRETS, "only {} secrets were written down", report.secrets);
             assert!(report.controls_found > 0, "no control was planted");
         }
+    }
+
+    #[test]
+    fn no_answer_holds_a_secret_of_the_third_party() {
+        let (answers, report) = look_among(&folder(), "test-foreign", "test-answers");
+        println!("{report}");
+        assert!(report.leaks.is_empty(), "third-party secrets in answers:\n{report}");
+        if is_required() {
+            assert!(answers > 0 && report.secrets >= FEWEST_SECRETS, "too little was written down: {report}");
+        }
+    }
+
+    #[test]
+    fn nothing_panicked() {
+        let logs = files(&folder().join("test-logs"), "log");
+        let panics: Vec<String> = logs.iter().flat_map(|path| panics(path)).collect();
+        assert!(panics.is_empty(), "{}", panics.join("\n"));
+    }
+
+    #[test]
+    fn a_panic_of_the_product_is_found_and_one_of_a_test_is_not() {
+        let line =
+            |place: &str| format!("{{\"level\":\"ERROR\",\"reason\":\"panicked\",\"place\":\"{place}\"}}\n");
+        let run = Run::new(&[]).log(&[line("src/flow/mod.rs:1:2"), line("tests/it/x.rs:1:2")].concat());
+        assert_eq!(panics(&run.folder().join("test-logs/run.log")).len(), 1);
+    }
+
+    #[test]
+    fn a_foreign_secret_in_an_answer_is_found() {
+        let run = Run::new(&[]);
+        for (folder, name, text) in [
+            ("test-foreign", "run.txt", "gho_16C7e42F292c6912E7\n"),
+            ("test-answers", "run.log", "{} gho_16C7e42F292c6912E7\n"),
+        ] {
+            fs::create_dir_all(run.folder().join(folder)).unwrap();
+            fs::write(run.folder().join(folder).join(name), text).unwrap();
+        }
+        assert_eq!(look_among(run.folder(), "test-foreign", "test-answers").1.leaks.len(), 1);
     }
 
     #[test]
@@ -140,10 +178,42 @@ mod leaks {
         writing: &'static str,
     }
 
-    /// Looks for every secret of the run in every log of the run.
+    fn folder() -> PathBuf {
+        env::var_os("MCP_DEPUTY_TEST_DIR")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
+    }
+
+    fn is_required() -> bool {
+        env::var_os("MCP_DEPUTY_REQUIRE_LEAK_CHECK").is_some_and(|value| value == "1")
+    }
+
+    /// Where the product panicked, by a log. Tests that fail panic as well, in files of their own.
+    fn panics(log: &Path) -> Vec<String> {
+        let text = fs::read(log).expect("a log can be read");
+        let lines = String::from_utf8_lossy(&text).into_owned();
+        let found = lines
+            .lines()
+            .filter(|line| line.contains("\"reason\":\"panicked\"") && line.contains("\"place\":\"src/"));
+        found.map(|line| format!("{}: {line}", log.display())).collect()
+    }
+
+    /// Looks for every secret of the run in every log of the run, and for everything that looks like one of ours.
     fn look(folder: &Path) -> Report {
+        let (_, mut report) = look_among(folder, "test-secrets", "test-logs");
+        for path in files(&folder.join("test-logs"), "log") {
+            let log = fs::read(&path).expect("a log can be read");
+            for (at, prefix) in handles_in(&log) {
+                let line = line_of(&log, at);
+                report.leaks.insert(format!("{}:{line}: a handle of ours, {prefix}…", path.display()));
+            }
+        }
+        report
+    }
+
+    /// Looks for every secret that is listed in one folder in every log of another. Also says how many logs there are.
+    fn look_among(folder: &Path, secrets: &str, logs: &str) -> (usize, Report) {
         let mut report = Report::default();
-        let listed: BTreeMap<String, String> = files(&folder.join("test-secrets"), "txt")
+        let listed: BTreeMap<String, String> = files(&folder.join(secrets), "txt")
             .into_iter()
             .flat_map(|path| lines_with_place(&path))
             .collect();
@@ -158,7 +228,7 @@ mod leaks {
         report.patterns = patterns.len();
         let index = Index::new(&patterns);
         let mut controls = BTreeSet::new();
-        for path in files(&folder.join("test-logs"), "log") {
+        for path in files(&folder.join(logs), "log") {
             let log = fs::read(&path).expect("a log can be read");
             report.logs += 1;
             report.bytes += log.len();
@@ -174,15 +244,11 @@ mod leaks {
                         .insert(format!("{place}:{line}: the secret of {listed_at}, {}", pattern.writing));
                 }
             }
-            for (at, prefix) in handles_in(&log) {
-                let line = line_of(&log, at);
-                report.leaks.insert(format!("{}:{line}: a handle of ours, {prefix}…", path.display()));
-            }
         }
         report.controls_found = controls.len();
         let missed = listed.iter().filter(|(s, _)| s.starts_with(PLANTED) && !controls.contains(s));
         report.controls_missed = missed.map(|(_, place)| place.clone()).collect();
-        report
+        (report.logs, report)
     }
 
     /// The patterns by a piece from their middle, since many of them begin alike.

@@ -51,6 +51,17 @@ pub(super) struct File {
     pub(super) registration: RegistrationFile,
     pub(super) tokens: TokensFile,
     pub(super) limits: LimitsFile,
+    pub(super) access: AccessFile,
+}
+
+/// `[access]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AccessFile {
+    pub(super) users: Texts,
+    pub(super) emails: Texts,
+    pub(super) email_domains: Texts,
+    pub(super) organizations: Texts,
 }
 
 /// `[tls]`
@@ -90,6 +101,9 @@ pub(super) struct ProviderFile {
     pub(super) username: Text,
     pub(super) display_name: Text,
     pub(super) email: Text,
+    pub(super) emails_endpoint: Text,
+    pub(super) organizations_endpoint: Text,
+    pub(super) organization: Text,
     pub(super) scopes: Texts,
     pub(super) default_scopes: Texts,
     pub(super) requires_scope: Option<bool>,

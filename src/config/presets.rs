@@ -29,6 +29,13 @@ pub(super) struct Preset {
     pub(super) username: &'static str,
     pub(super) display_name: &'static str,
     pub(super) email: &'static str,
+    pub(super) emails_endpoint: Option<&'static str>,
+    /// Third-party scopes that listing e-mail addresses needs.
+    pub(super) emails_scopes: &'static [&'static str],
+    pub(super) organizations_endpoint: Option<&'static str>,
+    /// Third-party scopes that listing organizations needs.
+    pub(super) organizations_scopes: &'static [&'static str],
+    pub(super) organization: &'static str,
     pub(super) default_scopes: &'static [&'static str],
     pub(super) granted_scope_separators: Option<&'static str>,
     pub(super) scope_equivalents: &'static [(&'static str, &'static [&'static str])],
@@ -58,6 +65,12 @@ const GITHUB: Preset = Preset {
     username: "login",
     display_name: "name",
     email: "email",
+    emails_endpoint: Some("{api}/user/emails"),
+    emails_scopes: &["user:email"],
+    organizations_endpoint: Some("{api}/user/orgs"),
+    organizations_scopes: &["read:org"],
+    // The number, never the login, as for people.
+    organization: "id",
     default_scopes: &["read:user"],
     granted_scope_separators: Some(", "),
     scope_equivalents: &[
@@ -115,6 +128,11 @@ pub(super) const SPELLED_OUT: Preset = Preset {
     username: "preferred_username",
     display_name: "name",
     email: "email",
+    emails_endpoint: None,
+    emails_scopes: &[],
+    organizations_endpoint: None,
+    organizations_scopes: &[],
+    organization: "id",
     default_scopes: &[],
     granted_scope_separators: None,
     scope_equivalents: &[],

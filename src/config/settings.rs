@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::master_key::MasterKey;
+use crate::domain::access::Access;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
 
@@ -64,6 +65,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// What one peer can cost.
     pub limits: LimitSettings,
+    /// Who may sign in.
+    pub access: Access,
 }
 
 impl Settings {

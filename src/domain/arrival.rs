@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::Membership,
     consent::{self, ConsentProof},
     handle::GrantId,
     post::SameOriginPost,
@@ -35,6 +36,9 @@ pub struct Arriving {
     pub display_name: Option<String>,
     /// Verified e-mail address.
     pub email: Option<String>,
+    /// What the operator's rules ask for.
+    #[serde(default)]
+    pub membership: Membership,
 }
 
 /// An arrival record.
@@ -148,6 +152,7 @@ mod tests {
             grant: GrantId::new([1; 16]),
             page_expires_at: Timestamp::from_millis(9),
             person: Arriving {
+                membership: Membership::default(),
                 subject: "s".to_owned(),
                 login: "ada".to_owned(),
                 display_name: None,

@@ -74,6 +74,8 @@ pub struct Credentials {
     pub client_id: String,
     /// The secret, where one was sent.
     pub secret: Option<secrecy::SecretString>,
+    /// The assertion, where one was sent (RFC 7523). Excludes a secret.
+    pub assertion: Option<secrecy::SecretString>,
     /// Whether they came by HTTP Basic: decides the form of a failed answer (RFC 6749 section 5.2).
     pub basic: bool,
 }
@@ -132,9 +134,16 @@ impl Client {
         self.over_until().is_none_or(|over| over < approved_at)
     }
 
-    /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less.
+    /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less. A client that signs
+    /// is not judged here: its assertion takes a key that may have to be fetched, and a record that makes it good once.
     pub fn authenticate(&self, credentials: &Credentials) -> Result<(), Refusal> {
         use secrecy::ExposeSecret as _;
+        if self.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt {
+            return Err(Refusal::invalid_client("assertion_missing"));
+        }
+        if credentials.assertion.is_some() {
+            return Err(Refusal::invalid_client("assertion_not_registered"));
+        }
         match (self.metadata.token_endpoint_auth_method, &self.secret, &credentials.secret) {
             (AuthMethod::None, None, None) => Ok(()),
             // Some clients send an empty secret because their library always sends one.
@@ -178,7 +187,12 @@ pub(crate) mod tests {
     }
 
     fn presenting(secret: Option<&str>) -> Credentials {
-        Credentials { client_id: "c".to_owned(), secret: secret.map(Into::into), basic: false }
+        Credentials {
+            client_id: "c".to_owned(),
+            secret: secret.map(Into::into),
+            assertion: None,
+            basic: false,
+        }
     }
 
     #[test]

@@ -162,6 +162,8 @@ pub enum Ending {
     Returned,
     /// The person, the operator or a changed client revoked it.
     Revoked,
+    /// The person may not sign in any more.
+    NotAdmitted,
     /// The third party ended the permission that it stood on.
     ThirdPartyRefused,
     /// Its callback could not be finished.
@@ -177,6 +179,7 @@ impl Ending {
             Self::RefreshReused => "refresh_reused",
             Self::Returned => "returned",
             Self::Revoked => "revoked",
+            Self::NotAdmitted => "person_not_admitted",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::Unfinished => "unfinished",
         }

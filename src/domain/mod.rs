@@ -12,13 +12,17 @@
 //!
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
+pub mod access;
 pub mod arrival;
+pub mod assertion;
 pub mod catalog;
 pub mod client;
 pub mod consent;
 pub mod document;
 pub mod grant;
 pub mod handle;
+pub mod jwk;
+pub mod jws;
 pub mod link;
 pub mod metadata;
 pub mod name;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{secret::Digest, time::Timestamp};
+use super::{access::Membership, secret::Digest, time::Timestamp};
 
 /// Facts older than this are asked for again.
 pub const FACTS_TTL: Duration = Duration::from_mins(10);
@@ -40,6 +40,9 @@ pub struct Person {
     pub display_name: Option<String>,
     /// Verified e-mail address.
     pub email: Option<String>,
+    /// What the operator's rules ask for; `None` where it was never asked for.
+    #[serde(default)]
+    pub membership: Option<Membership>,
     /// When the third party last said so.
     pub checked_at: Timestamp,
     /// When everything of this person was revoked.

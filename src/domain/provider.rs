@@ -49,6 +49,13 @@ pub struct Provider {
     pub display_name: Vec<String>,
     /// Path to the e-mail address; a display value.
     pub email: Vec<String>,
+    /// Where a person's e-mail addresses are listed (GET, Bearer, a JSON array of objects with `email` and `verified`);
+    /// `None` where no rule asks for them, or the userinfo answer says it all.
+    pub emails_endpoint: Option<Url>,
+    /// Where a person's organizations are listed (GET, Bearer, a JSON array); `None` where no rule asks for them.
+    pub organizations_endpoint: Option<Url>,
+    /// Path in each of them to the immutable id.
+    pub organization: Vec<String>,
     /// Third-party scopes that are asked for whatever the client wants.
     pub scopes: Vec<String>,
     /// Third-party scopes of an MCP scope that names none itself.
@@ -81,6 +88,12 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// The issuer that its people are identified under (D19).
+    pub fn identifies_as(&self) -> String {
+        let origin = || self.authorization_endpoint.origin().ascii_serialization();
+        self.issuer.clone().unwrap_or_else(origin)
+    }
+
     /// Splits the `scope` value of an answer of the third party into scopes.
     pub fn split_granted<'a>(&self, scope: &'a str) -> Vec<&'a str> {
         scope.split(|c| self.granted_scope_separators.contains(&c)).filter(|part| !part.is_empty()).collect()

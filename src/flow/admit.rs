@@ -243,11 +243,14 @@ impl Flows {
         if self.is_revoked(&grant).await? {
             return Err(invalid_token("revoked").into());
         }
+        if !person.as_ref().is_some_and(|person| self.admits(&person.record)) {
+            return Err(invalid_token("person_not_admitted").into());
+        }
         let link = self.hold_link(&grant).await?.ok_or(invalid_token("link_gone"))?;
         self.ask_in_background(
             &grant,
             &link,
-            person.as_ref().is_none_or(|person| person.record.is_stale(now)),
+            person.as_ref().is_none_or(|person| self.should_ask_about(&person.record)),
         );
         Ok(Arc::new(Session {
             grant: grant.id,

@@ -137,6 +137,7 @@ impl Flows {
             third_party.identify(&tokens.tokens()?.access).await.map_err(unavailable_or_refused)?;
         let person = arriving(provider, identity);
         tokens.belong_to(&person.subject);
+        self.refuse_unadmitted(&person.subject, &person.membership)?;
         let session = callback.session.as_deref();
         let compared = self.compare(&arrival, provider, &person, tokens.tokens()?, session).await?;
         if compared.scopes.is_empty() {

@@ -270,7 +270,11 @@ impl Flows {
                 let person = arriving(provider, identity);
                 if person.subject == grant.subject {
                     self.note_person(&person, &grant.provider, self.now()).await?;
-                    return Ok(true);
+                    return match self.end_unadmitted(grant).await {
+                        Ok(()) => Ok(true),
+                        Err(Failure::Refused(_)) => Ok(false),
+                        Err(failure) => Err(failure),
+                    };
                 }
                 self.end_link(cell, "third_party_token_of_somebody_else").await;
                 Ok(false)

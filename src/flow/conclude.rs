@@ -156,6 +156,7 @@ impl Flows {
             login: person.login.clone(),
             display_name: person.display_name.clone(),
             email: person.email.clone(),
+            membership: Some(person.membership.clone()),
             checked_at: now,
             revoked_at: known.and_then(|known| known.revoked_at),
         };

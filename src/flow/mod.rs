@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod access;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -17,11 +18,13 @@ mod consent;
 mod depart;
 pub mod fault;
 pub mod journal;
+mod key_sets;
 mod let_go;
 pub mod live;
 mod manage;
 mod outcome;
 pub mod ports;
+mod prove;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -37,6 +40,7 @@ mod vault;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use fault::Fault;
+use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
@@ -56,6 +60,7 @@ pub use self::{
     second::ArrivalPage,
 };
 use crate::domain::{
+    access::Access,
     catalog::Catalog,
     client::{Client, Credentials, Source},
     document::DocumentRules,
@@ -110,6 +115,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// Who may sign in.
+    pub access: Access,
     /// Whether client ids may be URLs of metadata documents.
     pub documents: bool,
     /// Whether such a document may be on this computer.
@@ -156,6 +163,7 @@ pub struct Flows {
     live: LiveGrants,
     links: LinkCells,
     unused: unused::UnusedCount,
+    key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -176,6 +184,7 @@ impl Flows {
             live: LiveGrants::default(),
             links: LinkCells::default(),
             unused: unused::UnusedCount::default(),
+            key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -277,7 +286,7 @@ impl Flows {
         if !self.is_usable(&client) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
-        client.authenticate(credentials)?;
+        self.prove(&client, credentials).await?;
         Ok(client)
     }
 
@@ -319,9 +328,4 @@ impl Flows {
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }
-}
-
-/// The issuer that a provider's people are identified under (D19).
-fn issuer_of(provider: &Provider) -> String {
-    provider.issuer.clone().unwrap_or_else(|| provider.authorization_endpoint.origin().ascii_serialization())
 }

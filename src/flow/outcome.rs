@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Failure, issuer_of, ports::Identity};
+use super::{Failure, ports::Identity};
 use crate::domain::{
     arrival::Arriving, handle::Handle, person::subject, provider::Provider, request::AuthorizationRequest,
 };
@@ -68,10 +68,11 @@ pub(super) fn again(request: &AuthorizationRequest) -> String {
 /// A person as a record knows them.
 pub(super) fn arriving(provider: &Provider, identity: Identity) -> Arriving {
     Arriving {
-        subject: subject(&issuer_of(provider), &identity.id),
+        subject: subject(&provider.identifies_as(), &identity.id),
         login: identity.login,
         display_name: identity.display_name,
         email: identity.email,
+        membership: identity.membership,
     }
 }
 

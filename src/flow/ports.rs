@@ -16,7 +16,9 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use super::fault::Fault;
-use crate::domain::{consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, time::Timestamp};
+use crate::domain::{
+    access::Membership, consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, time::Timestamp,
+};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -62,6 +64,10 @@ pub enum Table {
     Browser = 8,
     /// Entries that answer "which grants has …" and "what expires now".
     Index = 9,
+    /// Client assertions that were used up, by the hash of client id and `jti`.
+    Assertion = 10,
+    /// Our own signing keys: one record.
+    Signing = 11,
 }
 
 /// Where a value lies. Ids are at most 1 KiB.
@@ -206,6 +212,8 @@ pub struct Identity {
     pub display_name: Option<String>,
     /// A verified e-mail address, where there is one.
     pub email: Option<String>,
+    /// What the operator's rules ask for.
+    pub membership: Membership,
 }
 
 /// Why a third party did not do what we asked. Never carries its words.

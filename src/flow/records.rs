@@ -19,6 +19,7 @@ use super::{
 };
 use crate::domain::{
     arrival::Arrival,
+    assertion,
     client::Client,
     consent::Consent,
     grant::Grant,
@@ -43,7 +44,7 @@ macro_rules! records {
 }
 
 records! {
-    Arrival => Arrival, Browser => Browser, Client => Client, Consent => Consent, Grant => Grant, Link => Link, Person => Person,
+    Arrival => Arrival, assertion::Used => Assertion, Browser => Browser, Client => Client, Consent => Consent, Grant => Grant, Link => Link, Person => Person,
     Ticket => Ticket,
 }
 
@@ -317,8 +318,9 @@ fn hour_prefix(when: Timestamp) -> [u8; 5] {
 }
 
 fn expiring(entry: Bytes, found: &Versioned) -> Option<Expiring> {
-    const TABLES: [Table; 8] = [
+    const TABLES: [Table; 9] = [
         Table::Arrival,
+        Table::Assertion,
         Table::Browser,
         Table::Client,
         Table::Consent,

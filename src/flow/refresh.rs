@@ -125,10 +125,10 @@ impl Flows {
             }
         };
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
-        if person.is_none_or(|person| person.record.is_stale(self.now())) {
+        if person.is_none_or(|person| self.should_ask_about(&person.record)) {
             self.identify_again(grant, &cell, &borrowed).await?;
         }
-        Ok(())
+        self.end_unadmitted(grant).await
     }
 
     fn seal_answer(

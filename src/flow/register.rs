@@ -98,8 +98,13 @@ const GENERATIONS: u64 = 16;
 const PATIENCE: usize = 64;
 
 impl Flows {
+    /// Registers a client with the metadata in `body`, without an initial access token.
+    pub async fn register(self: &Arc<Self>, body: Vec<u8>) -> Result<Registered, Failure> {
+        self.register_with(body, None).await
+    }
+
     /// Registers a client with the metadata in `body`. `token`: the initial access token, where one was sent.
-    pub async fn register(
+    pub async fn register_with(
         self: &Arc<Self>,
         body: Vec<u8>,
         token: Option<SecretString>,
@@ -186,7 +191,7 @@ impl Flows {
     /// A secret for a client that authenticates with one.
     pub(super) fn secret_for(&self, method: AuthMethod) -> Result<Option<Handle>, Fault> {
         match method {
-            AuthMethod::None => Ok(None),
+            AuthMethod::None | AuthMethod::PrivateKeyJwt => Ok(None),
             AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
                 Ok(Some(Handle::plain(Kind::ClientSecret, self.random()?)))
             }

@@ -103,7 +103,12 @@ impl Flows {
         let tokens = self.open_sealed_tokens(key.as_bytes(), &taking.tokens)?;
         let subject = Some(taking.person.subject.as_str());
         let tokens = Unkept::new(self, &taking.request.provider, subject, tokens);
-        let (client, redirect) = match self.still_asked_by(&taking.request).await {
+        let admitted = self.refuse_unadmitted(&taking.person.subject, &taking.person.membership);
+        let asked = match admitted {
+            Ok(()) => self.still_asked_by(&taking.request).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        let (client, redirect) = match asked {
             Ok(asked) => asked,
             Err(failure) => {
                 self.records.take::<Arrival>(key.as_bytes(), version).await?;

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
+    assertion,
     client::{Client, Source},
     consent::Consent,
     grant::{Ending, Grant},
@@ -80,13 +81,14 @@ impl Flows {
     async fn sweep_entry(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<bool, Fault> {
         let fate = match entry.table {
             Table::Arrival => self.sweep_arrival(entry, now).await?,
+            Table::Assertion => self.sweep_by::<assertion::Used>(entry, now, |used| used.expires_at).await?,
             Table::Browser => {
                 self.sweep_by::<Browser>(entry, now, |browser| browser.since.after(BROWSER_TTL)).await?
             }
             Table::Client => self.sweep_client(entry, now).await?,
             Table::Consent => self.sweep_consent(entry, now).await?,
             Table::Grant => self.sweep_grant(entry, now).await?,
-            Table::Index => Fate::Done,
+            Table::Index | Table::Signing => Fate::Done,
             Table::Link => self.sweep_link(entry, now).await?,
             Table::Person => self.sweep_person(entry, now).await?,
             Table::Ticket => self.sweep_by::<Ticket>(entry, now, |ticket| ticket.expires_at).await?,

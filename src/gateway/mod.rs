@@ -144,6 +144,7 @@ fn policy(settings: &Settings) -> Policy {
         dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        access: settings.access.clone(),
         documents: false,
         loopback_documents: false,
         allowed_domains: Vec::new(),

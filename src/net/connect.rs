@@ -5,8 +5,8 @@
 //! cryptography is named here and never taken from a process-wide default.
 //!
 //! Must never ask the environment for a proxy, and must never accept a certificate that the roots do not vouch for.
-//! Used by [`super::client`] only. A connector that judges each address it is about to connect to (for URLs that
-//! strangers choose) has its place beside this one.
+//! Used by [`super::client`] only, for URLs that an operator wrote. URLs that strangers choose are for
+//! [`super::guarded`], which judges each address that it is about to connect to.
 
 use std::{
     io,

@@ -4,6 +4,7 @@
 //! of OAuth, of MCP, or of who is asking; imports nothing of the crate. Redirects are never followed here, and time and
 //! size of everything are bounded here.
 
+pub mod address;
 pub mod backend;
 pub mod body;
 pub mod client;
@@ -11,6 +12,7 @@ pub mod connect;
 pub mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod guarded;
 pub mod handler;
 pub mod listen;
 pub(crate) mod patience;

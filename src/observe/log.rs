@@ -6,7 +6,10 @@
 //!
 //! Called once by the command line. Must never be called by a library user's code path.
 
-use std::io;
+use std::{
+    io,
+    panic::{self, PanicHookInfo},
+};
 
 use thiserror::Error;
 use tracing::Subscriber;
@@ -49,8 +52,24 @@ pub enum LogError {
 /// Begins to log to stderr. `filter` is what `MCP_DEPUTY_LOG` or else `RUST_LOG` says; `None` or empty: the default.
 pub fn begin(filter: Option<&str>, form: Form) -> Result<(), LogError> {
     let subscriber = subscriber(filter, form, io::stderr)?;
-    Ok(subscriber.try_init()?)
+    subscriber.try_init()?;
+    let _ = report_panics();
+    Ok(())
 }
+
+/// From now on a panic is a line in the log: where it happened, never its message, which may hold anything. A panic costs
+/// one answer and nothing else, and is always worth a look. Returns the hook that was there before.
+pub fn report_panics() -> Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static> {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        tracing::error!(reason = PANICKED, place, "a part of this program panicked");
+    }));
+    before
+}
+
+/// The reason with which a panic stands in the log.
+const PANICKED: &str = "panicked";
 
 /// The same with another writer, for tests.
 pub fn subscriber<W>(

@@ -1,6 +1,6 @@
 //! Whom a third-party token belongs to.
 //!
-//! One GET with the token, and a careful look at the answer: what becomes the person's *subject* must be the immutable
+//! One GET with the token (and those of [`super::membership`] where rules need them), and a careful look at the answer: what becomes the person's *subject* must be the immutable
 //! id, exactly as the third party wrote it. A number is taken digit by digit, never through a floating point number (two
 //! people would become one); a missing, empty, odd or endless id is no id. Login, name and e-mail address are for
 //! display and may be missing; an e-mail address counts only with a flag beside it that says it is verified.
@@ -10,10 +10,11 @@
 use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use url::Url;
 
-use super::wire;
+use super::{membership::membership, wire};
 use crate::{
-    domain::provider::Provider,
+    domain::{access::Membership, provider::Provider},
     flow::ports::{Identity, ThirdPartyError},
     net::client::Client,
 };
@@ -27,18 +28,26 @@ pub(super) async fn identify(
     provider: &Provider,
     access: &SecretString,
 ) -> Result<Identity, ThirdPartyError> {
+    let answer = wire::send(client, get(&provider.userinfo_endpoint, access)?).await?;
+    let identity = match answer.status() {
+        StatusCode::OK => read(provider, answer.body())?,
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            return Err(ThirdPartyError::Refused("token_refused"));
+        }
+        _ => return Err(ThirdPartyError::Unavailable("identity_unavailable")),
+    };
+    let membership = membership(client, provider, access, identity.email.as_deref()).await?;
+    Ok(Identity { membership, ..identity })
+}
+
+/// A GET with the person's token.
+pub(super) fn get(endpoint: &Url, access: &SecretString) -> Result<Request<Vec<u8>>, ThirdPartyError> {
     let bearer = HeaderValue::try_from(format!("Bearer {}", access.expose_secret()))
         .map_err(|_| ThirdPartyError::Refused("token_unusable"))?;
-    let request = Request::get(provider.userinfo_endpoint.as_str())
+    Request::get(endpoint.as_str())
         .header(AUTHORIZATION, bearer)
         .body(Vec::new())
-        .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))?;
-    let answer = wire::send(client, request).await?;
-    match answer.status() {
-        StatusCode::OK => read(provider, answer.body()),
-        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(ThirdPartyError::Refused("token_refused")),
-        _ => Err(ThirdPartyError::Unavailable("identity_unavailable")),
-    }
+        .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))
 }
 
 fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
@@ -51,18 +60,19 @@ fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
         login: display(&answer, &provider.username).unwrap_or_else(|| id.clone()),
         display_name: display(&answer, &provider.display_name),
         email: display(&answer, &provider.email).filter(|_| is_verified(&answer, &provider.email)),
+        membership: Membership::default(),
         id,
     })
 }
 
 /// The value at the end of a path of member names.
-fn at<'a>(answer: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+pub(super) fn at<'a>(answer: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
     let (last, parents) = path.split_last()?;
     let parent = parents.iter().try_fold(answer, |members, name| members.get(name)?.as_object())?;
     parent.get(last)
 }
 
-fn subject(value: &Value) -> Option<String> {
+pub(super) fn subject(value: &Value) -> Option<String> {
     let subject = match value {
         // A number above 64 bits was read as a floating point number and is refused with the fractions.
         Value::Number(number) if !number.is_f64() => number.to_string(),

@@ -6,7 +6,7 @@
 //!
 //! - `provider`: the port, over the `oauth2` crate. The only file that knows that crate.
 //! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
-//! - `identify`, `revoke`: who a token belongs to; giving it back.
+//! - `identify`, `membership`, `revoke`: who a token belongs to; what else rules want to know; giving it back.
 //! - `wire`: how every one of these calls is sent.
 //!
 //! Must never follow a redirect, send anything twice, send a third-party token anywhere but to the endpoints of its own
@@ -14,6 +14,7 @@
 //! token. Must never see a client's token. Made by the composition root, used by `flow` through the port.
 
 mod identify;
+mod membership;
 mod provider;
 mod quirks;
 mod revoke;

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 
 use super::parameters::{Parameters, decode};
 use crate::domain::{
+    assertion::{TYPE, claimed_client},
     client::Credentials,
     refusal::{ErrorCode, Refusal},
 };
@@ -41,12 +42,20 @@ pub fn uses_header(headers: &HeaderMap) -> bool {
 /// The client that a form names, and its secret where one was sent.
 pub fn of_client(headers: &HeaderMap, form: &Parameters) -> Result<Credentials, Refusal> {
     let (id, secret) = (form.one("client_id")?, form.one("client_secret")?);
-    if form.one("client_assertion")?.is_some() {
-        return Err(Refusal::invalid_client("client_assertion_unsupported"));
+    let header = single(headers)?;
+    if let Some(assertion) = signed(form)? {
+        if secret.is_some() || header.is_some() {
+            return Err(TWO_METHODS);
+        }
+        // RFC 7521 section 4.2: the assertion says who it is; a client_id beside it is judged against that.
+        let client_id = id.map(str::to_owned).or_else(|| claimed_client(assertion));
+        let client_id = client_id.ok_or(Refusal::invalid_client("assertion_malformed"))?;
+        return Ok(Credentials { client_id, secret: None, assertion: Some(assertion.into()), basic: false });
     }
-    let Some(header) = single(headers)? else {
+    let Some(header) = header else {
         let id = id.ok_or(Refusal::invalid_client("client_id_missing"))?;
-        return Ok(Credentials { client_id: id.to_owned(), secret: secret.map(Into::into), basic: false });
+        let secret = secret.map(Into::into);
+        return Ok(Credentials { client_id: id.to_owned(), secret, assertion: None, basic: false });
     };
     if secret.is_some() {
         return Err(TWO_METHODS);
@@ -55,7 +64,17 @@ pub fn of_client(headers: &HeaderMap, form: &Parameters) -> Result<Credentials, 
     if id.is_some_and(|id| id != client_id) {
         return Err(TWO_METHODS);
     }
-    Ok(Credentials { client_id, secret: Some(secret), basic: true })
+    Ok(Credentials { client_id, secret: Some(secret), assertion: None, basic: true })
+}
+
+/// The client assertion of a form (RFC 7523 section 2.2).
+fn signed(form: &Parameters) -> Result<Option<&str>, Refusal> {
+    match (form.one("client_assertion_type")?, form.one("client_assertion")?) {
+        (Some(TYPE), Some(assertion)) => Ok(Some(assertion)),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Refusal::invalid_client("assertion_missing")),
+        (_, Some(_)) => Err(Refusal::invalid_client("assertion_type_unsupported")),
+    }
 }
 
 /// What a request to an MCP server's path presents.
@@ -148,7 +167,22 @@ mod tests {
             (&[][..], "", "client_id_missing"),
             (&[], "client_id=", "client_id_missing"),
             (&[], "client_id=c&client_id=d", "parameter_repeated"),
-            (&[], "client_id=c&client_assertion=x", "client_assertion_unsupported"),
+            (&[], "client_id=c&client_assertion=x", "assertion_type_unsupported"),
+            (&[], "client_id=c&client_assertion=x&client_assertion_type=y", "assertion_type_unsupported"),
+            (&[], &format!("client_id=c&client_assertion_type={TYPE}"), "assertion_missing"),
+            (&[], &format!("client_assertion=x&client_assertion_type={TYPE}"), "assertion_malformed"),
+            (
+                &[],
+                &format!("client_id=c&client_secret=s&client_assertion=x&client_assertion_type={TYPE}"),
+                "client_auth_twice",
+            ),
+            (&[&*basic], &format!("client_assertion=x&client_assertion_type={TYPE}"), "client_auth_twice"),
+            (
+                &["Bearer abc"],
+                &format!("client_assertion=x&client_assertion_type={TYPE}"),
+                "client_auth_twice",
+            ),
+            (&[], "client_id=c&client_assertion=x&client_assertion=y", "parameter_repeated"),
             (&[&*basic], "client_secret=s", "client_auth_twice"),
             (&[&*basic], "client_id=d", "client_auth_twice"),
             (&[&*basic, &*basic], "", "authorization_repeated"),

@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::catalog::{Catalog, McpServer};
+use crate::domain::{
+    catalog::{Catalog, McpServer},
+    jwk::Algorithm,
+    metadata::AuthMethod,
+};
 
 /// Where protected resource metadata begins (RFC 9728 section 3.1).
 pub const RESOURCE: &str = "/.well-known/oauth-protected-resource";
@@ -88,8 +92,10 @@ struct IssuerDocument<'a> {
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: [&'static str; 2],
-    token_endpoint_auth_methods_supported: [&'static str; 3],
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
+    revocation_endpoint_auth_methods_supported: [&'static str; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     protected_resources: Vec<&'a str>,
@@ -111,16 +117,15 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool) -> IssuerDocument<'_
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: ["authorization_code", "refresh_token"],
-        token_endpoint_auth_methods_supported: AUTH_METHODS,
-        revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+        token_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+        token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
+        revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
         protected_resources: catalog.servers.iter().map(|server| server.resource.as_str()).collect(),
     }
 }
-
-/// `none` first: some clients use the first one that they can.
-const AUTH_METHODS: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,7 @@ async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> 
     // Some clients send a header of another scheme out of habit: it is none of ours.
     let token = bearer(&visit.head.headers)?;
     let body = site.json(&visit.head.headers, body).await?;
-    site.flows.register(body, token).await
+    site.flows.register_with(body, token).await
 }
 
 async fn read(visit: &Visit<'_>, client_id: &str) -> Result<Registered, Failure> {

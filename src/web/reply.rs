@@ -206,6 +206,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
         "page_expired" => ErrorKind::PageExpired,
+        "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
         "redirect_uri_missing" => ErrorKind::BadParameter("redirect_uri"),
@@ -229,7 +230,9 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied | ErrorKind::NotAdmitted => {
+            StatusCode::FORBIDDEN
+        }
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,

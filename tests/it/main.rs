@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod journey_access;
+#[cfg(test)]
 mod journey_clients;
 #[cfg(test)]
 mod journey_races;

@@ -4,7 +4,6 @@ use super::{Key, Kind, Section, Shape};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("access", "restricting who may sign in"),
     ("client", "clients registered by configuration"),
     ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
@@ -223,7 +222,30 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Text,
                 "the preset's, or `email`",
                 r#""email""#,
-                "Path to the e-mail address, for display.",
+                "Path to the e-mail address, for display, and for `[access]` where `email_verified` stands beside it.",
+            ),
+            Key::maybe(
+                "emails_endpoint",
+                Kind::Text,
+                "the preset's, or none",
+                r#""https://api.github.com/user/emails""#,
+                "Where a person's e-mail addresses are listed, as objects with `email` and `verified`. Asked only \
+                 where `[access]` has a rule about them; the preset `github` then asks for the scope `user:email` too.",
+            ),
+            Key::maybe(
+                "organizations_endpoint",
+                Kind::Text,
+                "the preset's, or none",
+                r#""https://api.github.com/user/orgs""#,
+                "Where a person's organizations are listed (the first 100 count). Asked only where `[access]` has a \
+                 rule about them; the preset `github` then asks for the scope `read:org` too.",
+            ),
+            Key::maybe(
+                "organization",
+                Kind::Text,
+                "the preset's, or `id`",
+                r#""id""#,
+                "Path in each of these to the immutable id (dots go deeper). A name can be given to somebody else.",
             ),
             Key::maybe(
                 "scopes",
@@ -563,6 +585,45 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Duration,
                 r#""20s""#,
                 "How long a stopping gateway waits for requests and streams to end.",
+            ),
+        ],
+    },
+    Section {
+        path: "access",
+        shape: Shape::Table,
+        doc: "Who may sign in: whoever at least one rule names. Without any rule everybody whom the third party lets \
+              in. Asked at every sign-in and every refresh, and when facts about a person are ten minutes old; who is \
+              no longer named loses access then.",
+        shown: false,
+        keys: &[
+            Key::maybe(
+                "users",
+                Kind::TextList,
+                "no rule",
+                r#"["github:583231"]"#,
+                "People: the name of a provider and the immutable user id there. The journal shows it as the last part \
+                 of `subject` when somebody was refused.",
+            ),
+            Key::maybe(
+                "emails",
+                Kind::TextList,
+                "no rule",
+                r#"["ada@example.com"]"#,
+                "E-mail addresses, where the third party says that they are verified.",
+            ),
+            Key::maybe(
+                "email_domains",
+                Kind::TextList,
+                "no rule",
+                r#"["example.com"]"#,
+                "Domains of such addresses. A subdomain is another domain.",
+            ),
+            Key::maybe(
+                "organizations",
+                Kind::TextList,
+                "no rule",
+                r#"["9919"]"#,
+                "Ids of organizations at the third party (for GitHub the `id` in `https://api.github.com/orgs/NAME`).",
             ),
         ],
     },

@@ -6,6 +6,7 @@
 //!
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
+mod access;
 mod provider;
 mod server;
 mod value;
@@ -47,7 +48,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         return Err(Refused::at(place, "listen and admin_listen must have different ports"));
     }
     let trusted_proxies = value::list("trusted_proxies", file.trusted_proxies.as_ref(), network)?;
-    let providers = provider::resolve(file.provider)?;
+    let mut providers = provider::resolve(file.provider)?;
+    let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
     Ok(Settings {
         listen,
@@ -61,6 +63,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         registration: registration(&file.registration)?,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
+        access,
         public_url,
     })
 }

@@ -74,6 +74,17 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         username: path("username", file.username.as_ref(), preset.username)?,
         display_name: path("display_name", file.display_name.as_ref(), preset.display_name)?,
         email: path("email", file.email.as_ref(), preset.email)?,
+        emails_endpoint: entry.maybe_url(
+            "emails_endpoint",
+            file.emails_endpoint.as_ref(),
+            preset.emails_endpoint,
+        )?,
+        organizations_endpoint: entry.maybe_url(
+            "organizations_endpoint",
+            file.organizations_endpoint.as_ref(),
+            preset.organizations_endpoint,
+        )?,
+        organization: path("organization", file.organization.as_ref(), preset.organization)?,
         scopes: scopes("scopes", &file.scopes, &[])?,
         default_scopes: scopes("default_scopes", &file.default_scopes, preset.default_scopes)?,
         requires_scope: file.requires_scope.unwrap_or(true),
@@ -116,6 +127,16 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn fill(&self, template: &str) -> String {
         self.preset.url(template, self.host.as_deref().unwrap_or(self.preset.host))
+    }
+
+    fn maybe_url(
+        &self,
+        key: &str,
+        written: Option<&Written<String>>,
+        template: Option<&str>,
+    ) -> Result<Option<Url>, Refused> {
+        let known = written.is_some() || template.is_some();
+        known.then(|| self.url(key, written, template)).transpose()
     }
 
     fn url(

@@ -42,7 +42,7 @@ async fn attack_another_client_rides_on_a_remembered_approval() {
     let honest = world.register().await;
     world.code(&honest).await;
     let body = br#"{"redirect_uris":["https://evil.example/cb"],"token_endpoint_auth_method":"none"}"#;
-    let evil = world.flows.register(body.to_vec(), None).await.unwrap().client.id;
+    let evil = world.flows.register(body.to_vec()).await.unwrap().client.id;
     let link = AuthorizeQuery { redirect_uri: Some("https://evil.example/cb".to_owned()), ..query(&evil) };
     let writes = world.store.writes_applied();
     let page = world.flows.authorize(link, None).await.unwrap();

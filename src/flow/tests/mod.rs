@@ -3,6 +3,7 @@
 
 mod journey;
 pub(crate) mod library;
+mod proofs;
 mod stops;
 
 use std::{
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::{Access, Membership},
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
@@ -147,7 +149,13 @@ impl ThirdParty for Script {
             } else {
                 let login = *self.person.lock().unwrap();
                 let id = login.bytes().map(u64::from).sum::<u64>().to_string();
-                Ok(Identity { id, login: login.to_owned(), display_name: None, email: None })
+                Ok(Identity {
+                    id,
+                    login: login.to_owned(),
+                    display_name: None,
+                    email: None,
+                    membership: Membership::default(),
+                })
             }
         })
     }
@@ -201,7 +209,7 @@ impl World {
         let body = format!(
             r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App","software_version":"{version}"}}"#
         );
-        self.flows.register(body.into_bytes(), None).await.unwrap().client.id
+        self.flows.register(body.into_bytes()).await.unwrap().client.id
     }
 
     /// The consent page: its form and the render cookie.
@@ -273,6 +281,7 @@ fn assemble(
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        access: Access::default(),
         documents: true,
         loopback_documents: false,
         allowed_domains: vec![],
@@ -329,6 +338,9 @@ fn provider() -> Provider {
         username: vec!["login".to_owned()],
         display_name: vec![],
         email: vec![],
+        emails_endpoint: None,
+        organizations_endpoint: None,
+        organization: vec!["id".to_owned()],
         scopes: vec![],
         default_scopes: vec!["user".to_owned()],
         requires_scope: true,
@@ -364,7 +376,7 @@ pub(super) fn post() -> SameOriginPost {
 }
 
 pub(super) fn credentials(client_id: &str) -> Credentials {
-    Credentials { client_id: client_id.to_owned(), secret: None, basic: false }
+    Credentials { client_id: client_id.to_owned(), secret: None, assertion: None, basic: false }
 }
 
 pub(super) fn code_request(client_id: &str, code: &str) -> CodeRequest {

@@ -1,14 +1,16 @@
-//! The API: who the token's person is, and what they own.
+//! The API: who the token's person is, where they belong, and what they own.
+
+use std::collections::BTreeSet;
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Event, Person, Shared, list};
 use crate::sandbox::http::{Answer, Body, json as json_answer, read_bearer};
 
 impl Shared {
-    /// `GET /user` and `GET /user/repos`
+    /// `GET /user` and what stands below it.
     pub(super) async fn api(&self, request: &Request<Incoming>) -> Answer {
         if let Err(misbehaviour) = self.healthy(|behaviour| behaviour.api).await {
             return misbehaviour;
@@ -19,6 +21,13 @@ impl Shared {
         let mut response = match &bearer {
             None => json_answer(StatusCode::UNAUTHORIZED, &json!({ "message": "Bad credentials" })),
             Some(bearer) if path == "/user" => user(bearer.person),
+            Some(bearer) if path == "/user/emails" => {
+                let emails = json!([{ "email": bearer.person.email, "verified": true, "primary": true }]);
+                if_allowed(&bearer.scopes, "user:email", &emails)
+            }
+            Some(bearer) if path == "/user/orgs" => {
+                if_allowed(&bearer.scopes, "read:org", &self.organizations(bearer.person))
+            }
             Some(bearer) => repositories(bearer.person),
         };
         let scopes = bearer.map(|bearer| list(&bearer.scopes).join(", "));
@@ -28,6 +37,21 @@ impl Shared {
         self.events.record(Event::ApiCalled { person, path, status: response.status().as_u16() });
         Ok(response)
     }
+}
+
+impl Shared {
+    fn organizations(&self, person: &Person) -> Value {
+        let state = self.state();
+        let mine = state.behaviour.members.iter().filter(|(login, _)| *login == person.login);
+        mine.map(|(_, id)| json!({ "id": id, "login": format!("org-{id}") })).collect()
+    }
+}
+
+fn if_allowed(scopes: &BTreeSet<String>, needed: &str, answer: &Value) -> Response<Body> {
+    if scopes.contains(needed) {
+        return json_answer(StatusCode::OK, answer);
+    }
+    json_answer(StatusCode::FORBIDDEN, &json!({ "message": "Resource not accessible" }))
 }
 
 fn user(person: &Person) -> Response<Body> {

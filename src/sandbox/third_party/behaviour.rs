@@ -36,6 +36,8 @@ pub struct Behaviour {
     pub omit_scope: bool,
     /// Who is logged in at the next authorization request, whoever was before: an account switch.
     pub next_person: Option<&'static Person>,
+    /// Who belongs to which organization, by login and the organization's id.
+    pub members: Vec<(&'static str, u64)>,
     /// How many tokens one person may have per client and scope set before the oldest dies. `None`: ten, as at GitHub.
     pub live_tokens: Option<usize>,
 }

@@ -68,6 +68,8 @@ pub enum ErrorKind {
     InvalidTarget,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The person may not sign in here.
+    NotAdmitted,
     /// There is no such page.
     NotFound,
     /// The form is older than it may be.
@@ -84,7 +86,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -96,6 +98,7 @@ impl ErrorKind {
         Self::Internal,
         Self::InvalidTarget,
         Self::MethodNotAllowed,
+        Self::NotAdmitted,
         Self::NotFound,
         Self::PageExpired,
         Self::ThirdPartyRefused,
@@ -118,6 +121,7 @@ impl ErrorKind {
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotAdmitted => "person_not_admitted",
             Self::NotFound => "not_found",
             Self::PageExpired => "page_expired",
             Self::ThirdPartyRefused => "third_party_refused",
@@ -188,6 +192,11 @@ impl ErrorKind {
                 "That is not how this page is used",
                 "The page exists, but not for this kind of request.",
                 "Go back to the app and connect again.",
+            ),
+            Self::NotAdmitted => (
+                "This account may not be used here",
+                "You are signed in, and the operator of this server lets other accounts in only.",
+                "If you have another account, start again and sign in with it. Otherwise ask whoever runs this server.",
             ),
             Self::NotFound => (
                 "There is no such page",

@@ -216,6 +216,7 @@ provider_scopes = ["repo"]
 
 pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty, more: &str) -> String {
     let secret = random("static-secret-");
+    secrets::note_foreign(&secret);
     third_party.register_client(StaticClient {
         client_id: STATIC_CLIENT.to_owned(),
         client_secret: secret.clone().into(),
@@ -225,12 +226,13 @@ pub(crate) fn provider_entry(name: &str, origin: &str, third_party: &ThirdParty,
     format!(
         "[provider.{name}]\npreset = \"github\"\ntitle = \"Quarry\"\nclient_id = \"{STATIC_CLIENT}\"\n\
          client_secret = \"{secret}\"\nissuer = \"{}\"\nauthorization_endpoint = \"{}\"\ntoken_endpoint = \"{}\"\n\
-         userinfo_endpoint = \"{}\"\nrevocation_endpoint = \"{}\"\n{more}\n",
+         userinfo_endpoint = \"{}\"\nrevocation_endpoint = \"{origin}\"\nemails_endpoint = \"{origin}/user/emails\"\n\
+         organizations_endpoint = \"{origin}/user/orgs\"\n{more}\n",
         third_party.issuer(),
         third_party.authorization_endpoint(),
         third_party.token_endpoint(),
         third_party.user_endpoint(),
-        third_party.origin(),
+        origin = third_party.origin(),
     )
 }
 
@@ -324,6 +326,12 @@ impl Gateway {
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
         self.fetch = Fetch::new();
+    }
+
+    /// Changes the configuration, for the next start.
+    pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "{from} is not there");
+        self.text = self.text.replace(from, to);
     }
 
     pub(crate) fn forward(&self, span: Duration) {
@@ -437,7 +445,12 @@ impl Drop for Gateway {
         self.stop.cancel();
         for third_party in [Some(&self.third_party), self.slate.as_ref()].into_iter().flatten() {
             for secret in third_party.secrets() {
-                secrets::note(secret.expose_secret());
+                let secret = secret.expose_secret();
+                if ["qry_u_", "qry_r_"].iter().any(|kind| secret.starts_with(kind)) {
+                    secrets::note_foreign(secret);
+                } else {
+                    secrets::note(secret);
+                }
             }
         }
     }

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::Value;
 
+use super::secrets;
+
 /// Status, headers, body.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
@@ -57,6 +59,7 @@ impl Reply {
 impl From<Response<Bytes>> for Reply {
     fn from(response: Response<Bytes>) -> Self {
         let (head, body) = response.into_parts();
+        secrets::answered(&head.headers, &body);
         Self { status: head.status.as_u16(), headers: head.headers, body }
     }
 }

@@ -1,23 +1,28 @@
 //! What must not be in any log: every secret that a test sees is written down here, and everything that is logged, at
-//! level trace, goes to a file beside it. `tests/leaks.rs` reads both.
+//! level trace, goes to a file beside it. So does everything that the gateway answered, and which of the secrets are the
+//! third party's, which no answer may hold. `tests/leaks.rs` reads all of it.
 
 use std::{
     collections::HashSet,
     fs::{self, File},
     io::{self, Write},
+    panic,
     path::PathBuf,
     process,
     sync::{Arc, Mutex, OnceLock},
 };
 
-use mcp_deputy::observe::log::{Form, subscriber};
+use http::HeaderMap;
+use mcp_deputy::observe::log::{Form, report_panics, subscriber};
 
 /// Shorter values would be found by chance.
 const SHORTEST: usize = 12;
 
 struct Files {
     log: Paper,
+    answers: Paper,
     secrets: Mutex<(File, HashSet<String>)>,
+    foreign: Mutex<(File, HashSet<String>)>,
 }
 
 /// A log file that many threads write, whole lines at a time.
@@ -56,7 +61,25 @@ pub(crate) fn note(secret: &str) {
     if secret.len() < SHORTEST || secret.contains('\n') {
         return;
     }
-    let mut known = files().secrets.lock().unwrap();
+    write_down(&files().secrets, secret);
+}
+
+/// Writes down a token or a secret that is between the gateway and the third party only.
+pub(crate) fn note_foreign(secret: &str) {
+    note(secret);
+    write_down(&files().foreign, secret);
+}
+
+/// Writes down what the gateway answered.
+pub(crate) fn answered(headers: &HeaderMap, body: &[u8]) {
+    let mut record = format!("{headers:?}\n").into_bytes();
+    record.extend_from_slice(body);
+    record.push(b'\n');
+    files().answers.clone().write_all(&record).unwrap();
+}
+
+fn write_down(list: &Mutex<(File, HashSet<String>)>, secret: &str) {
+    let mut known = list.lock().unwrap();
     if known.1.insert(secret.to_owned()) {
         writeln!(known.0, "{secret}").unwrap();
     }
@@ -71,11 +94,20 @@ fn files() -> &'static Files {
             File::create(folder.join(kind).join(format!("{name}.{extension}"))).unwrap()
         };
         let log = Paper(Arc::new(Mutex::new(create("test-logs", "log"))));
+        let answers = Paper(Arc::new(Mutex::new(create("test-answers", "log"))));
         let secrets = Mutex::new((create("test-secrets", "txt"), HashSet::new()));
+        let foreign = Mutex::new((create("test-foreign", "txt"), HashSet::new()));
         let pen = log.clone();
         let subscriber = subscriber(Some("trace"), Form::Json, move || pen.clone()).unwrap();
         tracing::subscriber::set_global_default(subscriber).unwrap();
-        Files { log, secrets }
+        // Into the log, for `tests/leaks.rs`; and as before, for whoever reads the failed test.
+        let before = report_panics();
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            report(info);
+            before(info);
+        }));
+        Files { log, answers, secrets, foreign }
     })
 }
 
