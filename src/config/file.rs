@@ -49,6 +49,7 @@ pub(super) struct File {
     pub(super) mcp_server: Vec<Written<ServerFile>>,
     pub(super) consent: ConsentFile,
     pub(super) registration: RegistrationFile,
+    pub(super) client: Vec<Written<ClientFile>>,
     pub(super) tokens: TokensFile,
     pub(super) limits: LimitsFile,
     pub(super) access: AccessFile,
@@ -165,8 +166,25 @@ pub(super) struct ConsentFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistrationFile {
     pub(super) dynamic: Text,
+    pub(super) allowed_domains: Texts,
     pub(super) allowed_redirect_schemes: Texts,
+    pub(super) initial_access_token: Option<Written<Secret>>,
+    pub(super) management: Text,
+    pub(super) max_unused_clients: Option<Written<Amount>>,
+    pub(super) reserved_names: Texts,
     pub(super) unused_client_ttl: Text,
+}
+
+/// `[[client]]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClientFile {
+    pub(super) client_id: Text,
+    pub(super) client_secret: Option<Written<Secret>>,
+    pub(super) name: Text,
+    pub(super) redirect_uris: Texts,
+    pub(super) token_endpoint_auth_method: Text,
+    pub(super) jwks: Text,
 }
 
 /// `[tokens]`

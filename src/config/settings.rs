@@ -16,8 +16,10 @@ use url::Url;
 
 use super::master_key::MasterKey;
 use crate::domain::access::Access;
+use crate::domain::metadata::ClientMetadata;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
+use crate::domain::secret::Digest;
 
 /// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
 /// ours too. The admin paths are in the list so that no probe is answered by an MCP server.
@@ -61,6 +63,8 @@ pub struct Settings {
     pub consent: ConsentSettings,
     /// How clients make themselves known.
     pub registration: RegistrationSettings,
+    /// The clients that the operator knows, in the order of the file.
+    pub clients: Vec<ClientSettings>,
     /// Lifetimes of our codes and tokens.
     pub tokens: TokenSettings,
     /// What one peer can cost.
@@ -206,6 +210,17 @@ pub enum MissingResource {
 pub struct RegistrationSettings {
     /// Dynamic client registration (RFC 7591).
     pub dynamic: DynamicRegistration,
+    /// Hosts whose apps may become known here, `*.` in front for every host below one, `localhost` for programs on the
+    /// person's computer. Not empty where `dynamic` is [`DynamicRegistration::AllowListed`].
+    pub allowed_domains: Vec<String>,
+    /// The hash of the token without which nobody registers.
+    pub initial_access_token: Option<Digest>,
+    /// Who may manage a registration (RFC 7592).
+    pub management: RegistrationManagement,
+    /// Registrations that are kept although nobody has approved them yet.
+    pub max_unused_clients: usize,
+    /// More names that apps are not believed.
+    pub reserved_names: Vec<String>,
     /// Private-use schemes (lower case, RFC 8252 §7.1) that redirect URIs may have.
     pub allowed_redirect_schemes: Vec<String>,
     /// How long a registration is kept that nobody ever approved.
@@ -216,6 +231,11 @@ impl Default for RegistrationSettings {
     fn default() -> Self {
         Self {
             dynamic: DynamicRegistration::default(),
+            allowed_domains: Vec::new(),
+            initial_access_token: None,
+            management: RegistrationManagement::default(),
+            max_unused_clients: 10_000,
+            reserved_names: Vec::new(),
             allowed_redirect_schemes: Vec::new(),
             unused_client_ttl: Duration::from_hours(24),
         }
@@ -225,11 +245,36 @@ impl Default for RegistrationSettings {
 /// Whether clients may register themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DynamicRegistration {
+    /// Apps may whose redirect URIs all lead to an allowed domain.
+    AllowListed,
     /// They may not.
     Off,
     /// Anybody may.
     #[default]
     On,
+}
+
+/// Who may manage a registration (RFC 7592).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistrationManagement {
+    /// Every client; each registration is then a client of its own.
+    All,
+    /// Clients that authenticate.
+    #[default]
+    Confidential,
+    /// Nobody.
+    Off,
+}
+
+/// A client that the operator knows.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Its id: neither like one that we give out nor a URL.
+    pub id: String,
+    /// Its name, redirect URIs and way of authenticating.
+    pub metadata: ClientMetadata,
+    /// The hash of its secret, where it has one.
+    pub secret: Option<Digest>,
 }
 
 /// Lifetimes of our codes and tokens.

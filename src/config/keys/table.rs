@@ -4,14 +4,11 @@ use super::{Key, Kind, Section, Shape};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("client", "clients registered by configuration"),
     ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
-    ("registration.allowed_domains", "restricting clients to domains"),
     ("registration.client_id_metadata_documents", "client ID metadata documents"),
-    ("registration.initial_access_token", "registration with an initial access token"),
     ("registration.loopback_documents", "client ID metadata documents"),
     ("resource_server", "introspection by other resource servers"),
 ];
@@ -457,11 +454,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         doc: "How clients make themselves known.",
         shown: false,
         keys: &[
-            Key::with(
+            Key::maybe(
                 "dynamic",
-                Kind::Choice(&["on", "off"]),
+                Kind::Choice(&["on", "allow_listed", "off"]),
+                r#"`"on"`, or `"allow_listed"` where `allowed_domains` is written"#,
                 r#""on""#,
-                "Dynamic client registration (RFC 7591).",
+                "Dynamic client registration (RFC 7591): for every app, for those of `allowed_domains`, or for none. \
+                 Clients that are registered already stay.",
+            ),
+            Key::maybe(
+                "allowed_domains",
+                Kind::TextList,
+                "every domain",
+                r#"["app.example.com", "*.example.org"]"#,
+                "Hosts whose apps may become known here; `*.` in front: every host below. All redirect URIs of a \
+                 registration must lead there, and client ID metadata documents must be there. `localhost` lets programs \
+                 on the person's own computer register; apps of `allowed_redirect_schemes` always may.",
             ),
             Key::maybe(
                 "allowed_redirect_schemes",
@@ -471,11 +479,84 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "Private-use schemes of native apps that may stand in redirect URIs, beside https and http on \
                  loopback.",
             ),
+            Key::maybe(
+                "initial_access_token",
+                Kind::Secret,
+                "none is needed",
+                r#"{ env = "MCP_DEPUTY_REGISTRATION_TOKEN" }"#,
+                "A token without which nobody registers (RFC 7591): `Authorization: Bearer …` at `/register`.",
+            ),
+            Key::with(
+                "management",
+                Kind::Choice(&["confidential", "all", "off"]),
+                r#""confidential""#,
+                "Who may change or withdraw a registration later (RFC 7592): clients that authenticate, all, or none. \
+                 With `all` every registration of a public app is a client of its own, where else those that say the \
+                 same are one.",
+            ),
+            Key::with(
+                "max_unused_clients",
+                Kind::Count,
+                "10000",
+                "How many registrations are kept that nobody has approved yet. Beyond that the oldest of them goes.",
+            ),
+            Key::maybe(
+                "reserved_names",
+                Kind::TextList,
+                "none",
+                r#"["Example Bank"]"#,
+                "Names about which the consent page warns where an app has one in its own, besides those of well-known \
+                 apps, of the providers and of the MCP servers. Look-alikes count.",
+            ),
             Key::with(
                 "unused_client_ttl",
                 Kind::Duration,
                 r#""24h""#,
                 "How long a registration is kept that nobody ever approved.",
+            ),
+        ],
+    },
+    Section {
+        path: "client",
+        shape: Shape::List,
+        doc: "Clients that need not register, as many as there are. People are asked for their consent like for any \
+              other. One that is taken out of the file, or gets another name, redirect URI or way of authenticating, \
+              loses what people approved.",
+        shown: false,
+        keys: &[
+            Key::needed(
+                "client_id",
+                Kind::Text,
+                r#""reports""#,
+                "Its id. It must not begin with `mcpd_` or `https://`.",
+            ),
+            Key::needed("name", Kind::Text, r#""Our reports""#, "What people read on the consent page."),
+            Key::needed(
+                "redirect_uris",
+                Kind::TextList,
+                r#"["https://reports.example.com/callback"]"#,
+                "Where its answers may go: compared as exact strings, but for the port on loopback.",
+            ),
+            Key::maybe(
+                "client_secret",
+                Kind::Secret,
+                "a public client",
+                r#"{ env = "REPORTS_CLIENT_SECRET" }"#,
+                "Its secret, at least 16 characters.",
+            ),
+            Key::maybe(
+                "jwks",
+                Kind::Text,
+                "no keys",
+                r#""https://reports.example.com/keys.json""#,
+                "Where its public keys are, or the JWK set itself (RFC 7517), for `private_key_jwt`.",
+            ),
+            Key::maybe(
+                "token_endpoint_auth_method",
+                Kind::Choice(&["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]),
+                "what fits: with a secret `client_secret_basic`, with keys `private_key_jwt`, else `none`",
+                r#""client_secret_basic""#,
+                "How it authenticates at the token endpoint.",
             ),
         ],
     },

@@ -7,6 +7,7 @@
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
 mod access;
+mod client;
 mod provider;
 mod server;
 mod value;
@@ -26,8 +27,8 @@ use super::file::{
 use super::keys;
 use super::master_key::MasterKey;
 use super::settings::{
-    ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource, RegistrationSettings,
-    Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
+    ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource,
+    RegistrationManagement, RegistrationSettings, Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
 };
 use crate::domain::origin::Origin;
 use value::{amount, choice, duration, parse};
@@ -51,6 +52,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
+    let registration = registration(&file.registration)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),
@@ -60,7 +62,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         providers,
         servers,
         consent: consent(&file.consent)?,
-        registration: registration(&file.registration)?,
+        clients: client::resolve(&file.client, &public_url, &registration.allowed_redirect_schemes)?,
+        registration,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
         access,
@@ -195,17 +198,48 @@ fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
 
 fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
-    if let Some(written) = file.dynamic.as_ref().filter(|written| written.value == "allow_listed") {
-        let sentence = "dynamic = \"allow_listed\" is not supported yet; it comes with a later release";
+    let allowed_domains = value::list("allowed_domains", file.allowed_domains.as_ref(), client::domain)?;
+    // Whoever writes a list does not mean everybody.
+    let natural = if allowed_domains.is_empty() { default.dynamic } else { DynamicRegistration::AllowListed };
+    let dynamic = choice(
+        "dynamic",
+        file.dynamic.as_ref(),
+        natural,
+        &[
+            ("on", DynamicRegistration::On),
+            ("allow_listed", DynamicRegistration::AllowListed),
+            ("off", DynamicRegistration::Off),
+        ],
+    )?;
+    if let Some(written) = file
+        .dynamic
+        .as_ref()
+        .filter(|_| dynamic == DynamicRegistration::AllowListed && allowed_domains.is_empty())
+    {
+        let sentence = "dynamic = \"allow_listed\" needs allowed_domains; write it";
         return Err(Refused::at(written.place, sentence));
     }
+    let management = [
+        ("confidential", RegistrationManagement::Confidential),
+        ("all", RegistrationManagement::All),
+        ("off", RegistrationManagement::Off),
+    ];
     Ok(RegistrationSettings {
-        dynamic: choice(
-            "dynamic",
-            file.dynamic.as_ref(),
-            default.dynamic,
-            &[("on", DynamicRegistration::On), ("off", DynamicRegistration::Off)],
+        dynamic,
+        allowed_domains,
+        initial_access_token: file
+            .initial_access_token
+            .as_ref()
+            .map(|written| client::secret("initial_access_token", written))
+            .transpose()?,
+        management: choice("management", file.management.as_ref(), default.management, &management)?,
+        max_unused_clients: amount(
+            "max_unused_clients",
+            file.max_unused_clients.as_ref(),
+            default.max_unused_clients,
+            10..=1_000_000,
         )?,
+        reserved_names: value::list("reserved_names", file.reserved_names.as_ref(), value::words)?,
         allowed_redirect_schemes: value::list(
             "allowed_redirect_schemes",
             file.allowed_redirect_schemes.as_ref(),

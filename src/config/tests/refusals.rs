@@ -127,7 +127,23 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         (
             "[registration]",
             "dynamic = \"allow_listed\"",
-            "proxy.toml:9: dynamic = \"allow_listed\" is not supported yet; it comes with a later release",
+            "proxy.toml:9: dynamic = \"allow_listed\" needs allowed_domains; write it",
+        ),
+        (
+            "[registration]",
+            "allowed_domains = [\"https://app.example\"]",
+            "proxy.toml:9: allowed_domains must be hosts in lower case, such as app.example.com, *.example.com or localhost",
+        ),
+        (
+            "[registration]",
+            "initial_access_token = \"short\"",
+            "proxy.toml:9: initial_access_token must be at least 16 printable ASCII characters without blanks; make one \
+             with: openssl rand -hex 32",
+        ),
+        (
+            "[registration]",
+            "max_unused_clients = 0",
+            "proxy.toml:9: max_unused_clients must be a number between 10 and 1000000",
         ),
         (
             "[registration]",
