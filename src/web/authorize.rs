@@ -5,7 +5,7 @@
 use http::{StatusCode, header::SET_COOKIE};
 
 use super::{
-    page::{self, Asking, Consent, ErrorKind, Label, NamedBy, ScopeLine, Server, Verbatim},
+    page::{self, Asking, Consent, ErrorKind, Label, NameWarning, NamedBy, ScopeLine, Server, Verbatim},
     parameters::Parameters,
     reply::{self, Reply},
     visit::Visit,
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     domain::{
         catalog::{McpServer, ScopeDefinition},
-        client::Client,
+        client::{Client, Source},
+        name::ReservedNames,
         provider::Provider,
         redirect::Destination,
         refusal::Refusal,
@@ -80,6 +81,7 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         server: &shown.server,
         provider: &shown.provider,
         scopes: shown.scopes.iter(),
+        names: &visit.site.flows.policy().registration.names,
         now: shown.rendered_at,
     };
     let context = Consent {
@@ -108,6 +110,8 @@ pub(super) struct Asked<'a, S> {
     pub(super) server: &'a McpServer,
     pub(super) provider: &'a Provider,
     pub(super) scopes: S,
+    /// Names that apps are not believed.
+    pub(super) names: &'a ReservedNames,
     pub(super) now: Timestamp,
 }
 
@@ -118,13 +122,19 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
             Destination::Loopback { port, .. } => page::Destination::Computer { port: Some(*port) },
             Destination::Site { host } => page::Destination::Web { host: Verbatim::new(host) },
         };
+        let is_configured = self.client.source == Source::Configured;
         Asking {
             loopback_warning: !matches!(self.destination, Destination::Site { .. }),
             destination,
             client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
-            named_by: NamedBy::App,
+            named_by: if is_configured { NamedBy::Operator } else { NamedBy::App },
+            name_warnings: if is_configured { Vec::new() } else { warnings(&self) },
             client_id: Verbatim::new(&self.client.id),
-            source: Label::sentence(&registered(self.client.registered_at, self.now)),
+            source: Label::sentence(&if is_configured {
+                "set up by the operator of this gateway".to_owned()
+            } else {
+                registered(self.client.registered_at, self.now)
+            }),
             redirect_uri: Verbatim::new(&self.request.redirect_uri),
             server: Server {
                 name: Label::new(&self.server.name),
@@ -137,6 +147,20 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
                 .collect(),
         }
     }
+}
+
+/// What is odd about the name of an app, considering where it would get access.
+fn warnings<S>(asked: &Asked<'_, S>) -> Vec<NameWarning> {
+    let host = match asked.destination {
+        Destination::Site { host } => Some(host.as_str()),
+        Destination::App { .. } | Destination::Loopback { .. } => None,
+    };
+    let name = asked.client.metadata.client_name.as_deref().unwrap_or_default();
+    let verdict = asked.names.judge(name, host);
+    let like = verdict.looks_like.as_deref().map(|name| NameWarning::LooksLike { name: Label::new(name) });
+    let hides = verdict.hides.then_some(NameWarning::Hides);
+    let mixes = verdict.mixes.then_some(NameWarning::Mixes);
+    like.into_iter().chain(hides).chain(mixes).collect()
 }
 
 /// A third-party scope: its name, and words where there are any.

@@ -36,7 +36,7 @@ use minijinja::{
 use serde::Serialize;
 
 pub use arrival::{Arrival, ArrivalReason};
-pub use consent::{Asking, Consent, Destination, NamedBy, ScopeLine, Server};
+pub use consent::{Asking, Consent, Destination, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use home::Home;
 pub use leave::{Leave, LeaveTo, LeaveUrl};

@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_registration;
+#[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_clients;
@@ -36,5 +38,7 @@ mod support;
 mod wire_endpoints;
 #[cfg(test)]
 mod wire_pages;
+#[cfg(test)]
+mod wire_registration;
 #[cfg(test)]
 mod wire_tls;
