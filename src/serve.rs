@@ -113,7 +113,7 @@ impl Server {
             }
             tracing::error!(reason = "workers_gone", "a connection could not be dealt");
         };
-        accept(self.public.listener, limits.connections, stop.clone(), deal).await?;
+        accept(self.public.listener, &limits, stop.clone(), deal).await?;
         drop(desks);
 
         let mut cut = 0;
@@ -188,7 +188,7 @@ async fn serve_here<C: Handler>(
         let (handler, draining, limits) = (Arc::clone(&handler), stop.clone(), Arc::clone(&limits));
         open.spawn(serve_one(accepted, tls.clone(), handler, None, draining, limits));
     };
-    if let Err(error) = accept(endpoint.listener, limits.connections, stop.clone(), deal).await {
+    if let Err(error) = accept(endpoint.listener, &limits, stop.clone(), deal).await {
         tracing::error!(reason = "control_listener_failed", %error);
     }
     open.close();
@@ -205,13 +205,13 @@ async fn serve_one<H: Handler>(
     draining: CancellationToken,
     limits: Arc<Limits>,
 ) {
-    let Accepted { stream, peer, place } = accepted;
+    let Accepted { stream, peer, place, seat } = accepted;
     // Both fail only when the client is gone already or this process has no file descriptors.
     let Ok(local) = stream.local_addr() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let context = ConnectionContext { peer, local, tls: tls.is_some(), worker, draining };
     connection::serve(stream, tls, handler, context, &limits).await;
-    drop(place);
+    drop((place, seat));
 }
 
 #[cfg(test)]

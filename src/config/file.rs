@@ -115,6 +115,8 @@ pub(super) struct ProviderFile {
     pub(super) pkce: Option<Written<bool>>,
     pub(super) token_auth_method: Text,
     pub(super) authorize_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) choose_account_params: Option<Written<BTreeMap<String, String>>>,
+    pub(super) refresh_needs_consent: Option<bool>,
     pub(super) access_outlives_refresh: Option<bool>,
     pub(super) revoke_ends_only_this_token: Option<bool>,
 }
@@ -150,6 +152,7 @@ pub(super) struct ScopeFile {
     pub(super) description: Text,
     pub(super) provider_scopes: Texts,
     pub(super) default: Option<bool>,
+    pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
 }
 
@@ -166,7 +169,10 @@ pub(super) struct ConsentFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistrationFile {
     pub(super) dynamic: Text,
+    pub(super) client_id_metadata_documents: Option<bool>,
     pub(super) allowed_domains: Texts,
+    pub(super) loopback_documents: Option<Written<bool>>,
+    pub(super) egress_proxy: Text,
     pub(super) allowed_redirect_schemes: Texts,
     pub(super) initial_access_token: Option<Written<Secret>>,
     pub(super) management: Text,
@@ -213,6 +219,17 @@ pub(super) struct LimitsFile {
     pub(super) upstream_response_timeout: Text,
     pub(super) third_party_timeout: Text,
     pub(super) registrations_per_minute: Option<Written<Amount>>,
+    pub(super) max_connections_per_address: Option<Written<Amount>>,
+    pub(super) max_requests_per_person: Option<Written<Amount>>,
+    pub(super) max_open_approvals: Option<Written<Amount>>,
+    pub(super) max_open_approvals_per_address: Option<Written<Amount>>,
+    pub(super) max_grants_per_person: Option<Written<Amount>>,
+    pub(super) authorizations_per_minute: Option<Written<Amount>>,
+    pub(super) approvals_per_minute: Option<Written<Amount>>,
+    pub(super) failed_callbacks_per_minute: Option<Written<Amount>>,
+    pub(super) failed_tokens_per_minute: Option<Written<Amount>>,
+    pub(super) failed_admissions_per_minute: Option<Written<Amount>>,
+    pub(super) write_timeout: Text,
     pub(super) drain_deadline: Text,
 }
 

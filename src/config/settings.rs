@@ -174,6 +174,8 @@ pub struct ScopeSettings {
     pub provider_scopes: Vec<String>,
     /// Whether clients are told to ask for it.
     pub default: bool,
+    /// Whether the person may leave it out on the consent page.
+    pub optional: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
 }
@@ -193,6 +195,9 @@ pub enum ConsentMode {
     /// For every authorization request, in full.
     #[default]
     Always,
+    /// For every authorization request; a short one where the same was approved before, under the conditions of
+    /// [`crate::domain::showing`].
+    Remember,
 }
 
 /// What an authorization request without `resource` gets, where there is one MCP server only.
@@ -221,6 +226,12 @@ pub struct RegistrationSettings {
     pub max_unused_clients: usize,
     /// More names that apps are not believed.
     pub reserved_names: Vec<String>,
+    /// Whether client ids may be URLs of metadata documents.
+    pub client_id_metadata_documents: bool,
+    /// Whether metadata documents on this computer are read; only with a `public_url` on loopback.
+    pub loopback_documents: bool,
+    /// Host and port of the proxy through which documents are fetched.
+    pub egress_proxy: Option<String>,
     /// Private-use schemes (lower case, RFC 8252 §7.1) that redirect URIs may have.
     pub allowed_redirect_schemes: Vec<String>,
     /// How long a registration is kept that nobody ever approved.
@@ -236,6 +247,9 @@ impl Default for RegistrationSettings {
             management: RegistrationManagement::default(),
             max_unused_clients: 10_000,
             reserved_names: Vec::new(),
+            client_id_metadata_documents: true,
+            loopback_documents: false,
+            egress_proxy: None,
             allowed_redirect_schemes: Vec::new(),
             unused_client_ttl: Duration::from_hours(24),
         }
@@ -330,6 +344,28 @@ pub struct LimitSettings {
     pub third_party_timeout: Duration,
     /// Client registrations from one address.
     pub registrations_per_minute: u32,
+    /// Open connections on the public listener from one address.
+    pub max_connections_per_address: usize,
+    /// Requests of one person to MCP servers at the same time.
+    pub max_requests_per_person: u32,
+    /// Approvals that are on their way to the third party and back.
+    pub max_open_approvals: u32,
+    /// The same from one address.
+    pub max_open_approvals_per_address: u32,
+    /// Live grants of one person.
+    pub max_grants_per_person: usize,
+    /// Authorization requests from one address.
+    pub authorizations_per_minute: u32,
+    /// Answers to a page from one address.
+    pub approvals_per_minute: u32,
+    /// Ways back from the third party that lead to nothing, from one address.
+    pub failed_callbacks_per_minute: u32,
+    /// Failures at our OAuth endpoints from one address.
+    pub failed_tokens_per_minute: u32,
+    /// Tokens that are not good at MCP servers, from one address.
+    pub failed_admissions_per_minute: u32,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// How long a stopping gateway waits for what is open.
     pub drain_deadline: Duration,
 }
@@ -352,6 +388,17 @@ impl Default for LimitSettings {
             upstream_response_timeout: Duration::from_mins(5),
             third_party_timeout: Duration::from_secs(10),
             registrations_per_minute: 30,
+            max_connections_per_address: 1_000,
+            max_requests_per_person: 256,
+            max_open_approvals: 50_000,
+            max_open_approvals_per_address: 500,
+            max_grants_per_person: 256,
+            authorizations_per_minute: 300,
+            approvals_per_minute: 120,
+            failed_callbacks_per_minute: 120,
+            failed_tokens_per_minute: 300,
+            failed_admissions_per_minute: 600,
+            write_timeout: Duration::from_mins(1),
             drain_deadline: Duration::from_secs(20),
         }
     }

@@ -23,6 +23,8 @@ pub struct ScopeDefinition {
     pub provider_scopes: ScopeSet,
     /// Whether it is in the challenge and in `scopes_supported`, and meant when a client names none.
     pub default: bool,
+    /// Whether the person may leave it out on the consent page.
+    pub optional: bool,
     /// Other MCP scopes that it includes.
     pub implies: Vec<String>,
 }
@@ -76,6 +78,26 @@ impl McpServer {
         let covers: BTreeMap<String, Vec<String>> =
             self.scopes.iter().map(|scope| (scope.name.clone(), scope.implies.clone())).collect();
         scopes.expanded(&covers)
+    }
+
+    /// Which of these scopes a person may leave out on the consent page: the optional ones, except those that one which
+    /// stays would bring along.
+    pub fn optional_among(&self, scopes: &ScopeSet) -> ScopeSet {
+        let named = |optional: bool| {
+            let named = self.definitions(scopes).filter(move |scope| scope.optional == optional);
+            named.map(|scope| scope.name.clone()).collect::<ScopeSet>()
+        };
+        named(true).minus(&self.implied_by(&named(false)))
+    }
+
+    /// The scopes that are left when these are left out. Whatever includes one of them is left out too: otherwise it would
+    /// bring back what the person does not want.
+    pub fn without(&self, scopes: &ScopeSet, left_out: &ScopeSet) -> ScopeSet {
+        let brings_back = |name: &str| {
+            let all = self.implied_by(&std::iter::once(name).collect());
+            all.iter().any(|implied| left_out.contains(implied))
+        };
+        scopes.iter().filter(|name| !brings_back(name)).collect()
     }
 
     /// The third-party scopes that MCP scopes need, those that they imply included.
@@ -165,6 +187,7 @@ mod tests {
             description: name.to_owned(),
             provider_scopes: provider.iter().copied().collect(),
             default,
+            optional: name.starts_with("maybe"),
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
         };
         McpServer {
@@ -219,5 +242,33 @@ mod tests {
         assert_eq!(server.provider_scopes(&write).to_string(), "repo user");
         assert_eq!(server.covered_by(&write, &ScopeSet::from_iter(["repo"])).to_string(), "");
         assert_eq!(server.covered_by(&write, &ScopeSet::from_iter(["repo", "user"])).to_string(), "write");
+    }
+
+    #[test]
+    fn leaving_out_takes_away_and_nothing_comes_back() {
+        let mut server = server("/mcp");
+        let scope = |name: &str, implies: &[&str]| ScopeDefinition {
+            name: name.to_owned(),
+            description: name.to_owned(),
+            provider_scopes: ScopeSet::default(),
+            default: false,
+            optional: name.starts_with("maybe"),
+            implies: implies.iter().map(|&name| name.to_owned()).collect(),
+        };
+        server.scopes = vec![
+            scope("must", &["maybe-fixed"]),
+            scope("maybe-fixed", &[]),
+            scope("maybe-broad", &["maybe-narrow"]),
+            scope("maybe-narrow", &[]),
+            scope("other", &[]),
+        ];
+        let set = |text: &str| ScopeSet::parse(text).unwrap();
+        let all = set("must maybe-fixed maybe-broad maybe-narrow other");
+        assert_eq!(server.optional_among(&all), set("maybe-broad maybe-narrow"));
+        assert_eq!(server.optional_among(&set("maybe-fixed other")), set("maybe-fixed"));
+        assert_eq!(server.without(&all, &ScopeSet::default()), all);
+        assert_eq!(server.without(&all, &set("maybe-broad")), set("must maybe-fixed maybe-narrow other"));
+        assert_eq!(server.without(&all, &set("maybe-narrow")), set("must maybe-fixed other"));
+        assert_eq!(server.without(&set("maybe-narrow"), &set("maybe-narrow")), ScopeSet::default());
     }
 }

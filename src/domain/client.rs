@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    document::Seen,
     metadata::{AuthMethod, ClientMetadata},
     refusal::Refusal,
     secret::Digest,
@@ -65,6 +66,9 @@ pub struct Client {
     /// the client itself lives on.
     #[serde(default)]
     pub voided_at: Option<Timestamp>,
+    /// What is known of its metadata document, where its id is the URL of one.
+    #[serde(default)]
+    pub document: Option<Seen>,
 }
 
 /// What a request presents to authenticate its client.
@@ -89,11 +93,6 @@ impl Client {
             (_, None) => self.unused_until,
             (_, Some(used)) => used.after(USED_TTL).max(self.unused_until),
         }
-    }
-
-    /// Until when everything approved is over, where there is such a moment.
-    pub fn over_until(&self) -> Option<Timestamp> {
-        self.revoked_at.max(self.voided_at)
     }
 
     /// Whether a registration with the same metadata may be answered with this client: nothing about it is a secret of
@@ -124,9 +123,46 @@ impl Client {
         Self { metadata, secret, voided_at, ..self.clone() }
     }
 
+    /// A client whose metadata document was read at `at`. It has no record yet.
+    pub fn of_document(id: &str, metadata: ClientMetadata, at: Timestamp, now: Timestamp) -> Self {
+        Self {
+            id: id.to_owned(),
+            source: Source::Document,
+            metadata,
+            secret: None,
+            registered_at: now,
+            unused_until: now.after(UNUSED_TTL),
+            used_at: None,
+            revoked_at: None,
+            management: None,
+            voided_at: None,
+            document: Some(Seen::at(at)),
+        }
+    }
+
+    /// This record with what its document says now, as it was read at `at`.
+    #[must_use]
+    pub fn with_document(&self, metadata: ClientMetadata, at: Timestamp) -> Self {
+        let gone_at = self.document.and_then(|seen| seen.gone_at);
+        Self { metadata, document: Some(Seen { at, gone_at }), ..self.clone() }
+    }
+
+    /// This record with the mark that its document is gone. `None`: it has that mark, or no document.
+    pub fn without_document(&self, now: Timestamp) -> Option<Self> {
+        let seen = self.document.filter(|seen| !seen.is_gone())?;
+        Some(Self { document: Some(Seen { gone_at: Some(now.max(seen.at)), ..seen }), ..self.clone() })
+    }
+
     /// Whether the client may start something new at `now`.
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && !self.expires_at().has_passed(now)
+        self.revoked_at.is_none()
+            && !self.expires_at().has_passed(now)
+            && self.document.is_none_or(|seen| !seen.is_gone())
+    }
+
+    /// Until when everything that was approved is over, where there is such a moment.
+    pub fn over_until(&self) -> Option<Timestamp> {
+        self.revoked_at.max(self.voided_at).max(self.document.and_then(|seen| seen.gone_at))
     }
 
     /// Whether something that was approved at `approved_at` still counts.
@@ -183,6 +219,7 @@ pub(crate) mod tests {
             revoked_at: None,
             management: None,
             voided_at: None,
+            document: None,
         }
     }
 
@@ -311,5 +348,19 @@ pub(crate) mod tests {
         }
         let read: Client = serde_json::from_value(json).unwrap();
         assert_eq!((read.management, read.voided_at), (None, None));
+    }
+
+    #[test]
+    fn a_document_that_is_gone_ends_what_was_approved_and_may_come_back() {
+        let at = Timestamp::from_millis;
+        let metadata = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, at(0)).metadata;
+        let seen = Client::of_document("https://a.example/c", metadata.clone(), at(5_000), at(5_000));
+        assert!(seen.is_usable(at(5_000)));
+        let gone = seen.without_document(at(6_000)).unwrap();
+        assert!(!gone.is_usable(at(6_001)) && !gone.honours(at(6_000)));
+        assert!(gone.without_document(at(7_000)).is_none(), "once is enough");
+        let back = gone.with_document(metadata, at(8_000));
+        assert!(back.is_usable(at(8_000)) && back.honours(at(8_000)));
+        assert!(!back.honours(at(6_000)), "what was approved before stays over");
     }
 }

@@ -52,8 +52,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catalog::McpServer,
     handle::GrantId,
     post::SameOriginPost,
+    provider::Provider,
     refusal::{ErrorCode, Refusal},
     request::AuthorizationRequest,
     resource::Resource,
@@ -76,6 +78,9 @@ pub struct Pending {
     pub rendered_at: Timestamp,
     /// The digest of the render cookie of the browser that was shown it.
     pub render_cookie: Digest,
+    /// The scopes with a box that the person may untick. Nothing else of the request depends on the form.
+    #[serde(default)]
+    pub optional: ScopeSet,
 }
 
 impl Pending {
@@ -92,6 +97,33 @@ impl Pending {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         check_cookie(&self.render_cookie, render_cookie, self.expires_at(), now)
+    }
+
+    /// The page without the scopes whose box the person unticked, and those scopes. The form can only take away: what it
+    /// ticks counts where this page had a box, and what the rest needs is looked up anew.
+    pub fn ticked(
+        self,
+        ticked: &ScopeSet,
+        server: &McpServer,
+        provider: &Provider,
+    ) -> Result<(Self, ScopeSet), Refusal> {
+        let unticked = self.optional.minus(ticked);
+        if unticked.is_empty() {
+            return Ok((self, unticked));
+        }
+        let scopes = server.without(&self.request.scopes, &unticked);
+        if scopes.is_empty() {
+            return Err(NOTHING_CHOSEN);
+        }
+        let always: ScopeSet = provider.scopes.iter().cloned().collect();
+        let provider_scopes = server.provider_scopes(&scopes).union(&always);
+        if !provider_scopes.is_subset(&self.request.provider_scopes) {
+            // The configuration changed since the page was shown: it did not show all of this.
+            return Err(PAGE_EXPIRED);
+        }
+        let left_out = self.request.scopes.minus(&scopes);
+        let request = AuthorizationRequest { scopes, provider_scopes, ..self.request };
+        Ok((Self { request, ..self }, left_out))
     }
 
     /// The person pressed Approve.
@@ -116,6 +148,10 @@ pub const COOKIE_WRONG: Refusal =
 /// A page was answered too late.
 pub const PAGE_EXPIRED: Refusal =
     Refusal::new(ErrorCode::AccessDenied, "page_expired", "This page has expired.");
+
+/// Every box on a page was unticked.
+pub const NOTHING_CHOSEN: Refusal =
+    Refusal::new(ErrorCode::InvalidScope, "nothing_chosen", "Nothing was left to approve.");
 
 /// Whether this browser holds the cookie that belongs to a page, a ticket or an arrival, and is in time.
 pub(in crate::domain) fn check_cookie(
@@ -175,8 +211,8 @@ impl ConsentProof {
     }
 }
 
-/// What a person approved for a client, kept for display and revocation. Never a permission by itself: in `always` mode
-/// every authorization asks again.
+/// What a person approved for a client, kept for display, revocation, and for what the next page looks like
+/// ([`super::showing`]). Never a permission by itself: every authorization asks again.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Consent {
     /// Whose.
@@ -200,6 +236,11 @@ pub struct Consent {
 }
 
 impl Consent {
+    /// The part of the key behind the subject: which client, where its answers go, at which MCP server.
+    pub fn key_part(client_id: &str, redirect_uri: &str, resource: &Resource) -> Digest {
+        Digest::of_list(&[client_id.as_bytes(), redirect_uri.as_bytes(), resource.as_str().as_bytes()])
+    }
+
     /// Whether it counts: approved after it was last revoked.
     pub fn is_in_force(&self) -> bool {
         self.revoked_at.is_none_or(|revoked| revoked < self.granted_at)
@@ -210,10 +251,11 @@ impl Consent {
         self.revoked_at.is_none_or(|revoked| revoked < approved_at)
     }
 
-    /// The record after a new approval: scopes are added to what is in force and replace what was revoked.
+    /// The record after a new approval: scopes are added to what is in force. They replace what was revoked, and what was
+    /// approved when the client was another (its metadata had another fingerprint): that was never said of this one.
     #[must_use]
     pub fn approved_again(&self, newer: Self) -> Self {
-        let (scopes, provider_scopes) = if self.is_in_force() {
+        let (scopes, provider_scopes) = if self.is_in_force() && self.fingerprint == newer.fingerprint {
             (self.scopes.union(&newer.scopes), self.provider_scopes.union(&newer.provider_scopes))
         } else {
             (newer.scopes, newer.provider_scopes)
@@ -246,6 +288,8 @@ pub(crate) mod tests {
             provider_scopes: ScopeSet::from_iter(["read:user"]),
             state: None,
             code_challenge: CodeChallenge::of(&"v".repeat(43)),
+            named: None,
+            chooses_account: false,
         }
     }
 
@@ -255,6 +299,7 @@ pub(crate) mod tests {
             grant: GrantId::new([1; 16]),
             rendered_at: Timestamp::from_millis(1000),
             render_cookie: Digest::of("cookie"),
+            optional: ScopeSet::default(),
         }
     }
 
@@ -292,7 +337,66 @@ pub(crate) mod tests {
         let replaced = consent(&["a"], 10, Some(15)).approved_again(consent(&["b"], 20, None));
         assert_eq!(replaced.scopes.to_string(), "b");
         assert!(replaced.is_in_force());
+        let changed = Consent { fingerprint: Digest::of("another"), ..consent(&["b"], 20, None) };
+        let changed = consent(&["a"], 10, None).approved_again(changed);
+        assert_eq!(changed.scopes.to_string(), "b", "a changed client does not inherit what was approved");
         let too_late = consent(&["a"], 10, Some(25)).approved_again(consent(&["b"], 20, None));
         assert!(!too_late.is_in_force() && !too_late.honours(Timestamp::from_millis(20)));
+    }
+
+    #[test]
+    fn a_form_takes_away_and_never_adds() {
+        use crate::domain::{catalog::ScopeDefinition, provider::tests::provider};
+        let scope = |name: &str, provider_scope: &str| ScopeDefinition {
+            name: name.to_owned(),
+            description: name.to_owned(),
+            provider_scopes: ScopeSet::from_iter([provider_scope]),
+            default: false,
+            optional: name.starts_with("maybe"),
+            implies: vec![],
+        };
+        let mut server = McpServer {
+            path: "/mcp".to_owned(),
+            resource: request().resource,
+            name: "M".to_owned(),
+            provider: "github".to_owned(),
+            scopes: vec![scope("must", "user"), scope("maybe", "repo"), scope("maybe-admin", "admin")],
+        };
+        let set = |text: &str| ScopeSet::parse(text).unwrap();
+        let page = |scopes: &str, provider_scopes: &str, optional: &str| Pending {
+            optional: set(optional),
+            request: AuthorizationRequest {
+                scopes: set(scopes),
+                provider_scopes: set(provider_scopes),
+                ..request()
+            },
+            ..pending()
+        };
+        let asked = || page("must maybe", "user repo", "maybe");
+        let (all, left_out) = asked().ticked(&set("maybe"), &server, &provider()).unwrap();
+        assert_eq!((all.request, left_out), (asked().request, ScopeSet::default()));
+        for ticked in ["", "must", "maybe-admin", "admin repo user"] {
+            let (less, left_out) = asked().ticked(&set(ticked), &server, &provider()).unwrap();
+            assert_eq!(
+                (less.request.scopes, less.request.provider_scopes),
+                (set("must"), set("user")),
+                "{ticked}"
+            );
+            assert_eq!(left_out, set("maybe"));
+        }
+        // A page without boxes does not depend on the form at all.
+        let (same, _) = page("must maybe", "user repo", "").ticked(&set(""), &server, &provider()).unwrap();
+        assert_eq!(same.request.scopes, set("must maybe"));
+        let nothing = page("maybe", "repo", "maybe").ticked(&set(""), &server, &provider());
+        assert_eq!(nothing.unwrap_err().reason, "nothing_chosen");
+        // What is always asked for stays; what the page did not show is not asked for.
+        let mut always = provider();
+        always.scopes = vec!["org".to_owned()];
+        let (less, _) =
+            page("must maybe", "user repo org", "maybe").ticked(&set(""), &server, &always).unwrap();
+        assert_eq!(less.request.provider_scopes, set("user org"));
+        server.scopes = vec![scope("must", "everything"), scope("maybe", "repo")];
+        let stale = asked().ticked(&set(""), &server, &provider());
+        assert_eq!(stale.unwrap_err().reason, "page_expired");
     }
 }

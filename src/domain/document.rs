@@ -6,9 +6,16 @@
 //! compared, shown and stored is the string that is fetched. Which *addresses* may be connected to is not decided here but
 //! on the socket that is really opened (`net`): a name says nothing about where it leads.
 
+pub mod content;
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv6Addr;
 
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
+
+use super::time::Timestamp;
 
 /// The longest URL, in bytes. It becomes the key of a record, which may have 1 KiB.
 pub const MAX_URL_LENGTH: usize = 512;
@@ -19,6 +26,28 @@ pub const URL_PREFIX: &str = "https://";
 /// Whether a client id is meant as the URL of a document. Whether it is a good one is for [`DocumentUrl::client_id`].
 pub fn is_url_shaped(client_id: &str) -> bool {
     client_id.starts_with(URL_PREFIX)
+}
+
+/// What a client record knows of its document.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Seen {
+    /// When it last said what the record says.
+    pub at: Timestamp,
+    /// When it was last found gone (404, 410). Nothing that was approved until then counts any more.
+    #[serde(default)]
+    pub gone_at: Option<Timestamp>,
+}
+
+impl Seen {
+    /// A document that was just read.
+    pub const fn at(now: Timestamp) -> Self {
+        Self { at: now, gone_at: None }
+    }
+
+    /// Whether it is gone and has not come back.
+    pub fn is_gone(&self) -> bool {
+        self.gone_at.is_some_and(|gone| gone >= self.at)
+    }
 }
 
 /// What the operator decided about documents.

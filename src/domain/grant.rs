@@ -168,6 +168,8 @@ pub enum Ending {
     ThirdPartyRefused,
     /// Its callback could not be finished.
     Unfinished,
+    /// The person had too many, and this one was longest unused.
+    PushedOut,
 }
 
 impl Ending {
@@ -182,6 +184,7 @@ impl Ending {
             Self::NotAdmitted => "person_not_admitted",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::Unfinished => "unfinished",
+            Self::PushedOut => "pushed_out",
         }
     }
 }

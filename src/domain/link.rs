@@ -14,6 +14,9 @@ use super::{scope::ScopeSet, secret::Digest, time::Timestamp};
 pub const BORROW_TTL: Duration = Duration::from_secs(15);
 /// How long a replaced access token stays alive for requests that still carry it.
 pub const REPLACED_TTL: Duration = Duration::from_mins(10);
+/// How long a person's last link is kept after it left, where the third party can only end everything that the person ever
+/// approved for us: somebody who connects again in this time keeps what they have.
+pub const FAREWELL: Duration = Duration::from_mins(10);
 /// The most replaced tokens that are kept; the oldest is let go at once.
 pub const MAX_REPLACED: usize = 8;
 
@@ -36,6 +39,9 @@ pub struct Link {
     pub replaced: Vec<Replaced>,
     /// Whether its last grant has ended and its tokens are being let go.
     pub leaving: bool,
+    /// Since when it is leaving.
+    #[serde(default)]
+    pub left_at: Option<Timestamp>,
 }
 
 /// The tokens of a link.
@@ -93,7 +99,7 @@ impl Link {
             });
         }
         replaced.retain(|old| old.access != tokens.access);
-        Self { tokens, replaced, borrowing: None, leaving: false, ..self.clone() }
+        Self { tokens, replaced, borrowing: None, leaving: false, left_at: None, ..self.clone() }
     }
 
     /// The record claimed by `by`; `None` while somebody else's claim lasts.
@@ -111,8 +117,8 @@ impl Link {
 
     /// The record on its way out.
     #[must_use]
-    pub fn as_leaving(&self) -> Self {
-        Self { leaving: true, borrowing: None, ..self.clone() }
+    pub fn as_leaving(&self, now: Timestamp) -> Self {
+        Self { leaving: true, left_at: Some(now), borrowing: None, ..self.clone() }
     }
 
     /// The record without the replaced tokens whose time has come, and those tokens.
@@ -163,6 +169,7 @@ mod tests {
             borrowing: None,
             replaced: vec![],
             leaving: true,
+            left_at: None,
         }
     }
 

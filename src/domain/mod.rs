@@ -37,5 +37,6 @@ pub mod request;
 pub mod resource;
 pub mod scope;
 pub mod secret;
+pub mod showing;
 pub mod ticket;
 pub mod time;

@@ -13,6 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretString;
 use url::Url;
 
+/// Third-party scopes that never count as more than was approved: they name the person, whom we ask for anyway, or make
+/// the same access last.
+pub const NAMING_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
 /// One third-party authorization server and our one static client there.
 #[derive(Clone, Debug)]
 #[expect(
@@ -77,6 +81,10 @@ pub struct Provider {
     pub token_auth_method: TokenAuthMethod,
     /// More parameters for the authorization request.
     pub authorize_params: Vec<(String, String)>,
+    /// Parameters with which it lets the person choose an account, where it can.
+    pub choose_account_params: Vec<(String, String)>,
+    /// Whether it gives a refresh token only when it has just asked the person itself.
+    pub refresh_needs_consent: bool,
     /// The client identifier that the third party gave to us: public, the same for everybody.
     pub client_id: String,
     /// The secret of our static client there.
@@ -141,4 +149,49 @@ pub enum TokenAuthMethod {
     Basic,
     /// `client_id` and `client_secret` in the body.
     Post,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// One without any quirk.
+    pub(crate) fn provider() -> Provider {
+        let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
+        Provider {
+            name: "third".to_owned(),
+            title: "Third".to_owned(),
+            preset: None,
+            host: None,
+            issuer: Some("https://third.example".to_owned()),
+            iss: IssPolicy::IfPresent,
+            authorization_endpoint: url("/authorize"),
+            token_endpoint: url("/token"),
+            revocation: Revocation::Rfc7009(url("/revoke")),
+            userinfo_endpoint: url("/user"),
+            subject: vec!["id".to_owned()],
+            username: vec!["login".to_owned()],
+            display_name: vec![],
+            email: vec![],
+            emails_endpoint: None,
+            organizations_endpoint: None,
+            organization: vec!["id".to_owned()],
+            scopes: vec![],
+            default_scopes: vec!["user".to_owned()],
+            requires_scope: true,
+            scope_separator: " ".to_owned(),
+            granted_scope_separators: vec![',', ' '],
+            scope_equivalents: vec![],
+            scope_descriptions: BTreeMap::new(),
+            pkce: true,
+            token_auth_method: TokenAuthMethod::Post,
+            authorize_params: vec![],
+            choose_account_params: vec![],
+            refresh_needs_consent: false,
+            client_id: "static".to_owned(),
+            client_secret: None,
+            access_outlives_refresh: false,
+            revoke_ends_only_this_token: true,
+        }
+    }
 }

@@ -201,6 +201,21 @@ pub enum Destination {
     },
 }
 
+impl Destination {
+    /// Whether it is a web site on another machine: nobody on this computer can wait there in its place.
+    pub fn is_remote_site(&self) -> bool {
+        let Self::Site { host } = self else { return false };
+        match Url::parse(&format!("https://{host}/")).as_ref().map(Url::host) {
+            Ok(Some(Host::Domain(name))) => name != "localhost" && !name.ends_with(".localhost"),
+            Ok(Some(Host::Ipv4(address))) => !address.is_loopback(),
+            Ok(Some(Host::Ipv6(address))) => {
+                !address.is_loopback() && !address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+            }
+            _ => false,
+        }
+    }
+}
+
 fn destination(uri: &str) -> Destination {
     let Ok(url) = Url::parse(uri) else {
         return Destination::App { scheme: uri.split(':').next().unwrap_or_default().to_owned() };

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{pkce::CodeChallenge, resource::Resource, scope::ScopeSet, secret::Digest};
+use super::{person::Known, pkce::CodeChallenge, resource::Resource, scope::ScopeSet, secret::Digest};
 
 /// What a client asked for and what it means here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -29,4 +29,11 @@ pub struct AuthorizationRequest {
     pub state: Option<String>,
     /// The client's PKCE challenge.
     pub code_challenge: CodeChallenge,
+    /// Whom the page named: the person whom this browser was known for when it was rendered. Somebody else who comes back
+    /// is asked again.
+    #[serde(default)]
+    pub named: Option<Known>,
+    /// Whether the person wants to choose the account at the third party.
+    #[serde(default)]
+    pub chooses_account: bool,
 }

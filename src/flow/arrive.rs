@@ -26,8 +26,7 @@ use crate::domain::{
     consent::ConsentProof,
     grant::Grant,
     handle::{Handle, Kind, is_plain},
-    person::Browser,
-    provider::{IssPolicy, Provider},
+    provider::{IssPolicy, NAMING_SCOPES, Provider},
     redirect::MatchedRedirect,
     refusal::{ErrorCode, Refusal},
     scope::ScopeSet,
@@ -54,13 +53,18 @@ pub struct Callback {
     pub session: Option<String>,
 }
 
-/// Scopes that never count as more than was approved: they name the person, whom we ask for anyway.
-const NEVER_MORE: [&str; 4] = ["openid", "profile", "email", "offline_access"];
-
 impl Flows {
     /// Takes the answer of a third party.
     pub async fn arrive(self: &Arc<Self>, callback: Callback) -> Result<Arrived, Failure> {
-        self.detached(|flows| async move { flows.arrive_here(callback).await }).await
+        self.detached(|flows| async move {
+            let arrived = flows.arrive_here(callback).await;
+            // What failed after that is in the journal with its client.
+            if let Err(Failure::Refused(refusal)) = &arrived {
+                journal::note(Event::LoginFailed).reason(refusal.reason).write();
+            }
+            arrived
+        })
+        .await
     }
 
     async fn arrive_here(self: &Arc<Self>, mut callback: Callback) -> Result<Arrived, Failure> {
@@ -178,18 +182,12 @@ impl Flows {
             |scopes: &ScopeSet| ScopeSet::from_iter(provider.with_equivalents(scopes.iter()));
         let wider = granted
             .minus(&with_equivalents(&request.provider_scopes))
-            .minus(&ScopeSet::from_iter(NEVER_MORE));
+            .minus(&ScopeSet::from_iter(NAMING_SCOPES));
         let scopes = arrival.server.covered_by(&request.scopes, &with_equivalents(&granted));
-        let known = match session.filter(|session| is_plain(Kind::Cookie, session)) {
-            Some(session) => self.records.load::<Browser>(Digest::of(session).as_bytes()).await?,
-            None => None,
-        };
-        let now = self.now();
-        let known = known.filter(|browser| {
-            !browser.record.since.after(crate::domain::person::BROWSER_TTL).has_passed(now)
-        });
-        let known = known.and_then(|browser| browser.record.people.get(&request.provider).cloned());
-        let expected_login = known.filter(|known| known.subject != person.subject).map(|known| known.login);
+        // Whom the page named, whatever became of the session since, and whom the session knows now.
+        let known = [request.named.clone(), self.known_by(session, &request.provider).await?];
+        let other = known.into_iter().flatten().find(|known| known.subject != person.subject);
+        let expected_login = other.map(|known| known.login);
         Ok(Compared { granted, wider, scopes, expected_login })
     }
 

@@ -1,6 +1,7 @@
 //! The authorization endpoint, up to the consent page: an ordered list of checks.
 //!
-//! Writes nothing, contacts nobody, may be repeated: two tabs, a reload and a link preview do no harm. The verified request
+//! Writes nothing, contacts nobody (but the host of a metadata document that is the client id, within bounds), may be
+//! repeated: two tabs, a reload and a link preview do no harm. The verified request
 //! travels inside the form, sealed and bound to this browser's render cookie, with the id of the one grant that the page
 //! may create. Until a person approves, every failure is a page and never a redirect: otherwise anybody who registers a
 //! client makes us an open redirector (RFC 9700 section 4.11.2).
@@ -11,14 +12,18 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     Failure, Flows,
+    familiar::Facts,
     fault::Fault,
     journal::{self, Event},
+    outcome::prompted,
     ports::Purpose,
+    resolve::Reading,
 };
 use crate::domain::{
     catalog::{McpServer, ScopeDefinition},
     client::Client,
     consent::Pending,
+    document::is_url_shaped,
     handle::{GrantId, Handle, Kind, is_plain},
     pkce::CodeChallenge,
     provider::Provider,
@@ -27,6 +32,7 @@ use crate::domain::{
     request::AuthorizationRequest,
     scope::ScopeSet,
     secret::Digest,
+    showing::Showing,
     time::Timestamp,
 };
 
@@ -56,6 +62,9 @@ pub struct AuthorizeQuery {
     pub code_challenge_method: Option<String>,
     /// `resource`, as often as it was sent (RFC 8707)
     pub resource: Vec<String>,
+    /// `prompt` (OpenID Connect Core 1.0 section 3.1.2.1): `select_account` lets the person choose another account. There
+    /// is a page whatever it says; with any value, the full one.
+    pub prompt: Option<String>,
     /// Whether `request` or `request_uri` was sent: request objects are not read here.
     pub request_object: bool,
 }
@@ -77,6 +86,14 @@ pub struct ConsentPage {
     pub scopes: Vec<ScopeDefinition>,
     /// The third party.
     pub provider: Provider,
+    /// How much of it is shown, and what is marked.
+    pub showing: Showing,
+    /// The scopes with a box that the person may untick.
+    pub optional: ScopeSet,
+    /// The same request with another account, as a path of ours; where the third party lets people choose.
+    pub other_account: Option<String>,
+    /// The same request on the full page, as a path of ours.
+    pub everything: String,
     /// A render cookie to set, where the browser had no valid one.
     pub set_render_cookie: Option<Handle>,
     /// When the page was rendered.
@@ -84,21 +101,34 @@ pub struct ConsentPage {
 }
 
 impl Flows {
-    /// Judges an authorization request and prepares the consent page.
+    /// Judges an authorization request and prepares the consent page, for a browser with these cookies: *render* and
+    /// *session*.
     pub async fn authorize(
         self: &Arc<Self>,
         query: AuthorizeQuery,
         render_cookie: Option<String>,
+        session: Option<String>,
     ) -> Result<ConsentPage, Failure> {
-        self.detached(|flows| async move { flows.authorize_here(&query, render_cookie.as_deref()).await })
-            .await
+        self.detached(|flows| async move {
+            let page = flows.authorize_here(&query, render_cookie.as_deref(), session.as_deref()).await;
+            if let Err(Failure::Refused(refusal)) = &page {
+                let entry = journal::note(Event::PageRefused).reason(refusal.reason);
+                match query.client_id.as_deref().filter(|id| is_plain(Kind::Client, id)) {
+                    Some(id) => entry.client(id).write(),
+                    None => entry.write(),
+                }
+            }
+            page
+        })
+        .await
     }
 
     /// The checks, in the order that matters: first who asks and where the answer would go, then everything else.
     async fn authorize_here(
-        &self,
+        self: &Arc<Self>,
         query: &AuthorizeQuery,
         render_cookie: Option<&str>,
+        session: Option<&str>,
     ) -> Result<ConsentPage, Failure> {
         let client = self.refuse_unknown_client(query).await?;
         let redirect = refuse_unregistered_redirect(query, &client, &self.catalog.public_url)?;
@@ -114,6 +144,9 @@ impl Flows {
             .catalog
             .provider_of(meant.server)
             .ok_or_else(|| Fault::new("find the provider of a server"))?;
+        let prompt = query.prompt.as_deref().unwrap_or_default();
+        let chooses_account = prompt.split(' ').any(|word| word == "select_account");
+        let known = self.known_by(session, &meant.server.provider).await?;
         let always: ScopeSet = provider.scopes.iter().cloned().collect();
         let request = AuthorizationRequest {
             client_id: client.id.clone(),
@@ -126,11 +159,19 @@ impl Flows {
             provider: meant.server.provider.clone(),
             state: query.state.clone(),
             code_challenge,
+            // Whoever wants another account is not named: nobody knows yet who it will be.
+            named: known.filter(|_| !chooses_account),
+            chooses_account,
         };
-        let server = meant.server.clone();
-        self.render(request, client, &redirect, server, provider.clone(), render_cookie)
+        let is_plain = prompt.is_empty() && query.resource.len() == 1;
+        let (server, about) = (meant.server, &client);
+        let facts =
+            Facts { request: &request, client: about, redirect: &redirect, server, provider, is_plain };
+        let showing = self.showing(&facts).await?;
+        self.render(request, client, &redirect, server.clone(), provider.clone(), showing, render_cookie)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what the checks yielded, each once")]
     fn render(
         &self,
         request: AuthorizationRequest,
@@ -138,6 +179,7 @@ impl Flows {
         redirect: &MatchedRedirect,
         server: McpServer,
         provider: Provider,
+        showing: Showing,
         render_cookie: Option<&str>,
     ) -> Result<ConsentPage, Failure> {
         let rendered_at = self.now();
@@ -150,7 +192,19 @@ impl Flows {
                 (cookie.digest(), Some(cookie))
             };
         let grant = GrantId::new(self.random()?);
-        let pending = Pending { request: request.clone(), grant, rendered_at, render_cookie: digest };
+        // The short page has no boxes: it is for what was approved as it is.
+        let optional = if showing == Showing::Short {
+            ScopeSet::default()
+        } else {
+            server.optional_among(&request.scopes)
+        };
+        let pending = Pending {
+            request: request.clone(),
+            grant,
+            rendered_at,
+            render_cookie: digest,
+            optional: optional.clone(),
+        };
         let plain =
             serde_json::to_vec(&pending).map_err(|error| Fault::caused("render a pending request", error))?;
         let form = URL_SAFE_NO_PAD.encode(self.sealer.seal(Purpose::ConsentForm, FORM, &plain)?);
@@ -160,8 +214,12 @@ impl Flows {
             .grant(grant)
             .scopes(&request.scopes)
             .resource(request.resource.as_str())
+            .reason(showing.reason())
             .write();
         let destination = redirect.destination();
+        let other_account =
+            (!provider.choose_account_params.is_empty()).then(|| prompted(&request, "select_account"));
+        let everything = prompted(&request, "consent");
         Ok(ConsentPage {
             form,
             request,
@@ -170,15 +228,22 @@ impl Flows {
             server,
             scopes,
             provider,
+            showing,
+            optional,
+            other_account,
+            everything,
             set_render_cookie,
             rendered_at,
         })
     }
 
-    async fn refuse_unknown_client(&self, query: &AuthorizeQuery) -> Result<Client, Failure> {
+    async fn refuse_unknown_client(self: &Arc<Self>, query: &AuthorizeQuery) -> Result<Client, Failure> {
         const UNKNOWN: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         let id = query.client_id.as_deref().ok_or(missing("client_id_missing", "client_id is needed."))?;
+        if is_url_shaped(id) {
+            return self.document_client(id, Reading::ForPage).await;
+        }
         if !self.could_be_ours(id) {
             return Err(UNKNOWN.into());
         }

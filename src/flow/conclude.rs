@@ -54,11 +54,8 @@ impl Flows {
         let request = with.proof.request();
         let (provider, _) = self.provider(&request.provider)?;
         let link_part = Link::key_part(&provider.name, &provider.client_id, &with.granted);
-        let consent_part = Digest::of_list(&[
-            request.client_id.as_bytes(),
-            with.redirect.consent_form().as_bytes(),
-            request.resource.as_str().as_bytes(),
-        ]);
+        let consent_part =
+            Consent::key_part(&request.client_id, &with.redirect.consent_form(), &request.resource);
         let grant = Grant::pending(
             &with.proof,
             with.person.subject.clone(),
@@ -80,6 +77,7 @@ impl Flows {
         }
         match self.conclude_pending(&mut with, &grant, &link_key, now).await {
             Ok((code, session)) => {
+                self.make_room(&grant).await?;
                 journal::note(Event::CodeIssued).of(&grant).scopes(&grant.scopes).write();
                 let state = with.proof.request().state.as_deref();
                 let to = with.redirect.with_code(code.expose(), state, &self.catalog.public_url);
@@ -120,7 +118,7 @@ impl Flows {
         };
         self.records.upsert::<Consent>(&consent_key, again).await?;
 
-        self.refuse_what_was_revoked(grant, &consent_key).await?;
+        self.refuse_what_was_revoked(grant, request.fingerprint, &consent_key).await?;
         let code = Handle::of_grant(Kind::Code, grant.id, self.random()?);
         let digest = code.digest();
         let coded = |pending: &Grant| pending.with_code(&with.proof, digest);
@@ -132,13 +130,21 @@ impl Flows {
         Ok((code, session))
     }
 
-    /// Reads person, client and consent again. Whatever was revoked at or after the approval is not approved.
-    async fn refuse_what_was_revoked(&self, grant: &Grant, consent_key: &[u8]) -> Result<(), Failure> {
+    /// Reads person, client and consent again. Whatever was revoked at or after the approval is not approved, and neither
+    /// is a client that is not any more what it was on the page.
+    async fn refuse_what_was_revoked(
+        &self,
+        grant: &Grant,
+        approved: Digest,
+        consent_key: &[u8],
+    ) -> Result<(), Failure> {
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         let client = self.records.load::<Client>(grant.client_id.as_bytes()).await?;
         let consent = self.records.load::<Consent>(consent_key).await?;
         let honoured = person.is_some_and(|person| person.record.honours(grant.approved_at))
-            && client.is_some_and(|client| client.record.honours(grant.approved_at))
+            && client.is_some_and(|client| {
+                client.record.honours(grant.approved_at) && client.record.metadata.fingerprint() == approved
+            })
             && consent.is_some_and(|consent| consent.record.honours(grant.approved_at));
         if honoured { Ok(()) } else { Err(REVOKED.into()) }
     }
@@ -193,6 +199,7 @@ impl Flows {
                         borrowing: None,
                         replaced: Vec::new(),
                         leaving: false,
+                        left_at: None,
                     };
                     (self.records.create(key, &link).await?, Vec::new())
                 }

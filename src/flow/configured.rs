@@ -88,6 +88,7 @@ impl Flows {
                     revoked_at: None,
                     management: None,
                     voided_at: None,
+                    document: None,
                 },
             };
             let client = self.records.upsert::<Client>(configured.id.as_bytes(), next).await?;

@@ -1,7 +1,8 @@
 //! The answer to the consent page.
 //!
 //! Opens the seal, checks the cookie and where the POST came from, and judges client, redirect URI and resource again.
-//! Deny leaves nothing behind. Approve makes the proof that [`super::depart`] needs.
+//! Scopes whose box was unticked are taken out of the request first; the form can add nothing. Deny leaves nothing behind.
+//! Approve makes the proof that [`super::depart`] needs.
 
 use std::sync::Arc;
 
@@ -10,13 +11,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     Departed, Failure, Flows,
     authorize::FORM,
+    fault::Fault,
     journal::{self, Event},
+    outcome::again,
     ports::Purpose,
 };
 use crate::domain::{
-    consent::Pending,
+    client::Source,
+    consent::{NOTHING_CHOSEN, Pending},
     post::SameOriginPost,
     refusal::{ErrorCode, Refusal},
+    scope::ScopeSet,
 };
 
 /// What the person pressed.
@@ -26,6 +31,23 @@ pub enum Decision {
     Approve,
     /// No.
     Deny,
+}
+
+/// What the page's form brought back.
+#[derive(Clone)]
+pub struct ConsentForm {
+    /// The sealed request.
+    pub request: String,
+    /// The scopes whose box is ticked.
+    pub ticked: ScopeSet,
+}
+
+#[cfg(test)]
+impl ConsentForm {
+    /// Of a page without boxes.
+    pub(crate) fn all(request: &str) -> Self {
+        Self { request: request.to_owned(), ticked: ScopeSet::default() }
+    }
 }
 
 /// What follows from the answer.
@@ -38,6 +60,11 @@ pub enum Consented {
     },
     /// On to the third party.
     Departed(Departed),
+    /// Every box was unticked, and yet the person approved. The link renders the same request as a new page.
+    NothingChosen {
+        /// A path of ours, with query.
+        again: String,
+    },
 }
 
 /// The one text with which a person's No reaches a client.
@@ -47,27 +74,31 @@ impl Flows {
     /// Takes the answer to a consent page.
     pub async fn consent(
         self: &Arc<Self>,
-        form: String,
+        form: ConsentForm,
         decision: Decision,
         render_cookie: Option<String>,
         post: SameOriginPost,
     ) -> Result<Consented, Failure> {
         self.detached(|flows| async move {
-            flows.consent_here(&form, decision, render_cookie.as_deref(), &post).await
+            let consented = flows.consent_here(&form, decision, render_cookie.as_deref(), &post).await;
+            if let Err(Failure::Refused(refusal)) = &consented {
+                journal::note(Event::PageRefused).reason(refusal.reason).write();
+            }
+            consented
         })
         .await
     }
 
     async fn consent_here(
         self: &Arc<Self>,
-        form: &str,
+        form: &ConsentForm,
         decision: Decision,
         render_cookie: Option<&str>,
         post: &SameOriginPost,
     ) -> Result<Consented, Failure> {
         const BROKEN: Refusal =
             Refusal::new(ErrorCode::InvalidRequest, "form_broken", "This form was not made here.");
-        let envelope = URL_SAFE_NO_PAD.decode(form).map_err(|_| BROKEN)?;
+        let envelope = URL_SAFE_NO_PAD.decode(&form.request).map_err(|_| BROKEN)?;
         let plain = self.sealer.open(Purpose::ConsentForm, FORM, &envelope).ok_or(BROKEN)?;
         let pending: Pending = serde_json::from_slice(&plain).map_err(|_| BROKEN)?;
         let now = self.now();
@@ -84,13 +115,28 @@ impl Flows {
             );
             return Ok(Consented::Denied { to });
         }
+        let server = self.catalog.server_of(&pending.request.resource);
+        let server = server.ok_or_else(|| Fault::new("find the server of a page"))?;
+        let (provider, _) = self.provider(&pending.request.provider)?;
+        let again = again(&pending.request);
+        let (pending, unticked) = match pending.ticked(&form.ticked, server, provider) {
+            Err(refusal) if refusal == NOTHING_CHOSEN => {
+                journal::note(Event::PageRefused).client(&client.id).reason(refusal.reason).write();
+                return Ok(Consented::NothingChosen { again });
+            }
+            ticked => ticked?,
+        };
         let proof = pending.approve(render_cookie, post, now)?;
         journal::note(Event::Approved)
             .client(&client.id)
             .grant(proof.grant())
             .scopes(&proof.request().scopes)
+            .unticked(&unticked)
             .write();
-        self.note_use(&client).await?;
+        match client.source {
+            Source::Document => self.keep_document_client(&client).await?,
+            Source::Configured | Source::Registered => self.note_use(&client).await?,
+        }
         Ok(Consented::Departed(self.depart(proof).await?))
     }
 }

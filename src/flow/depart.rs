@@ -51,7 +51,11 @@ impl Flows {
         self.records.index_expiry(ticket.expires_at, Table::Ticket, key.as_bytes(), now).await?;
         self.records.create(key.as_bytes(), &ticket).await?;
         let challenge = CodeChallenge::of(&verifier);
-        let url = third_party.departure(&Departure::approved(&proof, state.expose(), challenge.as_str()));
+        let mut departure = Departure::approved(&proof, state.expose(), challenge.as_str());
+        if description.refresh_needs_consent && !self.has_refresh_token(proof.request(), description).await? {
+            departure = departure.with_fresh_consent();
+        }
+        let url = third_party.departure(&departure);
         journal::note(Event::Departed)
             .client(&ticket.request.client_id)
             .grant(ticket.grant)

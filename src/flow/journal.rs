@@ -8,6 +8,8 @@
 //! Must never hold a token, a code, a secret, a cookie, or text of a stranger that is longer than an id. This is the only
 //! file that writes to the target; a test of the architecture sees to it.
 
+use std::net::IpAddr;
+
 use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
 
 /// The `tracing` target of all entries.
@@ -64,7 +66,7 @@ events! {
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
     ClientRefused = "client_refused" warning,
-    /// A consent page was shown.
+    /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
     /// A person said no.
     Denied = "denied" step,
@@ -119,7 +121,10 @@ pub struct Entry<'a> {
     resource: Option<&'a str>,
     provider: Option<&'a str>,
     scopes: Option<&'a ScopeSet>,
+    unticked: Option<&'a ScopeSet>,
     reason: Option<&'static str>,
+    count: Option<u64>,
+    address: Option<IpAddr>,
 }
 
 /// Begins an entry.
@@ -132,7 +137,10 @@ pub const fn note<'a>(event: Event) -> Entry<'a> {
         resource: None,
         provider: None,
         scopes: None,
+        unticked: None,
         reason: None,
+        count: None,
+        address: None,
     }
 }
 
@@ -173,22 +181,43 @@ impl<'a> Entry<'a> {
         Self { scopes: Some(scopes), ..self }
     }
 
+    /// Which scopes the person took out on the page, where there are any.
+    pub fn unticked(self, scopes: &'a ScopeSet) -> Self {
+        Self { unticked: Some(scopes).filter(|scopes| !scopes.is_empty()), ..self }
+    }
+
     /// Why: a stable slug.
     pub fn reason(self, slug: &'static str) -> Self {
         Self { reason: Some(slug), ..self }
+    }
+
+    /// How often it happened since the last entry of its kind, where not every time is written.
+    pub fn count(self, count: u64) -> Self {
+        Self { count: Some(count), ..self }
+    }
+
+    /// From which address, where that is what matters; IPv6 as its /64.
+    pub fn address(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// Writes it.
     pub fn write(self) {
         let grant = self.grant.map(tracing::field::display);
         let scopes = self.scopes.map(tracing::field::display);
+        let unticked = self.unticked.map(tracing::field::display);
         let (event, reason, provider) = (self.event.slug(), self.reason, self.provider);
         let (client_id, subject, resource) =
             (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
+        let (count, address) = (self.count, self.address.map(tracing::field::display));
         if self.event.is_warning() {
-            tracing::warn!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+            tracing::warn!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         } else {
-            tracing::info!(target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes);
+            tracing::info!(
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Letting go of third-party tokens: one way for every token that was obtained and is not kept.
 //!
 //! A token is revoked at the third party only where the preset says that this ends this token alone, and no link or open
-//! arrival of the person holds the same one; otherwise it is forgotten. A link goes when its last grant has ended: marked
+//! arrival of the person holds the same one; otherwise it is forgotten. Where the third party can only end everything that
+//! the person ever approved for us, that happens ten minutes after the person's last link there went, if there is none by
+//! then: the link itself waits that long, leaving, so that a crash forgets nothing. A link goes when its last grant has ended: marked
 //! as leaving by a conditional write on the version that was read *before* its grants were listed, so that a callback
 //! that puts new tokens in meanwhile wins; then its tokens are let go; then it is removed.
 
@@ -19,8 +21,9 @@ use super::{
 use crate::domain::{
     arrival::{Arrival, ArrivalStage},
     grant::Grant,
-    link::{Link, Replaced},
+    link::{FAREWELL, Link, Replaced},
     person::{personal_key, subject_key},
+    provider::Revocation,
     secret::Digest,
 };
 
@@ -165,13 +168,20 @@ impl Flows {
                 (link.record, link.version)
             } else {
                 self.records.index_expiry(now, Table::Link, key, now).await?;
-                let leaving = link.record.as_leaving();
+                let leaving = link.record.as_leaving(now);
                 match self.records.replace(key, link.version, &leaving).await? {
                     Some(version) => (leaving, version),
                     None => continue,
                 }
             };
-            if let Ok(tokens) = self.open_tokens(key, &leaving.tokens) {
+            if self.ends_everything(&leaving.provider) {
+                let due = leaving.left_at.unwrap_or_default().after(FAREWELL);
+                if !due.has_passed(now) {
+                    self.records.index_expiry(due, Table::Link, key, now).await?;
+                    return Ok(());
+                }
+                self.end_authorization(key, &leaving).await?;
+            } else if let Ok(tokens) = self.open_tokens(key, &leaving.tokens) {
                 self.let_go(&leaving.provider, Some(&owner_of(&leaving.subject)), tokens).await?;
             }
             for old in &leaving.replaced {
@@ -185,6 +195,40 @@ impl Flows {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Flows {
+    /// Whether giving a token back there ends everything that its person ever approved for us.
+    fn ends_everything(&self, provider: &str) -> bool {
+        self.provider(provider).is_ok_and(|(description, _)| {
+            !description.revoke_ends_only_this_token && description.revocation != Revocation::None
+        })
+    }
+
+    /// Ends all that the person approved for us at the third party, unless another link of theirs lives there. Of several
+    /// that are leaving the last one does it.
+    async fn end_authorization(&self, key: &[u8], leaving: &Link) -> Result<(), Fault> {
+        let links = self.records.list::<Link>(&owner_of(&leaving.subject), HELD_LIMIT).await?;
+        let mut others = links.iter().filter(|(id, link)| {
+            let same = link.record.provider == leaving.provider
+                && link.record.provider_client_id == leaving.provider_client_id;
+            same && id.as_ref() != key
+        });
+        let another_lives_or_left_later = others.any(|(id, link)| {
+            let later = (link.record.left_at, id.as_ref()) > (leaving.left_at, key);
+            !link.record.leaving || later
+        });
+        if another_lives_or_left_later {
+            return Ok(());
+        }
+        let Ok(tokens) = self.open_tokens(key, &leaving.tokens) else { return Ok(()) };
+        let (_, third_party) = self.provider(&leaving.provider)?;
+        if let Err(error) = third_party.revoke(tokens.refresh.unwrap_or(tokens.access)).await {
+            let provider = leaving.provider.as_str();
+            tracing::warn!(provider, %error, "an authorization could not be ended; its tokens are forgotten");
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod conclude;
 mod configured;
 mod consent;
 mod depart;
+mod familiar;
 pub mod fault;
 pub mod journal;
 mod key_sets;
@@ -29,7 +30,9 @@ pub mod records;
 mod redeem;
 mod refresh;
 mod register;
+mod resolve;
 mod revoke;
+mod room;
 mod second;
 mod sweep;
 #[cfg(test)]
@@ -44,6 +47,7 @@ use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
+use resolve::Reading;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -51,7 +55,7 @@ pub use self::{
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,
-    consent::{Consented, Decision},
+    consent::{ConsentForm, Consented, Decision},
     depart::Departed,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
@@ -63,7 +67,7 @@ use crate::domain::{
     access::Access,
     catalog::Catalog,
     client::{Client, Credentials, Source},
-    document::DocumentRules,
+    document::{DocumentRules, is_url_shaped},
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
     refusal::{ErrorCode, Refusal},
@@ -107,6 +111,8 @@ pub struct Policy {
     pub refresh_grace: Duration,
     /// How long a session is served from memory before the store is asked again.
     pub cache_ttl: Duration,
+    /// Whether an earlier approval shortens the consent page (D21).
+    pub consent_is_remembered: bool,
     /// Whether a request without `resource` is refused (D4).
     pub missing_resource_is_refused: bool,
     /// Whether clients may register themselves (RFC 7591).
@@ -115,6 +121,8 @@ pub struct Policy {
     pub unused_client_ttl: Duration,
     /// Private-use redirect schemes that are allowed (D18).
     pub private_schemes: Vec<String>,
+    /// How many live grants a person may have.
+    pub max_grants_per_person: usize,
     /// Who may sign in.
     pub access: Access,
     /// Whether client ids may be URLs of metadata documents.
@@ -163,6 +171,8 @@ pub struct Flows {
     live: LiveGrants,
     links: LinkCells,
     unused: unused::UnusedCount,
+    /// Metadata documents of clients.
+    library: resolve::Library,
     key_sets: KeySets,
     /// Steps and background work under way.
     tasks: TaskTracker,
@@ -184,6 +194,7 @@ impl Flows {
             live: LiveGrants::default(),
             links: LinkCells::default(),
             unused: unused::UnusedCount::default(),
+            library: resolve::Library::default(),
             key_sets: KeySets::default(),
             tasks: TaskTracker::new(),
         })
@@ -280,12 +291,15 @@ impl Flows {
     }
 
     /// The client that a request at the token or revocation endpoint comes from.
-    async fn authenticated(&self, credentials: &Credentials) -> Result<Client, Failure> {
+    async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or(Refusal::invalid_client("client_unknown"))?.record;
         if !self.is_usable(&client) {
             return Err(Refusal::invalid_client("client_gone").into());
         }
+        self.refuse_document_that_is_not_allowed(&client)?;
+        // Before the proof: it may be the document that has the key which the record does not know yet.
+        self.watch_document(&client);
         self.prove(&client, credentials).await?;
         Ok(client)
     }
@@ -293,14 +307,18 @@ impl Flows {
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
     /// in between does not get what was approved for what they were before.
     async fn still_asked_by(
-        &self,
+        self: &Arc<Self>,
         request: &AuthorizationRequest,
     ) -> Result<(Client, MatchedRedirect), Failure> {
         const GONE: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_unknown", "This app is not registered here.");
         const CHANGED: Refusal =
             Refusal::new(ErrorCode::InvalidClient, "client_changed", "This app has changed.");
-        let client = self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record;
+        let client = if is_url_shaped(&request.client_id) {
+            self.document_client(&request.client_id, Reading::ForAnswer).await?
+        } else {
+            self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record
+        };
         if !self.is_usable(&client) {
             return Err(GONE.into());
         }

@@ -65,6 +65,11 @@ pub(super) fn again(request: &AuthorizationRequest) -> String {
     format!("/authorize?{}", query.finish())
 }
 
+/// The same with a `prompt`.
+pub(super) fn prompted(request: &AuthorizationRequest, prompt: &'static str) -> String {
+    format!("{}&prompt={prompt}", again(request))
+}
+
 /// A person as a record knows them.
 pub(super) fn arriving(provider: &Provider, identity: Identity) -> Arriving {
     Arriving {

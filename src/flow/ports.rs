@@ -233,7 +233,7 @@ pub enum ThirdPartyError {
 /// ```compile_fail
 /// use mcp_deputy::{domain::scope::ScopeSet, flow::ports::Departure};
 /// fn without_asking(scopes: &ScopeSet) -> Departure<'_> {
-///     Departure { state: "s", code_challenge: "c", scopes, fresh_consent: false }
+///     Departure { state: "s", code_challenge: "c", scopes, chooses_account: false, fresh_consent: false }
 /// }
 /// ```
 ///
@@ -248,13 +248,21 @@ pub struct Departure<'a> {
     state: &'a str,
     code_challenge: &'a str,
     scopes: &'a ScopeSet,
+    chooses_account: bool,
     fresh_consent: bool,
 }
 
 impl<'a> Departure<'a> {
     /// For what was approved: with our `state` and our own PKCE challenge (S256), never the client's.
     pub fn approved(proof: &'a ConsentProof, state: &'a str, code_challenge: &'a str) -> Self {
-        Self { state, code_challenge, scopes: &proof.request().provider_scopes, fresh_consent: false }
+        let request = proof.request();
+        Self {
+            state,
+            code_challenge,
+            scopes: &request.provider_scopes,
+            chooses_account: request.chooses_account,
+            fresh_consent: false,
+        }
     }
 
     /// The same, and a fresh consent is asked for at the third party: some give a refresh token only then.
@@ -278,6 +286,11 @@ impl<'a> Departure<'a> {
         self.scopes
     }
 
+    /// Whether the person wants to choose the account.
+    pub fn chooses_account(&self) -> bool {
+        self.chooses_account
+    }
+
     /// Whether a fresh consent is asked for.
     pub fn fresh_consent(&self) -> bool {
         self.fresh_consent
@@ -291,7 +304,13 @@ impl<'a> Departure<'a> {
         scopes: &'a ScopeSet,
         fresh_consent: bool,
     ) -> Self {
-        Self { state, code_challenge, scopes, fresh_consent }
+        Self { state, code_challenge, scopes, chooses_account: false, fresh_consent }
+    }
+
+    /// The same, for a person who wants to choose the account.
+    #[cfg(test)]
+    pub(crate) fn choosing_account(self) -> Self {
+        Self { chooses_account: true, ..self }
     }
 }
 

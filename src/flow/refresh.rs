@@ -61,6 +61,9 @@ impl Flows {
                 }
                 Refreshed::TooFast => return Err(Failure::TooFast(Duration::from_secs(30))),
                 Refreshed::Replay(next) => {
+                    // The same answer, but not to another question.
+                    refuse_other_resource(&request.resource, &grant)?;
+                    asked_scopes(request.scope.as_deref(), &grant)?;
                     if self.records.replace(grant.id.as_bytes(), loaded.version, &*next).await?.is_some() {
                         journal::note(Event::RefreshReplayed).of(&grant).write();
                         return self.replayed_answer(&next, now);

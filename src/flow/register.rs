@@ -253,6 +253,7 @@ impl Flows {
             revoked_at: None,
             management: None,
             voided_at: None,
+            document: None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     fault::Fault,
     journal::{self, Event},
     let_go::Unkept,
-    outcome::again,
+    outcome::{again, prompted},
     ports::Purpose,
     records::Loaded,
 };
@@ -46,6 +46,8 @@ pub struct ArrivalPage {
     pub server: McpServer,
     /// The third party.
     pub provider: Provider,
+    /// The same request with another account, as a path of ours; where the third party lets people choose.
+    pub other_account: Option<String>,
 }
 
 const UNKNOWN: Refusal =
@@ -58,16 +60,23 @@ impl Flows {
         id: String,
         cookies: Vec<(String, String)>,
     ) -> Result<ArrivalPage, Failure> {
-        self.detached(|flows| async move {
-            let (_, loaded, _) = flows.arrival(&id, &cookies).await?;
-            let arrival = loaded.record;
-            let (client, redirect) = flows.still_asked_by(&arrival.request).await?;
-            let server = flows.catalog.server_of(&arrival.request.resource).ok_or(UNKNOWN)?.clone();
-            let provider = flows.provider(&arrival.request.provider)?.0.clone();
-            let destination = redirect.destination();
-            Ok(ArrivalPage { arrival, client, destination, server, provider })
-        })
-        .await
+        self.detached(|flows| async move { noted(flows.show_arrival_here(&id, &cookies).await) }).await
+    }
+
+    async fn show_arrival_here(
+        self: &Arc<Self>,
+        id: &str,
+        cookies: &[(String, String)],
+    ) -> Result<ArrivalPage, Failure> {
+        let (_, loaded, _) = self.arrival(id, cookies).await?;
+        let arrival = loaded.record;
+        let (client, redirect) = self.still_asked_by(&arrival.request).await?;
+        let server = self.catalog.server_of(&arrival.request.resource).ok_or(UNKNOWN)?.clone();
+        let provider = self.provider(&arrival.request.provider)?.0.clone();
+        let destination = redirect.destination();
+        let other_account = (!provider.choose_account_params.is_empty())
+            .then(|| prompted(&arrival.request, "select_account"));
+        Ok(ArrivalPage { arrival, client, destination, server, provider, other_account })
     }
 
     /// Takes the answer to the second page.
@@ -80,7 +89,7 @@ impl Flows {
         post: SameOriginPost,
     ) -> Result<Arrived, Failure> {
         self.detached(|flows| async move {
-            flows.answer_arrival_here(&id, decision, &cookies, session, &post).await
+            noted(flows.answer_arrival_here(&id, decision, &cookies, session, &post).await)
         })
         .await
     }
@@ -213,4 +222,12 @@ impl Flows {
             waited += ANSWER_INTERVAL;
         }
     }
+}
+
+/// Whoever gets no second page, or whose answer to it cannot be taken, is in the journal.
+fn noted<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
+    if let Err(Failure::Refused(refusal)) = &outcome {
+        journal::note(Event::PageRefused).reason(refusal.reason).write();
+    }
+    outcome
 }

@@ -164,6 +164,9 @@ impl Flows {
     /// A client goes when nobody used it for long and no grant of it is left.
     async fn sweep_client(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<Client>(&entry.id).await? else { return Ok(Fate::Done) };
+        if loaded.record.source == Source::Document {
+            self.end_what_left_the_document(&loaded.record, false).await?;
+        }
         if let Some(mark) = loaded.record.over_until() {
             self.end_grants_of(GrantsOf::client(&loaded.record.id), mark, |_| true, Ending::Revoked).await?;
         }

@@ -16,18 +16,18 @@ use crate::{
     config::{self, Settings},
     domain::{
         catalog::{Catalog, McpServer, ScopeDefinition},
-        document::DocumentUrl,
         name::ReservedNames,
         resource::Resource,
     },
     flow::{
         ConfiguredClient, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
-        ports::{BoxFuture, Clock, Document, DocumentError, Documents, Entropy, Sealer, Store},
+        ports::{Clock, Documents, Entropy, Sealer, Store},
     },
     net::{
         client::{Client, Limits},
         connect::TrustRoots,
+        guarded::{Deadlines, Guarded, Names, SystemNames},
     },
     store::{
         keyfile::KeyFile,
@@ -35,7 +35,7 @@ use crate::{
         seal::{MasterKey, Seals},
         sled::{SledOptions, SledStore},
     },
-    upstream,
+    upstream::{self, GuardedDocuments},
 };
 
 /// What tests and the sandbox put in place of the real thing.
@@ -46,8 +46,10 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// A store instead of the configured one.
     pub store: Option<Arc<dyn Store>>,
-    /// Whom TLS to third parties and MCP servers trusts.
+    /// Whom TLS to third parties, MCP servers and hosts of documents trusts.
     pub roots: TrustRoots,
+    /// Where the hosts of documents are looked up.
+    pub names: Arc<dyn Names>,
 }
 
 impl Default for Surroundings {
@@ -57,6 +59,7 @@ impl Default for Surroundings {
             entropy: Arc::new(SystemEntropy),
             store: None,
             roots: TrustRoots::Platform,
+            names: Arc::new(SystemNames),
         }
     }
 }
@@ -80,7 +83,7 @@ pub fn flows(
     let (store, sealer) = store(settings, surroundings)?;
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
-    let documents = Arc::new(Nowhere);
+    let documents = documents(settings, surroundings)?;
     Ok(Flows::new(Parts {
         store,
         sealer,
@@ -94,13 +97,13 @@ pub fn flows(
     }))
 }
 
-/// Reads nothing of what strangers name.
-struct Nowhere;
-
-impl Documents for Nowhere {
-    fn fetch<'a>(&'a self, _: &'a DocumentUrl, _: usize) -> BoxFuture<'a, Result<Document, DocumentError>> {
-        Box::pin(async { Err(DocumentError::Unavailable("documents_off")) })
-    }
+/// The way out to what strangers name.
+fn documents(settings: &Settings, surroundings: &Surroundings) -> Result<Arc<dyn Documents>, Fault> {
+    let proxy = settings.registration.egress_proxy.clone();
+    let client =
+        Guarded::new(&surroundings.roots, Arc::clone(&surroundings.names), proxy, Deadlines::default())
+            .map_err(|error| Fault::caused("prepare calls to strangers", error))?;
+    Ok(Arc::new(GuardedDocuments::new(client)))
 }
 
 /// The servers, scopes and third parties of the configuration.
@@ -118,6 +121,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
                 description: scope.description.clone(),
                 provider_scopes: scope.provider_scopes.iter().cloned().collect(),
                 default: scope.default,
+                optional: scope.optional,
                 implies: scope.implies.clone(),
             })
             .collect(),
@@ -141,13 +145,15 @@ fn policy(settings: &Settings) -> Policy {
         code_ttl: tokens.code_ttl,
         refresh_grace: tokens.refresh_grace,
         cache_ttl: tokens.cache_ttl,
+        consent_is_remembered: settings.consent.mode == config::ConsentMode::Remember,
         missing_resource_is_refused: settings.consent.missing_resource == config::MissingResource::Refuse,
         dynamic_registration: settings.registration.dynamic != config::DynamicRegistration::Off,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
+        max_grants_per_person: settings.limits.max_grants_per_person,
         access: settings.access.clone(),
-        documents: false,
-        loopback_documents: false,
+        documents: settings.registration.client_id_metadata_documents,
+        loopback_documents: settings.registration.loopback_documents,
         allowed_domains: settings.registration.allowed_domains.clone(),
         registration: registration(settings),
     }

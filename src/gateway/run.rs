@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, flows};
 use crate::{
-    config::{self, Settings},
+    config::{self, LimitSettings, Settings},
     flow::{Failure, Flows, admit::Sessions, fault::Fault},
     net::{
         backend::{Backend, BackendSettings},
@@ -20,7 +20,7 @@ use crate::{
     proxy::{Credential, Route},
     serve::{Drained, Server},
     web::{
-        Caller, Mount, Site, SiteParts, Web,
+        Caller, Mount, Rates, Site, SiteParts, Web,
         admin::Admin,
         origin::AllowedOrigins,
         page::{Pages, ProductName},
@@ -91,8 +91,9 @@ impl Gateway {
             allowed_origins: allowed_origins.collect(),
             trusted_proxies: settings.trusted_proxies.clone(),
             body_timeout: settings.limits.body_timeout,
-            registrations_per_minute: settings.limits.registrations_per_minute,
+            rates: rates(&settings.limits),
             max_streams: settings.limits.max_streams,
+            max_requests_per_person: settings.limits.max_requests_per_person,
         })
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)
@@ -129,6 +130,9 @@ impl Gateway {
                 connections: limits.max_connections,
                 header_read: limits.header_timeout,
                 keep_alive: limits.idle_timeout,
+                write_stall: limits.write_timeout,
+                connections_per_address: limits.max_connections_per_address,
+                trusted: gateway.settings.trusted_proxies.clone(),
                 ..Limits::default()
             },
             drain_deadline: limits.drain_deadline,
@@ -205,6 +209,19 @@ impl Gateway {
                 );
             }
         }
+    }
+}
+
+fn rates(limits: &LimitSettings) -> Rates {
+    Rates {
+        registrations: limits.registrations_per_minute,
+        authorizations: limits.authorizations_per_minute,
+        approvals: limits.approvals_per_minute,
+        failed_callbacks: limits.failed_callbacks_per_minute,
+        failed_tokens: limits.failed_tokens_per_minute,
+        failed_admissions: limits.failed_admissions_per_minute,
+        open_approvals_of_address: limits.max_open_approvals_per_address,
+        open_approvals: limits.max_open_approvals,
     }
 }
 

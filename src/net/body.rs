@@ -22,6 +22,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
+use super::streams::Progress;
+
 /// Why a body ended before its end. Never carries a part of it.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum BodyError {
@@ -47,6 +49,8 @@ pub struct Body {
     held: Option<Arc<dyn Any + Send + Sync>>,
     /// Set once its end was reached.
     ended: Option<Arc<AtomicBool>>,
+    /// Told what was given of it.
+    watched: Option<Arc<Progress>>,
 }
 
 #[derive(Default)]
@@ -61,7 +65,7 @@ enum Kind {
 impl Body {
     /// A body whose frames come as `stream` gives them.
     pub fn stream(stream: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
-        Self { kind: Kind::Stream(Box::pin(stream)), held: None, ended: None }
+        Self { kind: Kind::Stream(Box::pin(stream)), ..Self::default() }
     }
 
     /// This body, and `thing` let go together with it.
@@ -71,6 +75,12 @@ impl Body {
             None => Self { held: Some(thing), ..self },
             Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
         }
+    }
+
+    /// This body, which tells `progress` when it is read.
+    #[must_use]
+    pub(crate) fn watched(self, progress: Arc<Progress>) -> Self {
+        Self { watched: Some(progress), ..self }
     }
 
     /// This body; `ended` is set as soon as somebody has read it to its end.
@@ -83,7 +93,7 @@ impl Body {
 /// A body that is here already.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     let bytes = bytes.into();
-    Body { kind: if bytes.is_empty() { Kind::Done } else { Kind::Whole(bytes) }, held: None, ended: None }
+    Body { kind: if bytes.is_empty() { Kind::Done } else { Kind::Whole(bytes) }, ..Body::default() }
 }
 
 /// No body.
@@ -113,6 +123,13 @@ impl HttpBody for Body {
             && (matches!(frame, Poll::Ready(None)) || self.is_end_stream())
         {
             ended.store(true, Relaxed);
+        }
+        if let Some(progress) = &self.watched {
+            match &frame {
+                Poll::Pending => progress.awaits(),
+                Poll::Ready(Some(Ok(frame))) => progress.gives(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(_) => {}
+            }
         }
         frame
     }
@@ -165,7 +182,7 @@ impl From<Bytes> for Body {
 
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
-        Self { kind: Kind::Incoming(incoming), held: None, ended: None }
+        Self { kind: Kind::Incoming(incoming), ..Self::default() }
     }
 }
 

@@ -21,7 +21,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTI
 use http_body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -36,6 +36,7 @@ use super::{
     handler::{ConnectionContext, Handler},
     listen::Limits,
     patience::{Activity, Patient},
+    streams::{self, Watching},
 };
 
 /// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
@@ -73,13 +74,22 @@ where
             let (version, whole) =
                 (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
             let request = request.map(|body| Body::from(body).telling(Arc::clone(&whole)));
+            let mut asked = Asked { activity: &activity, is_answered: false };
             let mut answer = unless_it_panics(handler.handle(request, &context)).await;
+            asked.is_answered = true;
+            drop(asked);
             // What is left of the request's body is not read, so this connection is of no more use. A client that is not
             // told would send its next request into it.
             if version < Version::HTTP_2 && !whole.load(Relaxed) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer.map(|body| body.hold(activity)))
+            let progress = streams::current();
+            Ok::<_, Infallible>(answer.map(|body| {
+                let body = body.hold(activity);
+                let Some(progress) = progress else { return body };
+                progress.begins();
+                body.watched(progress)
+            }))
         }
     });
     let builder = builder(limits);
@@ -101,7 +111,20 @@ where
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
+            is_far_too_much = activity.tires() => {
+                // A stream of HTTP/2 costs its client a few bytes to open and to reset, and us and the MCP server much more.
+                // An orderly goodbye harms nobody who shares the connection; whoever does not mind it is cut.
+                if is_far_too_much {
+                    tracing::debug!(reason = "requests_abandoned", peer = %context.peer, "a connection was cut");
+                    return;
+                }
+                if !closing {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
             _ = look.tick() => {
+                activity.forgive();
                 let idle = activity.is_idle() && activity.requests() == seen;
                 seen = activity.requests();
                 match (idle, closing) {
@@ -117,8 +140,32 @@ where
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// A request that the handler works on. Dropped unanswered when its client goes away.
+struct Asked<'a> {
+    activity: &'a Activity,
+    is_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.activity.is_abandoned();
+        }
+    }
+}
+
+/// What hyper is told. On HTTP/2 everything that a client could ask too much of is written down here, and not left to
+/// defaults:
+///
+/// - *Rapid reset* (CVE-2023-44487): streams that are reset before hyper has taken them up count 20 at most; those that
+///   are reset later are counted by [`Activity::is_abandoned`]. Streams that we reset for a client's mistakes
+///   (CVE-2025-8671, "made you reset"): 256.
+/// - *CONTINUATION flood* (CVE-2024-27316): a head that is larger than the header list allows is given up while it comes.
+/// - *Ping, settings and empty frames*: each answer is written before the next frame is read, so a client that reads
+///   nothing stops itself; see [`super::patience`].
+/// - *Bodies that nobody reads*: a stream brings at most its window, all streams of a connection together the connection's.
+fn builder(limits: &Limits) -> auto::Builder<Watching> {
+    let mut builder = auto::Builder::new(Watching { patience: limits.write_stall });
     // The number of HTTP/1.1 headers stays at hyper's own 100: a configured number costs an allocation per request.
     builder
         .http1()
@@ -132,6 +179,9 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(limits.head)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
+        .initial_stream_window_size(128 * 1024)
+        .initial_connection_window_size(512 * 1024)
+        .max_frame_size(16 * 1024)
         .max_send_buf_size(64 * 1024)
         .keep_alive_interval(Some(limits.keep_alive / 2))
         .keep_alive_timeout(limits.header_read);

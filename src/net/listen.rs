@@ -9,9 +9,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use super::crowd::{Crowd, Seat};
 
 /// How long accepting rests when the system has no file descriptor or memory left.
 const REST: Duration = Duration::from_millis(100);
@@ -21,6 +24,10 @@ const REST: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Connections of a listener at the same time.
     pub connections: usize,
+    /// Of these, those of one address; less where few are left. See `crowd`.
+    pub connections_per_address: usize,
+    /// Proxies: their connections do not count by address.
+    pub trusted: Vec<IpNet>,
     /// From the first to the last byte of a request's head on HTTP/1.1; from a new connection to its first request.
     pub header_read: Duration,
     /// From the accepted connection to the end of the TLS handshake.
@@ -40,12 +47,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            connections_per_address: 16_384,
+            trusted: Vec::new(),
             header_read: Duration::from_secs(20),
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             write_stall: Duration::from_mins(1),
             head: 64 * 1024,
-            streams: 200,
+            streams: 100,
         }
     }
 }
@@ -80,23 +89,32 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
     /// Its place under the cap.
     pub(crate) place: OwnedSemaphorePermit,
+    /// Its seat among those of its address.
+    pub(crate) seat: Seat,
 }
 
-/// Accepts until `stop`, at most `cap` connections at a time, and hands each to `deal`. The socket closes at the end.
+/// Accepts until `stop`, at most as many connections at a time as `limits` say, and hands each to `deal`. The socket
+/// closes at the end.
 pub(crate) async fn accept(
     listener: std::net::TcpListener,
-    cap: usize,
+    limits: &Limits,
     stop: CancellationToken,
     mut deal: impl FnMut(Accepted),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(cap.min(Semaphore::MAX_PERMITS)));
+    let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let crowd = Crowd::new(limits.connections_per_address, limits.trusted.clone());
     let accepting = async {
         loop {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await.and_then(|(stream, peer)| Ok((detach(stream)?, peer))) {
-                Ok((stream, peer)) => deal(Accepted { stream, peer, place }),
+                Ok((stream, peer)) => {
+                    // Without a seat it is closed here.
+                    if let Some(seat) = crowd.seat(peer.ip(), places.available_permits()) {
+                        deal(Accepted { stream, peer, place, seat });
+                    }
+                }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(reason = "accept_failed", %error, "cannot accept connections");
@@ -145,7 +163,9 @@ mod tests {
         let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let deal = move |one| sender.send(one).unwrap();
-        let accepting = tokio::spawn(accept(endpoint.listener, 1, stop.clone(), deal));
+        let limits = Limits { connections: 1, ..Limits::default() };
+        let stopping = stop.clone();
+        let accepting = tokio::spawn(async move { accept(endpoint.listener, &limits, stopping, deal).await });
         let _first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();
         let place = accepted.recv().await.unwrap().place;

@@ -10,10 +10,13 @@ pub mod body;
 pub mod client;
 pub mod connect;
 pub mod connection;
+mod crowd;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod guarded;
 pub mod handler;
 pub mod listen;
+pub(crate) mod pace;
 pub(crate) mod patience;
+pub(crate) mod streams;
 pub mod tls;

@@ -6,7 +6,7 @@
 //! it would keep its connection, and the one to the MCP server, for ever. So both stand here, below hyper:
 //!
 //! - from the first byte of a head (or from the beginning of the connection) to the request: [`Limits::header_read`];
-//! - while a write waits: [`Limits::write_stall`].
+//! - while a write waits: [`Limits::write_stall`], which is used up by waiting and earned back by reading ([`Pace`]).
 //!
 //! The clocks run only while something is late: a healthy connection pays nothing. When a connection is closed in the
 //! middle of a body that nobody wants, what still comes is read and thrown away for a moment; otherwise the system
@@ -26,13 +26,19 @@ use std::{
 use http::Version;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Sleep, sleep},
 };
 
-use super::listen::Limits;
+use super::{listen::Limits, pace::Pace};
 
 /// How long, and how much, a connection that is being closed still reads.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 8 * 1024 * 1024);
+
+/// How many requests a connection may abandon, from one look at it to the next, before it is asked to go.
+const ABANDONED: u64 = 200;
+/// And before it is cut.
+const FAR_TOO_MANY: u64 = 1000;
 
 /// What goes on on a connection. Whoever answers a request holds it, until the last byte of the answer has left.
 #[derive(Debug)]
@@ -40,13 +46,21 @@ pub(crate) struct Activity {
     requests: AtomicU64,
     awaits_request: AtomicBool,
     is_http2: AtomicBool,
+    abandoned: AtomicU64,
+    tired: Notify,
 }
 
 impl Activity {
     /// Of a connection that has just been opened: its first request is awaited.
     pub(crate) fn new() -> Arc<Self> {
         let awaits_request = AtomicBool::new(true);
-        Arc::new(Self { requests: AtomicU64::new(0), awaits_request, is_http2: AtomicBool::new(false) })
+        Arc::new(Self {
+            requests: AtomicU64::new(0),
+            awaits_request,
+            is_http2: AtomicBool::new(false),
+            abandoned: AtomicU64::new(0),
+            tired: Notify::new(),
+        })
     }
 
     /// A request is there.
@@ -59,6 +73,24 @@ impl Activity {
     /// How many requests there have been.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
+    }
+
+    /// A request was abandoned by its client before the answer began.
+    pub(crate) fn is_abandoned(&self) {
+        if self.abandoned.fetch_add(1, Relaxed) >= ABANDONED {
+            self.tired.notify_one();
+        }
+    }
+
+    /// Waits until too many requests have been abandoned since [`Activity::forgive`]; whether far too many.
+    pub(crate) async fn tires(&self) -> bool {
+        self.tired.notified().await;
+        self.abandoned.load(Relaxed) > FAR_TOO_MANY
+    }
+
+    /// Begins to count abandoned requests anew.
+    pub(crate) fn forgive(&self) {
+        self.abandoned.store(0, Relaxed);
     }
 
     /// Whether no request is being answered. The connection itself holds it twice: in its loop, and in its socket.
@@ -80,24 +112,30 @@ pub(crate) struct Patient<Inner> {
     inner: Inner,
     activity: Arc<Activity>,
     header_read: Duration,
-    write_stall: Duration,
     reading: Option<Pin<Box<Sleep>>>,
-    writing: Option<Pin<Box<Sleep>>>,
+    writing: Pace,
     lingered: usize,
 }
 
 impl<Inner> Patient<Inner> {
     pub(crate) fn new(inner: Inner, activity: Arc<Activity>, limits: &Limits) -> Self {
-        let (header_read, write_stall) = (limits.header_read, limits.write_stall);
-        Self { inner, activity, header_read, write_stall, reading: None, writing: None, lingered: 0 }
+        let (header_read, writing) = (limits.header_read, Pace::new(limits.write_stall));
+        Self { inner, activity, header_read, reading: None, writing, lingered: 0 }
     }
 
-    fn watch<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.writing = None;
+    /// `bytes` says how many were taken.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(result) = &outcome {
+            self.writing.moves(result.as_ref().map_or(0, bytes) as u64);
             return outcome;
         }
-        expired(&mut self.writing, self.write_stall, context)
+        ready!(self.writing.waits(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -160,18 +198,18 @@ impl<Inner: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<Inner> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.watch(context, outcome)
+        self.watch(context, outcome, |taken| *taken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_flush(context);
-        self.watch(context, outcome)
+        self.watch(context, outcome, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingered == 0 {
             let outcome = Pin::new(&mut self.inner).poll_shutdown(context);
-            ready!(self.watch(context, outcome))?;
+            ready!(self.watch(context, outcome, |()| 0))?;
             self.reading = None;
         }
         self.linger(context).map(Ok)
@@ -187,7 +225,7 @@ impl<Inner: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<Inner> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.watch(context, outcome)
+        self.watch(context, outcome, |taken| *taken)
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Route {
     pub identity_headers: bool,
     /// The largest body of a request, in bytes. Larger: 413.
     pub max_body: u64,
-    /// How long the client may send nothing in the middle of a body.
+    /// How long the client may send nothing in the middle of a body; a client that dribbles is given up as well.
     pub upload_stall: Duration,
     /// From the request to the head of the answer; also how long an answer that is no event stream may pause. An event
     /// stream may be silent for ever.

@@ -21,19 +21,21 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::net::body::{Body, BodyError, poll_data};
+use crate::net::{
+    body::{Body, BodyError, poll_data},
+    pace::Pace,
+};
 
-/// A client's body, bounded in size and in the time that it may pause.
+/// A client's body, bounded in size and in the time for which it may keep the MCP server waiting.
 pub(super) struct Upload {
     inner: Body,
     left: u64,
-    stall: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
 }
 
 impl Upload {
     pub(super) fn new(inner: Body, limit: u64, stall: Duration) -> Self {
-        Self { inner, left: limit, stall, waiting: None }
+        Self { inner, left: limit, pace: Pace::new(stall) }
     }
 }
 
@@ -47,13 +49,13 @@ impl HttpBody for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
-            let stall = this.stall;
-            ready!(this.waiting.get_or_insert_with(|| Box::pin(sleep(stall))).as_mut().poll(context));
+            ready!(this.pace.waits(context));
             return Poll::Ready(Some(Err(BodyError::Stalled)));
         };
-        this.waiting = None;
+        this.pace.moves(0);
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            this.pace.moves(length);
             let Some(left) = this.left.checked_sub(length) else {
                 return Poll::Ready(Some(Err(BodyError::TooLarge)));
             };

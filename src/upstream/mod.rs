@@ -8,11 +8,13 @@
 //! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
 //! - `identify`, `membership`, `revoke`: who a token belongs to; what else rules want to know; giving it back.
 //! - `wire`: how every one of these calls is sent.
+//! - `documents`: what strangers name by a URL, over the guarded client; no third party, but a call of ours as well.
 //!
 //! Must never follow a redirect, send anything twice, send a third-party token anywhere but to the endpoints of its own
 //! configuration entry, or let any word of an answer into an error or the log: an answer that cannot be read may hold a
 //! token. Must never see a client's token. Made by the composition root, used by `flow` through the port.
 
+mod documents;
 mod identify;
 mod membership;
 mod provider;
@@ -24,7 +26,7 @@ mod wire;
 
 use std::sync::Arc;
 
-pub use self::provider::ConfiguredProvider;
+pub use self::{documents::GuardedDocuments, provider::ConfiguredProvider};
 use crate::{
     domain::provider::Provider,
     flow::{

@@ -122,11 +122,20 @@ impl ConfiguredProvider {
         answer.map(|answer| tokens(&answer, asked_at)).map_err(reason)
     }
 
+    /// The configured parameters, ours left out. Where the person wants to choose an account, those with which the third
+    /// party lets them do so take the place of others of the same name.
+    fn params(&self, chooses_account: bool) -> Vec<(&str, &str)> {
+        let choosing: &[_] = if chooses_account { &self.provider.choose_account_params } else { &[] };
+        let replaced = |name: &str| choosing.iter().any(|(other, _)| other == name);
+        let always = self.provider.authorize_params.iter().filter(|(name, _)| !replaced(name));
+        let all = always.chain(choosing).map(|(name, value)| (&**name, &**value));
+        all.filter(|(name, _)| !OURS.contains(name)).collect()
+    }
+
     /// The configured `prompt`, with `consent` added where a fresh consent is wanted (OpenID Connect Core 1.0 section
     /// 3.1.2.1: a list; `none` stands alone).
-    fn prompt(&self, fresh_consent: bool) -> Option<Cow<'_, str>> {
-        let params = &self.provider.authorize_params;
-        let configured = params.iter().find(|(name, _)| name == "prompt").map(|(_, value)| value.as_str());
+    fn prompt<'a>(params: &[(&str, &'a str)], fresh_consent: bool) -> Option<Cow<'a, str>> {
+        let configured = params.iter().find(|(name, _)| *name == "prompt").map(|(_, value)| *value);
         match configured.filter(|prompt| !prompt.is_empty()) {
             Some(prompt) if !fresh_consent => Some(prompt.into()),
             Some(prompt) if prompt.split(' ').any(|word| word == "consent") => Some(prompt.into()),
@@ -182,12 +191,11 @@ impl ThirdParty for ConfiguredProvider {
                 .add_extra_param("code_challenge", departure.code_challenge())
                 .add_extra_param("code_challenge_method", "S256");
         }
-        let configured = self.provider.authorize_params.iter().map(|(name, value)| (&**name, &**value));
-        let configured = configured.filter(|(name, _)| !OURS.contains(name));
-        for (name, value) in configured.filter(|(name, _)| *name != "prompt") {
+        let configured = self.params(departure.chooses_account());
+        for (name, value) in configured.iter().copied().filter(|(name, _)| *name != "prompt") {
             request = request.add_extra_param(name, value);
         }
-        if let Some(prompt) = self.prompt(departure.fresh_consent()) {
+        if let Some(prompt) = Self::prompt(&configured, departure.fresh_consent()) {
             request = request.add_extra_param("prompt", prompt);
         }
         request.url().0.into()

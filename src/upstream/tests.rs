@@ -61,6 +61,8 @@ pub(super) fn forge(origin: &str) -> Provider {
         pkce: true,
         token_auth_method: TokenAuthMethod::Basic,
         authorize_params: Vec::new(),
+        choose_account_params: Vec::new(),
+        refresh_needs_consent: false,
         client_id: "static-client".to_owned(),
         client_secret: Some("s3cret+/%".into()),
         access_outlives_refresh: true,
@@ -167,6 +169,31 @@ fn asks_for_a_fresh_consent_beside_a_configured_prompt() {
         let (_, pairs) = departure_of(provider, fresh, &["a"]);
         assert_eq!(only(&pairs, "prompt").as_deref(), sent);
     }
+}
+
+#[test]
+fn lets_the_person_choose_an_account_where_the_third_party_can() {
+    let prompt = |configured: Option<&str>, choosing: &[(&str, &str)], fresh| {
+        let mut provider = forge("https://forge.example");
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        provider.authorize_params = configured.map(|value| owned(("prompt", value))).into_iter().collect();
+        provider.choose_account_params = choosing.iter().copied().map(owned).collect();
+        let scopes = ScopeSet::from_iter(["a"]);
+        let departure = Departure::for_test("st", "ch", &scopes, fresh).choosing_account();
+        let url = Url::parse(&configured_url(provider, &departure)).unwrap();
+        let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+        assert_eq!(only(&pairs, "state").as_deref(), Some("st"));
+        only(&pairs, "prompt")
+    };
+    let select = [("prompt", "select_account"), ("state", "theirs")];
+    assert_eq!(prompt(None, &select, false).as_deref(), Some("select_account"));
+    assert_eq!(prompt(Some("consent"), &select, false).as_deref(), Some("select_account"));
+    assert_eq!(prompt(None, &select, true).as_deref(), Some("select_account consent"));
+    assert_eq!(prompt(Some("consent"), &[], false).as_deref(), Some("consent"));
+}
+
+fn configured_url(provider: Provider, departure: &Departure<'_>) -> String {
+    configured(provider).departure(departure)
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::{
     authorize::{Asked, provider_scope},
     browser::Cookies,
     consent::decision,
+    limits::Gate,
     page::{Arrival, ArrivalReason, ErrorKind, Label, ScopeLine, StartAgain},
     reply::{self, Reply},
     site::Site,
@@ -36,8 +37,13 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
 /// Takes what the person pressed there.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let cookies = visit.cookies();
+    let allowed = visit.pass(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
-    match decide(site, &head.headers, &cookies, body).await {
+    let decided = async {
+        allowed?;
+        decide(site, &head.headers, &cookies, body).await
+    };
+    match decided.await {
         Err(failure) => reply::failure_page(&site.pages, &failure, id, None),
         Ok(Arrived::AlreadyDone { again }) => {
             reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, StartAgain::new(&again))
@@ -58,15 +64,17 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
 }
 
 async fn decide(site: &Site, headers: &HeaderMap, cookies: &Cookies, body: Body) -> Result<Arrived, Failure> {
-    let post = site.same_origin(headers)?;
-    let form = site.form(headers, body).await?;
-    let decision = decision(&form)?;
-    let id = form.take("id")?.ok_or(ID_MISSING)?;
+    let read = async {
+        let post = site.same_origin(headers)?;
+        let form = site.form(headers, body).await?;
+        Ok::<_, Refusal>((form.take("id")?.ok_or(ID_MISSING)?, decision(&form)?, post))
+    };
+    let (id, decision, post) = read.await.inspect_err(reply::note_refused_page)?;
     site.flows.answer_arrival(id, decision, cookies.arrivals().to_vec(), cookies.session(), post).await
 }
 
 fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
-    let ArrivalPage { arrival, client, destination, server, provider } = shown;
+    let ArrivalPage { arrival, client, destination, server, provider, other_account } = shown;
     let asked = Asked {
         request: &arrival.request,
         client,
@@ -81,6 +89,7 @@ fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
     let reason = match arrival.expected_login.as_deref().map(Label::new) {
         None => ArrivalReason::WiderScopes,
         Some(expected) if is_wider => ArrivalReason::Both { expected },
+        Some(expected) if arrival.request.chooses_account => ArrivalReason::ChosenPerson { expected },
         Some(expected) => ArrivalReason::DifferentPerson { expected },
     };
     let lines = arrival
@@ -92,6 +101,7 @@ fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
         account: Label::new(&arrival.person.login),
         reason,
         provider_scopes: lines.collect(),
+        other_account: other_account.as_deref().and_then(StartAgain::new),
         id,
     }
 }

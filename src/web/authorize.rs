@@ -5,8 +5,12 @@
 use http::{StatusCode, header::SET_COOKIE};
 
 use super::{
-    page::{self, Asking, Consent, ErrorKind, Label, NameWarning, NamedBy, ScopeLine, Server, Verbatim},
-    parameters::Parameters,
+    limits::Gate,
+    page::{
+        self, Account, Asking, Consent, ErrorKind, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
+        StartAgain, Verbatim,
+    },
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     visit::Visit,
 };
@@ -14,18 +18,21 @@ use crate::{
     domain::{
         catalog::{McpServer, ScopeDefinition},
         client::{Client, Source},
+        document::host_of,
         name::ReservedNames,
         provider::Provider,
         redirect::Destination,
         refusal::Refusal,
         request::AuthorizationRequest,
+        scope::ScopeSet,
+        showing::Showing,
         time::Timestamp,
     },
     flow::{AuthorizeQuery, ConsentPage},
 };
 
 /// Every parameter that is read, each at most once.
-const ONCE: [&str; 10] = [
+const ONCE: [&str; 11] = [
     "client_id",
     "redirect_uri",
     "response_type",
@@ -36,20 +43,31 @@ const ONCE: [&str; 10] = [
     "code_challenge_method",
     "request",
     "request_uri",
+    "prompt",
 ];
 
 /// Shows the consent page.
 pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
+    if let Err(failure) = visit.pass(Gate::Authorizations) {
+        return reply::failure_page(&visit.site.pages, &failure, visit.id, None);
+    }
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
-        Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),
+        Err(refusal) => {
+            reply::note_refused_page(&refusal);
+            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+        }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
         return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
     }
     let shown = match query(&parameters) {
-        Ok(query) => visit.site.flows.authorize(query, visit.cookies().render()).await,
+        Ok(query) => {
+            let cookies = visit.cookies();
+            visit.site.flows.authorize(query, cookies.render(), cookies.session()).await
+        }
         Err(refusal) => Err(refusal.into()),
     };
     match shown {
@@ -69,6 +87,7 @@ fn query(parameters: &Parameters) -> Result<AuthorizeQuery, Refusal> {
         code_challenge: parameters.take("code_challenge")?,
         code_challenge_method: parameters.take("code_challenge_method")?,
         resource: parameters.all("resource"),
+        prompt: parameters.take("prompt")?,
         request_object: parameters.one("request")?.is_some() || parameters.one("request_uri")?.is_some(),
     })
 }
@@ -84,15 +103,31 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         names: &visit.site.flows.policy().registration.names,
         now: shown.rendered_at,
     };
+    let mut asking = asked.asking();
+    let provider_scopes = shown.request.provider_scopes.iter();
+    let mut provider_scopes: Vec<_> =
+        provider_scopes.map(|name| provider_scope(&shown.provider, name)).collect();
+    if let Showing::Widened { scopes, provider_scopes: wider } = &shown.showing {
+        mark(&mut asking.scopes, scopes, |line| &mut line.is_new);
+        mark(&mut provider_scopes, wider, |line| &mut line.is_new);
+    }
+    mark(&mut asking.scopes, &shown.optional, |line| &mut line.is_optional);
     let context = Consent {
-        asking: asked.asking(),
-        provider_scopes: shown
-            .request
-            .provider_scopes
-            .iter()
-            .map(|name| provider_scope(&shown.provider, name))
-            .collect(),
+        asking,
+        provider_scopes,
         missing_resource_warning: !shown.request.resource_named,
+        face: match shown.showing {
+            Showing::Full => Face::Full,
+            Showing::Short => Face::Short,
+            Showing::Widened { .. } => Face::Widened,
+        },
+        account: match &shown.request.named {
+            Some(known) => Account::Known { login: Label::new(&known.login) },
+            None if shown.request.chooses_account && shown.other_account.is_some() => Account::Chosen,
+            None => Account::Unknown,
+        },
+        other_account: shown.other_account.as_deref().and_then(StartAgain::new),
+        everything: StartAgain::new(&shown.everything),
         request: shown.form.clone(),
     };
     let mut reply = reply::page(&visit.site.pages, StatusCode::OK, &context);
@@ -100,6 +135,13 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         reply.headers_mut().append(SET_COOKIE, visit.site.jar.render(cookie));
     }
     reply
+}
+
+/// Marks the lines of these scopes.
+fn mark(lines: &mut [ScopeLine], scopes: &ScopeSet, flag: impl Fn(&mut ScopeLine) -> &mut bool) {
+    for line in lines.iter_mut().filter(|line| scopes.contains(line.name.as_str())) {
+        *flag(line) = true;
+    }
 }
 
 /// What both pages are made from.
@@ -129,12 +171,9 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
             client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
             named_by: if is_configured { NamedBy::Operator } else { NamedBy::App },
             name_warnings: if is_configured { Vec::new() } else { warnings(&self) },
+            published_by: publisher(self.client).map(Verbatim::new),
             client_id: Verbatim::new(&self.client.id),
-            source: Label::sentence(&if is_configured {
-                "set up by the operator of this gateway".to_owned()
-            } else {
-                registered(self.client.registered_at, self.now)
-            }),
+            source: Label::sentence(&source(self.client, self.now)),
             redirect_uri: Verbatim::new(&self.request.redirect_uri),
             server: Server {
                 name: Label::new(&self.server.name),
@@ -149,12 +188,12 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
     }
 }
 
-/// What is odd about the name of an app, considering where it would get access.
+/// What is odd about the name of an app, considering who publishes it, or else where it would get access.
 fn warnings<S>(asked: &Asked<'_, S>) -> Vec<NameWarning> {
-    let host = match asked.destination {
+    let host = publisher(asked.client).or(match asked.destination {
         Destination::Site { host } => Some(host.as_str()),
         Destination::App { .. } | Destination::Loopback { .. } => None,
-    };
+    });
     let name = asked.client.metadata.client_name.as_deref().unwrap_or_default();
     let verdict = asked.names.judge(name, host);
     let like = verdict.looks_like.as_deref().map(|name| NameWarning::LooksLike { name: Label::new(name) });
@@ -168,17 +207,36 @@ pub(super) fn provider_scope(provider: &Provider, name: &str) -> ScopeLine {
     ScopeLine::new(name, provider.scope_descriptions.get(name).map(String::as_str))
 }
 
-/// How long ago an app registered: an app that nobody knew a minute ago deserves a second look.
-fn registered(at: Timestamp, now: Timestamp) -> String {
+/// The host that publishes the metadata document of an app that has one.
+fn publisher(client: &Client) -> Option<&str> {
+    host_of(&client.id).filter(|_| client.source == Source::Document)
+}
+
+/// Where an app comes from, and since when: one that nobody knew a minute ago deserves a second look.
+fn source(client: &Client, now: Timestamp) -> String {
+    match (client.source, client.used_at) {
+        (Source::Document, None) => "described by its metadata document; not approved here before".to_owned(),
+        (Source::Document, Some(_)) => {
+            format!(
+                "described by its metadata document; first approved here {}",
+                ago(client.registered_at, now)
+            )
+        }
+        (Source::Configured, _) => "set up by the operator of this gateway".to_owned(),
+        (Source::Registered, _) => format!("registered itself {}", ago(client.registered_at, now)),
+    }
+}
+
+fn ago(at: Timestamp, now: Timestamp) -> String {
     let minutes = now.since(at).as_secs() / 60;
     let (number, unit) = match minutes {
-        0 => return "registered itself less than a minute ago".to_owned(),
+        0 => return "less than a minute ago".to_owned(),
         1..=119 => (minutes, "minute"),
         120..=2879 => (minutes / 60, "hour"),
         _ => (minutes / (24 * 60), "day"),
     };
     let plural = if number == 1 { "" } else { "s" };
-    format!("registered itself {number} {unit}{plural} ago")
+    format!("{number} {unit}{plural} ago")
 }
 
 #[cfg(test)]
@@ -198,10 +256,7 @@ mod tests {
             (47 * 3600, "47 hours ago"),
             (48 * 3600, "2 days ago"),
         ] {
-            assert_eq!(
-                registered(now.before(Duration::from_secs(seconds)), now),
-                format!("registered itself {words}")
-            );
+            assert_eq!(ago(now.before(Duration::from_secs(seconds)), now), words);
         }
     }
 }

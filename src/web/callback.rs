@@ -7,14 +7,15 @@ use secrecy::SecretString;
 
 use super::{
     browser::{Cookies, surplus},
+    limits::{Blame, Gate},
     page::{ErrorKind, StartAgain},
-    parameters::Parameters,
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     visit::Visit,
 };
 use crate::{
-    domain::refusal::Refusal,
-    flow::{Arrived, Callback},
+    domain::refusal::{ErrorCode, Refusal},
+    flow::{Arrived, Callback, Failure},
 };
 
 /// Every parameter that is read, each at most once.
@@ -25,20 +26,31 @@ pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
     let cookies = visit.cookies();
     let parameters = match visit.query() {
         Ok(parameters) => parameters,
-        Err(refusal) => return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None),
+        Err(refusal) => {
+            reply::note_refused_page(&refusal);
+            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+        }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
         return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
     }
-    let arrived = match callback(&parameters, provider, &cookies) {
-        Ok(callback) => visit.site.flows.arrive(callback).await,
-        Err(refusal) => Err(refusal.into()),
-    };
+    let site = visit.site;
+    let arriving = async { site.flows.arrive(callback(&parameters, provider, &cookies)?).await };
+    let gate = Gate::FailedCallbacks;
+    let arrived = site.limits.judged(gate, visit.address(), &*site.clock, arriving, blame).await;
     match arrived {
         Ok(arrived) => answer_arrived(visit, provider, &cookies, arrived),
         Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
     }
+}
+
+/// What failed here or at the third party is not the browser's doing.
+fn blame(failure: &Failure) -> Option<Blame<'static>> {
+    let is_theirs =
+        matches!(failure, Failure::Refused(refusal) if refusal.code != ErrorCode::TemporarilyUnavailable);
+    is_theirs.then_some(Blame::Address)
 }
 
 fn callback(parameters: &Parameters, provider: &str, cookies: &Cookies) -> Result<Callback, Refusal> {

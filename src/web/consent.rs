@@ -6,30 +6,43 @@ use http::{
 };
 
 use super::{
+    address::Address,
     browser,
-    page::{Label, LeaveTo, StartAgain},
+    limits::Gate,
+    page::{ErrorKind, Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
     site::Site,
     visit::Visit,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
-    flow::{Consented, Decision, Failure},
+    domain::{
+        post::SameOriginPost,
+        refusal::{ErrorCode, Refusal},
+    },
+    flow::{ConsentForm, Consented, Decision, Failure},
     proxy::Body,
 };
 
 /// Takes what the person pressed.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
-    let cookies = visit.cookies();
+    let (cookies, address) = (visit.cookies(), visit.address());
+    let allowed = visit.pass(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
-    let consented = match consent(site, &head.headers, cookies.render(), body).await {
+    let consented = async {
+        allowed?;
+        consent(site, &head.headers, cookies.render(), address, body).await
+    };
+    let consented = match consented.await {
         Ok(consented) => consented,
         Err(failure) => {
             return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
         }
     };
     match consented {
+        Consented::NothingChosen { again } => {
+            reply::error_page(&site.pages, ErrorKind::NothingChosen, id, StartAgain::new(&again))
+        }
         Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
         Consented::Departed(departed) => {
             let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
@@ -50,8 +63,26 @@ async fn consent(
     site: &Site,
     headers: &HeaderMap,
     render: Option<String>,
+    address: Address,
     body: Body,
 ) -> Result<Consented, Failure> {
+    let read = read(site, headers, body).await;
+    let (form, decision, post) = read.inspect_err(reply::note_refused_page)?;
+    if decision == Decision::Approve {
+        site.limits.may_open(address, site.clock.now())?;
+    }
+    let consented = site.flows.consent(form, decision, render, post).await?;
+    if matches!(consented, Consented::Departed(_)) {
+        site.limits.opened(address, site.clock.now());
+    }
+    Ok(consented)
+}
+
+async fn read(
+    site: &Site,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(ConsentForm, Decision, SameOriginPost), Refusal> {
     // Before anything is read: a form that another site sent is not looked at.
     let post = site.same_origin(headers)?;
     let form = site.form(headers, body).await?;
@@ -61,7 +92,8 @@ async fn consent(
         "form_broken",
         "This form was not made here.",
     ))?;
-    site.flows.consent(request, decision, render, post).await
+    let ticked = form.all("scope").into_iter().collect();
+    Ok((ConsentForm { request, ticked }, decision, post))
 }
 
 /// What was pressed. There is no default: a form without an answer is none.

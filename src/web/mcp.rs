@@ -13,8 +13,10 @@ use http::{
 use super::{
     credentials::{Bearer, bearer},
     home,
+    limits::{Gate, blame_token},
     origin::{Cors, Sender, is_preflight},
     reply::{self, Reply},
+    share::Share,
     site::{Door, Mount, Site},
     visit::{Visit, wants_page},
 };
@@ -82,7 +84,12 @@ async fn admitted(
             return reply;
         }
     };
-    match visit.site.flows.admit(sessions, token, &server.resource).await {
+    let site = visit.site;
+    let admitting = site.flows.admit(sessions, token, &server.resource);
+    let blame = |failure: &Failure| blame_token(failure, token);
+    let gate = Gate::FailedAdmissions;
+    let admitted = site.limits.judged(gate, visit.address(), &*site.clock, admitting, blame).await;
+    match admitted {
         Ok(permit) => forwarded(mount, door, &permit, visit, body).await,
         Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");
@@ -94,6 +101,12 @@ async fn admitted(
 
 async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>, body: Body) -> Reply {
     let Visit { site, caller, head, .. } = visit;
+    // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
+    // refused after the MCP server has begun it would be work for nothing.
+    let share = match share(site, permit) {
+        Ok(share) => share,
+        Err(failure) => return reply::mcp_error(&failure),
+    };
     let borrowed = match &mount.route.credential {
         Credential::None => None,
         Credential::Authorization | Credential::Header(_) => match site.flows.borrow(permit).await {
@@ -115,7 +128,7 @@ async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>
     let context = Context { sealer: &**site.flows.sealer(), clock: &*site.clock, draining: &caller.draining };
     let request = Request::from_parts(head, body);
     match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
-        Forwarded::Answer(reply) => counted(site, reply),
+        Forwarded::Answer(reply) => counted(site, reply).map(|body| body.hold(share)),
         Forwarded::Ended => challenged(&door.invalid_token, INVALID_TOKEN),
         Forwarded::Unauthorized => {
             let verdict = match &borrowed {
@@ -133,6 +146,18 @@ async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>
     }
 }
 
+/// The part of what one person may have open, and of that what one grant may.
+fn share(site: &Site, permit: &Permit) -> Result<Arc<(Share, Share)>, Failure> {
+    let of_person = site.max_requests_per_person;
+    let grant = site.shares.take(permit.grant(), of_person.div_ceil(2));
+    let share = grant.and_then(|grant| Some((grant, site.shares.take(permit.subject(), of_person)?)));
+    let limited = || site.limits.hit(Gate::RequestsOfPerson, None, SOON, site.clock.now());
+    share.map(Arc::new).ok_or_else(limited)
+}
+
+/// When somebody with too many open requests may try again.
+const SOON: Duration = Duration::from_secs(1);
+
 const EVENTS: &[u8] = b"text/event-stream";
 
 /// An event stream takes a place for as long as it is open; an ordinary answer takes none.
@@ -146,7 +171,7 @@ fn counted(site: &Site, reply: Reply) -> Reply {
     if let Ok(place) = Arc::clone(&site.streams).try_acquire_owned() {
         return reply.map(|body| body.hold(Arc::new(place)));
     }
-    tracing::warn!(reason = "streams_exhausted", "refused");
+    let _ = site.limits.hit(Gate::Streams, None, AGAIN, site.clock.now());
     let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
     reply

@@ -31,7 +31,11 @@ impl Metadata {
     /// Makes the documents.
     ///
     /// Fails only if JSON cannot be written, which does not happen.
-    pub fn new(catalog: &Catalog, dynamic_registration: bool) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        catalog: &Catalog,
+        dynamic_registration: bool,
+        client_documents: bool,
+    ) -> Result<Self, serde_json::Error> {
         let mut documents = BTreeMap::new();
         for server in &catalog.servers {
             let document = written(&of_resource(catalog, server))?;
@@ -40,7 +44,8 @@ impl Metadata {
             }
             documents.insert(format!("{RESOURCE}{}", server.path), document);
         }
-        documents.insert(ISSUER.to_owned(), written(&of_issuer(catalog, dynamic_registration))?);
+        documents
+            .insert(ISSUER.to_owned(), written(&of_issuer(catalog, dynamic_registration, client_documents))?);
         Ok(Self { documents })
     }
 
@@ -98,10 +103,12 @@ struct IssuerDocument<'a> {
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_id_metadata_document_supported: bool,
     protected_resources: Vec<&'a str>,
 }
 
-fn of_issuer(catalog: &Catalog, dynamic_registration: bool) -> IssuerDocument<'_> {
+fn of_issuer(catalog: &Catalog, dynamic_registration: bool, documents: bool) -> IssuerDocument<'_> {
     let at = |path: &str| format!("{}{path}", catalog.public_url);
     let defaults = catalog.servers.iter().map(McpServer::default_scopes).reduce(|all, more| all.union(&more));
     let mut scopes: Vec<String> = defaults.unwrap_or_default().iter().map(str::to_owned).collect();
@@ -123,6 +130,7 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool) -> IssuerDocument<'_
         revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported: documents,
         protected_resources: catalog.servers.iter().map(|server| server.resource.as_str()).collect(),
     }
 }
@@ -138,20 +146,20 @@ mod tests {
 
     #[test]
     fn the_documents_look_as_reviewed() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         insta::assert_json_snapshot!(json(&metadata, ISSUER));
         insta::assert_json_snapshot!(json(&metadata, &format!("{RESOURCE}/mcp")));
     }
 
     #[test]
     fn a_single_resource_is_described_at_the_root_too() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         assert_eq!(metadata.at(RESOURCE), metadata.at(&format!("{RESOURCE}/mcp")));
     }
 
     #[test]
     fn several_resources_are_described_at_their_own_paths_only() {
-        let metadata = Metadata::new(&catalog(&["/a", "/b"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/a", "/b"]), true, true).unwrap();
         assert_eq!(metadata.at(RESOURCE), None);
         assert_eq!(json(&metadata, &format!("{RESOURCE}/a"))["resource"], "https://mcp.example.com/a");
         assert_eq!(json(&metadata, &format!("{RESOURCE}/b"))["resource"], "https://mcp.example.com/b");
@@ -164,14 +172,14 @@ mod tests {
 
     #[test]
     fn what_is_switched_off_is_not_advertised() {
-        let issuer = json(&Metadata::new(&catalog(&["/mcp"]), false).unwrap(), ISSUER);
+        let issuer = json(&Metadata::new(&catalog(&["/mcp"]), false, false).unwrap(), ISSUER);
         assert_eq!(issuer.get("registration_endpoint"), None);
         assert_eq!(issuer.get("client_id_metadata_document_supported"), None);
     }
 
     #[test]
     fn offline_access_is_the_authorization_servers_business_only() {
-        let metadata = Metadata::new(&catalog(&["/mcp"]), true).unwrap();
+        let metadata = Metadata::new(&catalog(&["/mcp"]), true, true).unwrap();
         assert!(!metadata.at(RESOURCE).unwrap().windows(14).any(|window| window == b"offline_access"));
         assert!(metadata.at(ISSUER).unwrap().windows(14).any(|window| window == b"offline_access"));
     }

@@ -8,6 +8,7 @@
 //! answer what a stranger sent; log a query, a header or a body. Made by the composition root: one [`Site`] per process,
 //! one [`Web`] per worker.
 
+mod address;
 pub mod admin;
 mod arrival;
 mod authorize;
@@ -16,7 +17,8 @@ mod callback;
 mod consent;
 pub mod credentials;
 mod home;
-pub mod limit;
+mod limit;
+mod limits;
 mod mcp;
 pub mod metadata;
 pub mod origin;
@@ -28,6 +30,7 @@ pub mod reply;
 pub mod request_id;
 mod revoke;
 pub mod route;
+mod share;
 mod site;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -37,6 +40,7 @@ mod token;
 mod visit;
 
 pub use self::{
+    limits::Rates,
     route::Web,
     site::{Mount, Site, SiteError, SiteParts},
     visit::Caller,

@@ -36,7 +36,7 @@ use minijinja::{
 use serde::Serialize;
 
 pub use arrival::{Arrival, ArrivalReason};
-pub use consent::{Asking, Consent, Destination, NameWarning, NamedBy, ScopeLine, Server};
+pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use home::Home;
 pub use leave::{Leave, LeaveTo, LeaveUrl};
@@ -249,7 +249,8 @@ const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), microp
 
 const STYLE: &str = include_str!("../../templates/style.css");
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 15] = [
+    ("account.html", include_str!("../../templates/account.html")),
     ("app.html", include_str!("../../templates/app.html")),
     ("arrival.html", include_str!("../../templates/arrival.html")),
     ("choice.html", include_str!("../../templates/choice.html")),
@@ -257,10 +258,13 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("destination.html", include_str!("../../templates/destination.html")),
     ("details.html", include_str!("../../templates/details.html")),
     ("error.html", include_str!("../../templates/error.html")),
+    ("full.html", include_str!("../../templates/full.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("layout.html", include_str!("../../templates/layout.html")),
     ("leave.html", include_str!("../../templates/leave.html")),
+    ("new.html", include_str!("../../templates/new.html")),
     ("scopes.html", include_str!("../../templates/scopes.html")),
+    ("short.html", include_str!("../../templates/short.html")),
 ];
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     credentials::{self, Bearer},
+    limits::{Blame, Gate},
     reply::{self, Reply},
     visit::Visit,
 };
@@ -53,13 +54,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
 
 /// Answers a client that manages its registration.
 pub(super) async fn manage(visit: Visit<'_>, body: Body) -> Reply {
-    let client_id = visit.head.uri.path().strip_prefix(MANAGED).unwrap_or_default();
-    let managed = match visit.head.method {
-        Method::DELETE => withdraw(&visit, client_id).await.map(|()| None),
-        Method::PUT => change(&visit, client_id, body).await.map(Some),
-        _ => read(&visit, client_id).await.map(Some),
-    };
-    match managed {
+    match managed(&visit, body).await {
         Ok(Some(registered)) => written(&visit, StatusCode::OK, &registered),
         Ok(None) => {
             let mut reply = Response::new(empty());
@@ -67,43 +62,42 @@ pub(super) async fn manage(visit: Visit<'_>, body: Body) -> Reply {
             reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             reply
         }
-        Err(failure) => {
-            // As at the token endpoint: only what failed is counted, and only what failed is held up.
-            let is_guess =
-                matches!(&failure, Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken);
-            let address = visit.site.address(visit.caller.peer, &visit.head.headers);
-            let held_up = is_guess
-                .then(|| visit.site.failed_tokens.take(address, visit.site.clock.now()).err())
-                .flatten();
-            refused(&visit, &held_up.map_or(failure, Failure::TooFast))
-        }
+        Err(failure) => refused(&visit, &failure),
     }
+}
+
+/// What is registered after the request; `None`: nothing any more. As at the token endpoint, only failures are counted, and
+/// only whoever failed too often waits: never for a body, so that is read before.
+async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Failure> {
+    let Visit { site, head, .. } = visit;
+    let client_id = head.uri.path().strip_prefix(MANAGED).unwrap_or_default().to_owned();
+    let token = bearer(&head.headers)?;
+    let body = match head.method {
+        Method::PUT => site.json(&head.headers, body).await?,
+        _ => Vec::new(),
+    };
+    let judging = async {
+        match head.method {
+            Method::PUT => site.flows.change_registration(client_id, token, body).await.map(Some),
+            Method::DELETE => site.flows.withdraw_registration(client_id, token).await.map(|()| None),
+            _ => site.flows.registration(client_id, token).await.map(Some),
+        }
+    };
+    let blame = |failure: &Failure| {
+        let is_guess =
+            matches!(failure, Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken);
+        is_guess.then_some(Blame::Address)
+    };
+    site.limits.judged(Gate::FailedTokens, visit.address(), &*site.clock, judging, blame).await
 }
 
 async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> {
     let site = visit.site;
-    let address = site.address(visit.caller.peer, &visit.head.headers);
-    site.registrations.take(address, site.clock.now()).map_err(Failure::TooFast)?;
+    visit.pass(Gate::Registrations)?;
     // Some clients send a header of another scheme out of habit: it is none of ours.
     let token = bearer(&visit.head.headers)?;
     let body = site.json(&visit.head.headers, body).await?;
     site.flows.register_with(body, token).await
-}
-
-async fn read(visit: &Visit<'_>, client_id: &str) -> Result<Registered, Failure> {
-    let token = bearer(&visit.head.headers)?;
-    visit.site.flows.registration(client_id.to_owned(), token).await
-}
-
-async fn change(visit: &Visit<'_>, client_id: &str, body: Body) -> Result<Registered, Failure> {
-    let token = bearer(&visit.head.headers)?;
-    let body = visit.site.json(&visit.head.headers, body).await?;
-    visit.site.flows.change_registration(client_id.to_owned(), token, body).await
-}
-
-async fn withdraw(visit: &Visit<'_>, client_id: &str) -> Result<(), Failure> {
-    let token = bearer(&visit.head.headers)?;
-    visit.site.flows.withdraw_registration(client_id.to_owned(), token).await
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
-    flow::{Failure, fault},
+    flow::{
+        Failure, fault,
+        journal::{self, Event},
+    },
     proxy::{Body, answer::json_rpc_error, full},
 };
 
@@ -123,6 +126,12 @@ pub fn failure_page(pages: &Pages, failure: &Failure, id: RequestId, again: Opti
     reply
 }
 
+/// Puts a page that could not be shown, or whose answer could not be read, into the journal. Only for refusals that no flow
+/// has seen: those write their own entries.
+pub fn note_refused_page(refusal: &Refusal) {
+    journal::note(Event::PageRefused).reason(refusal.reason).write();
+}
+
 /// The page for something that did not work.
 pub fn error_page(pages: &Pages, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
     page(pages, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
@@ -202,6 +211,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         }
         "client_changed" => ErrorKind::ClientChanged,
         "client_id_missing" => ErrorKind::BadParameter("client_id"),
+        "document_refused" => ErrorKind::DocumentUnusable,
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
@@ -242,7 +252,9 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::BadParameter(_)
         | ErrorKind::BadRedirectUri
         | ErrorKind::ClientChanged
+        | ErrorKind::DocumentUnusable
         | ErrorKind::InvalidTarget
+        | ErrorKind::NothingChosen
         | ErrorKind::PageExpired
         | ErrorKind::ThirdPartyRefused
         | ErrorKind::UnknownClient => StatusCode::BAD_REQUEST,
@@ -276,7 +288,8 @@ fn note(failure: &Failure) {
         Failure::Refused(refusal) => {
             tracing::info!(error = refusal.code.as_str(), reason = refusal.reason, "refused");
         }
-        Failure::TooFast(_) => tracing::info!(reason = "too_fast", "refused"),
+        // The journal says it, once a second: a flood must not fill the disk.
+        Failure::TooFast(_) => tracing::debug!(reason = "too_fast", "refused"),
     }
 }
 

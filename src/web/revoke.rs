@@ -5,20 +5,32 @@ use secrecy::SecretString;
 
 use super::{
     credentials,
+    limits::{Gate, blame_client},
     reply::{self, Reply},
     site::Site,
     visit::Visit,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
+    domain::{
+        client::Credentials,
+        refusal::{ErrorCode, Refusal},
+    },
     flow::Failure,
     proxy::{Body, empty},
 };
 
 /// Ends a token.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
+    let address = visit.address();
     let Visit { site, id, head, .. } = visit;
-    match revoke(site, &head.headers, body).await {
+    let asked = asked(site, &head.headers, body).await;
+    let credentials = asked.as_ref().ok().map(|(credentials, _)| credentials.clone());
+    let judging = async {
+        let (credentials, token) = asked?;
+        site.flows.revoke(credentials, token).await
+    };
+    let blame = |failure: &Failure| blame_client(failure, credentials.as_ref());
+    match site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await {
         Ok(()) => {
             let mut reply = Response::new(empty());
             reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -28,10 +40,10 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     }
 }
 
-async fn revoke(site: &Site, headers: &HeaderMap, body: Body) -> Result<(), Failure> {
+async fn asked(site: &Site, headers: &HeaderMap, body: Body) -> Result<(Credentials, SecretString), Failure> {
     let form = site.form(headers, body).await?;
     let credentials = credentials::of_client(headers, &form)?;
     let token = form.one("token")?.map(SecretString::from);
     let token = token.ok_or(Refusal::new(ErrorCode::InvalidRequest, "token_missing", "token is needed."))?;
-    site.flows.revoke(credentials, token).await
+    Ok((credentials, token))
 }

@@ -30,6 +30,9 @@ use crate::{
     proxy::{Body, full},
 };
 
+/// The longest path and query, in bytes: the longest authorization request that is any good, three times over.
+const MAX_TARGET: usize = 16 * 1024;
+
 /// One worker's share: its sessions and its connections to the MCP servers, by path.
 pub struct Web {
     pub(super) site: Arc<Site>,
@@ -78,7 +81,13 @@ impl Web {
             let mut reply = Box::pin(self.judge(place, visit, body)).await;
             reply.headers_mut().insert("x-request-id", id.header());
             let millis = u64::try_from(self.site.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(target: "mcp_deputy::access", status = reply.status().as_u16(), millis, "answered");
+            let status = reply.status().as_u16();
+            if reply.status() == StatusCode::TOO_MANY_REQUESTS {
+                // One line for each request of a flood would do the flood's work.
+                tracing::debug!(target: "mcp_deputy::access", status, millis, "answered");
+            } else {
+                tracing::info!(target: "mcp_deputy::access", status, millis, "answered");
+            }
             reply
         }
         .instrument(span)
@@ -95,7 +104,10 @@ impl Web {
             "/revoke" => Place::Revoke,
             "/token" => Place::Token,
             ISSUER => Place::Metadata,
-            _ if path.starts_with(register::MANAGED) && self.site.manages_registrations() => {
+            _ if path.len() > register::MANAGED.len()
+                && path.starts_with(register::MANAGED)
+                && self.site.manages_registrations() =>
+            {
                 Place::Registration
             }
             _ if path.starts_with(RESOURCE) && self.site.metadata.at(path).is_some() => Place::Metadata,
@@ -111,6 +123,9 @@ impl Web {
     }
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
+        if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+            return reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n");
+        }
         if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
             tracing::info!(reason = "host_foreign", expected = visit.site.public_url.authority(), "refused");
             return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");

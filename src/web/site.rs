@@ -1,11 +1,6 @@
 //! What all workers share: the flows, the pages, and what of the configuration matters to HTTP.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
@@ -13,13 +8,15 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::{
+    address::Address,
     browser::Jar,
-    limit::{self, Limit},
+    limits::{Limits, Rates},
     metadata::{self, Metadata},
     origin::AllowedOrigins,
     page::Pages,
     parameters::Parameters,
     read,
+    share::Shares,
 };
 use crate::{
     domain::{
@@ -33,9 +30,6 @@ use crate::{
     },
     proxy::{Backend, Body, Route},
 };
-
-/// How many token requests may fail per minute and address. Hosted clients share addresses and repeat themselves.
-const FAILED_TOKENS_PER_MINUTE: u32 = 300;
 
 /// What a site is made of.
 pub struct SiteParts {
@@ -53,10 +47,12 @@ pub struct SiteParts {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the body of a request to one of our own endpoints may take.
     pub body_timeout: Duration,
-    /// Registrations from one address.
-    pub registrations_per_minute: u32,
+    /// What one address may cost.
+    pub rates: Rates,
     /// Event streams that may be open at the same time.
     pub max_streams: usize,
+    /// Requests of one person to MCP servers that may be answered at the same time, open streams included.
+    pub max_requests_per_person: u32,
 }
 
 /// What all workers share.
@@ -69,10 +65,12 @@ pub struct Site {
     pub(super) jar: Jar,
     pub(super) metadata: Metadata,
     pub(super) doors: BTreeMap<String, Door>,
-    pub(super) registrations: Limit,
-    pub(super) failed_tokens: Limit,
+    pub(super) limits: Limits,
     /// One permit for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
+    /// Requests to MCP servers that are being answered, by person and by grant.
+    pub(super) shares: Arc<Shares>,
+    pub(super) max_requests_per_person: u32,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
 }
@@ -132,10 +130,11 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration)?,
+            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
             jar: Jar::new(&public_url),
-            registrations: Limit::per_minute(parts.registrations_per_minute),
-            failed_tokens: Limit::per_minute(FAILED_TOKENS_PER_MINUTE),
+            limits: Limits::new(parts.rates),
+            shares: Shares::new(),
+            max_requests_per_person: parts.max_requests_per_person,
             body_timeout: parts.body_timeout,
             streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
             flows,
@@ -154,8 +153,8 @@ impl Site {
     }
 
     /// The address that a request counts against.
-    pub(super) fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        limit::address(peer, headers, &self.trusted_proxies)
+    pub(super) fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> Address {
+        Address::of(peer, headers, &self.trusted_proxies)
     }
 
     /// The parameters of a form.

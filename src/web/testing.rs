@@ -29,6 +29,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         description: format!("Do {name}"),
         provider_scopes: ["repo"].into_iter().collect(),
         default,
+        optional: false,
         implies: Vec::new(),
     };
     let server = |path: &&str| McpServer {

@@ -59,7 +59,8 @@ impl Gateway {
             allowed_origins: [("/mcp".to_owned(), rule.clone()), ("/other".to_owned(), rule)].into(),
             trusted_proxies: Vec::new(),
             body_timeout: Duration::from_secs(5),
-            registrations_per_minute: 30,
+            rates: super::limits::tests::rates(),
+            max_requests_per_person: 100,
             max_streams: 100,
         };
         let mounts: BTreeMap<_, _> =

@@ -1,6 +1,7 @@
 //! `POST /token` (RFC 6749 sections 4.1.3 and 6).
 //!
-//! Requests that fail as guesses would (unknown client, wrong secret, dead code or token) count against the address.
+//! Judged first; what fails as guesses would (unknown client, wrong secret, dead code or token) is counted after, as
+//! `limits` says.
 
 use http::{HeaderMap, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -8,13 +9,17 @@ use serde::Serialize;
 
 use super::{
     credentials,
+    limits::{Gate, blame_client},
     parameters::Parameters,
     reply::{self, Reply},
     site::Site,
     visit::Visit,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
+    domain::{
+        client::Credentials,
+        refusal::{ErrorCode, Refusal},
+    },
     flow::{CodeRequest, Failure, RefreshRequest, TokenAnswer},
     proxy::Body,
 };
@@ -31,9 +36,17 @@ struct Tokens<'a> {
 
 /// Gives tokens for a code or a refresh token.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
-    let Visit { site, caller, id, head } = visit;
-    let address = site.address(caller.peer, &head.headers);
-    match give(site, &head.headers, body).await {
+    let address = visit.address();
+    let Visit { site, id, head, .. } = visit;
+    let asked = asked(site, &head.headers, body).await;
+    let credentials = asked.as_ref().ok().map(|(_, credentials)| credentials.clone());
+    let judging = async {
+        let (form, credentials) = asked?;
+        give(site, &form, credentials).await
+    };
+    let blame = |failure: &Failure| blame_client(failure, credentials.as_ref());
+    let given = site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await;
+    match given {
         Ok(given) => {
             let tokens = Tokens {
                 access_token: given.access_token.expose_secret(),
@@ -44,28 +57,25 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             };
             reply::json(StatusCode::OK, &tokens)
         }
-        Err(failure) => {
-            // Only failures are counted and only failures are held up: hosted clients share addresses, and nobody's good
-            // token may depend on what a stranger tries from the same one.
-            let is_guess = matches!(&failure, Failure::Refused(refusal) if is_like_a_guess(refusal));
-            let held_up =
-                is_guess.then(|| site.failed_tokens.take(address, site.clock.now()).err()).flatten();
-            let failure = held_up.map_or(failure, Failure::TooFast);
-            reply::oauth_error(&failure, credentials::uses_header(&head.headers), id)
-        }
+        Err(failure) => reply::oauth_error(&failure, credentials::uses_header(&head.headers), id),
     }
 }
 
-async fn give(site: &Site, headers: &HeaderMap, body: Body) -> Result<TokenAnswer, Failure> {
+/// What was sent, all of it: nobody waits at a desk for a slow body.
+async fn asked(site: &Site, headers: &HeaderMap, body: Body) -> Result<(Parameters, Credentials), Failure> {
     let form = site.form(headers, body).await?;
     let credentials = credentials::of_client(headers, &form)?;
+    Ok((form, credentials))
+}
+
+async fn give(site: &Site, form: &Parameters, credentials: Credentials) -> Result<TokenAnswer, Failure> {
     let resource = form.all("resource");
     match form.one("grant_type")? {
         Some("authorization_code") => {
             let request = CodeRequest {
                 credentials,
-                code: secret(&form, "code")?,
-                verifier: secret(&form, "code_verifier")?,
+                code: secret(form, "code")?,
+                verifier: secret(form, "code_verifier")?,
                 redirect_uri: form.take("redirect_uri")?,
                 resource,
             };
@@ -74,7 +84,7 @@ async fn give(site: &Site, headers: &HeaderMap, body: Body) -> Result<TokenAnswe
         Some("refresh_token") => {
             let request = RefreshRequest {
                 credentials,
-                token: secret(&form, "refresh_token")?,
+                token: secret(form, "refresh_token")?,
                 scope: form.take("scope")?,
                 resource,
             };
@@ -94,8 +104,4 @@ async fn give(site: &Site, headers: &HeaderMap, body: Body) -> Result<TokenAnswe
 
 fn secret(form: &Parameters, name: &str) -> Result<Option<SecretString>, Refusal> {
     Ok(form.one(name)?.map(SecretString::from))
-}
-
-fn is_like_a_guess(refusal: &Refusal) -> bool {
-    matches!(refusal.code, ErrorCode::InvalidClient | ErrorCode::InvalidGrant)
 }

@@ -6,14 +6,16 @@ use http::{HeaderMap, StatusCode, header::ACCEPT, request::Parts};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    address::Address,
     browser::Cookies,
+    limits::Gate,
     page::ErrorKind,
     parameters::Parameters,
     reply::{self, Reply},
     request_id::RequestId,
     site::Site,
 };
-use crate::domain::refusal::Refusal;
+use crate::{domain::refusal::Refusal, flow::Failure};
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -36,6 +38,16 @@ impl Visit<'_> {
     /// The parameters in the query.
     pub(super) fn query(&self) -> Result<Parameters, Refusal> {
         Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// The address that it counts against.
+    pub(super) fn address(&self) -> Address {
+        self.site.address(self.caller.peer, &self.head.headers)
+    }
+
+    /// Counts this request among all of its kind from its address. An error: it is one too many.
+    pub(super) fn pass(&self, gate: Gate) -> Result<(), Failure> {
+        self.site.limits.pass(gate, self.address(), self.site.clock.now())
     }
 
     /// The cookies.

@@ -99,7 +99,6 @@ async fn attack_registration_oracle() {
         public["client_id"].as_str().unwrap(),
         &unknown,
         "reports",
-        "",
         "x/y",
     ] {
         for token in [token, "guess", "mcpd_rg_guess"] {

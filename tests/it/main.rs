@@ -9,9 +9,33 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_audience;
+#[cfg(test)]
+mod attack_codes;
+#[cfg(test)]
 mod attack_deputy;
 #[cfg(test)]
+mod attack_floods;
+#[cfg(test)]
+mod attack_headers;
+#[cfg(test)]
+mod attack_http2;
+#[cfg(test)]
+mod attack_metadata;
+#[cfg(test)]
+mod attack_methods;
+#[cfg(test)]
+mod attack_pkce;
+#[cfg(test)]
+mod attack_redirects;
+#[cfg(test)]
+mod attack_refresh;
+#[cfg(test)]
 mod attack_registration;
+#[cfg(test)]
+mod attack_smuggling;
+#[cfg(test)]
+mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]

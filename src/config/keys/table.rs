@@ -1,15 +1,12 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape};
+use super::{Key, Kind, Section, Shape, clients};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("mcp_server.scope.optional", "choosing among scopes on the consent page"),
     ("mcp_server.scope.tools", "a tool policy"),
     ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
-    ("registration.client_id_metadata_documents", "client ID metadata documents"),
-    ("registration.loopback_documents", "client ID metadata documents"),
     ("resource_server", "introspection by other resource servers"),
 ];
 
@@ -312,6 +309,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"{ prompt = "select_account" }"#,
                 "More parameters for the authorization request.",
             ),
+            Key::maybe(
+                "choose_account_params",
+                Kind::Texts,
+                "the preset's (github: `prompt=select_account`), or none",
+                r#"{ prompt = "select_account" }"#,
+                "Parameters with which the third party lets a person choose an account. With them the consent page offers \
+                 another account.",
+            ),
+            Key::maybe(
+                "refresh_needs_consent",
+                Kind::Flag,
+                "the preset's (github: `false`), or `false`",
+                "true",
+                "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
+                 `prompt=consent` is sent unless the person of this browser is known to have one.",
+            ),
             Key::with(
                 "access_outlives_refresh",
                 Kind::Flag,
@@ -419,6 +432,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "true",
                 "Whether clients are told to ask for it (challenge and `scopes_supported`).",
             ),
+            Key::with(
+                "optional",
+                Kind::Flag,
+                "false",
+                "Whether the person may leave it out on the consent page. Its box comes ticked when an app asks for it; \
+                 leaving it out also leaves out what includes it. A scope that a needed one includes has no box.",
+            ),
             Key::maybe(
                 "implies",
                 Kind::TextList,
@@ -436,9 +456,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         keys: &[
             Key::with(
                 "mode",
-                Kind::Choice(&["always"]),
+                Kind::Choice(&["always", "remember"]),
                 r#""always""#,
-                "Every authorization is approved on the full page.",
+                "`always`: every authorization is approved on the full page. `remember`: on a short one (where access goes, \
+                 MCP server, account, one button) where the person of this browser approved the same within 90 days for an \
+                 app on a web site that has not changed; never without a page. Needs a `public_url` of https.",
             ),
             Key::with(
                 "missing_resource",
@@ -448,118 +470,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        path: "registration",
-        shape: Shape::Table,
-        doc: "How clients make themselves known.",
-        shown: false,
-        keys: &[
-            Key::maybe(
-                "dynamic",
-                Kind::Choice(&["on", "allow_listed", "off"]),
-                r#"`"on"`, or `"allow_listed"` where `allowed_domains` is written"#,
-                r#""on""#,
-                "Dynamic client registration (RFC 7591): for every app, for those of `allowed_domains`, or for none. \
-                 Clients that are registered already stay.",
-            ),
-            Key::maybe(
-                "allowed_domains",
-                Kind::TextList,
-                "every domain",
-                r#"["app.example.com", "*.example.org"]"#,
-                "Hosts whose apps may become known here; `*.` in front: every host below. All redirect URIs of a \
-                 registration must lead there, and client ID metadata documents must be there. `localhost` lets programs \
-                 on the person's own computer register; apps of `allowed_redirect_schemes` always may.",
-            ),
-            Key::maybe(
-                "allowed_redirect_schemes",
-                Kind::TextList,
-                "none",
-                r#"["cursor"]"#,
-                "Private-use schemes of native apps that may stand in redirect URIs, beside https and http on \
-                 loopback.",
-            ),
-            Key::maybe(
-                "initial_access_token",
-                Kind::Secret,
-                "none is needed",
-                r#"{ env = "MCP_DEPUTY_REGISTRATION_TOKEN" }"#,
-                "A token without which nobody registers (RFC 7591): `Authorization: Bearer …` at `/register`.",
-            ),
-            Key::with(
-                "management",
-                Kind::Choice(&["confidential", "all", "off"]),
-                r#""confidential""#,
-                "Who may change or withdraw a registration later (RFC 7592): clients that authenticate, all, or none. \
-                 With `all` every registration of a public app is a client of its own, where else those that say the \
-                 same are one.",
-            ),
-            Key::with(
-                "max_unused_clients",
-                Kind::Count,
-                "10000",
-                "How many registrations are kept that nobody has approved yet. Beyond that the oldest of them goes.",
-            ),
-            Key::maybe(
-                "reserved_names",
-                Kind::TextList,
-                "none",
-                r#"["Example Bank"]"#,
-                "Names about which the consent page warns where an app has one in its own, besides those of well-known \
-                 apps, of the providers and of the MCP servers. Look-alikes count.",
-            ),
-            Key::with(
-                "unused_client_ttl",
-                Kind::Duration,
-                r#""24h""#,
-                "How long a registration is kept that nobody ever approved.",
-            ),
-        ],
-    },
-    Section {
-        path: "client",
-        shape: Shape::List,
-        doc: "Clients that need not register, as many as there are. People are asked for their consent like for any \
-              other. One that is taken out of the file, or gets another name, redirect URI or way of authenticating, \
-              loses what people approved.",
-        shown: false,
-        keys: &[
-            Key::needed(
-                "client_id",
-                Kind::Text,
-                r#""reports""#,
-                "Its id. It must not begin with `mcpd_` or `https://`.",
-            ),
-            Key::needed("name", Kind::Text, r#""Our reports""#, "What people read on the consent page."),
-            Key::needed(
-                "redirect_uris",
-                Kind::TextList,
-                r#"["https://reports.example.com/callback"]"#,
-                "Where its answers may go: compared as exact strings, but for the port on loopback.",
-            ),
-            Key::maybe(
-                "client_secret",
-                Kind::Secret,
-                "a public client",
-                r#"{ env = "REPORTS_CLIENT_SECRET" }"#,
-                "Its secret, at least 16 characters.",
-            ),
-            Key::maybe(
-                "jwks",
-                Kind::Text,
-                "no keys",
-                r#""https://reports.example.com/keys.json""#,
-                "Where its public keys are, or the JWK set itself (RFC 7517), for `private_key_jwt`.",
-            ),
-            Key::maybe(
-                "token_endpoint_auth_method",
-                Kind::Choice(&["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]),
-                "what fits: with a secret `client_secret_basic`, with keys `private_key_jwt`, else `none`",
-                r#""client_secret_basic""#,
-                "How it authenticates at the token endpoint.",
-            ),
-        ],
-    },
+    clients::REGISTRATION,
+    clients::CLIENT,
     Section {
         path: "tokens",
         shape: Shape::Table,
@@ -660,6 +572,72 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::Count,
                 "30",
                 "Client registrations per minute from one address.",
+            ),
+            Key::with(
+                "max_connections_per_address",
+                Kind::Count,
+                "1000",
+                "Open connections from one address (IPv6: one /64); proxies in `trusted_proxies` are not counted. Where few are left in all, an address gets fewer.",
+            ),
+            Key::with(
+                "max_requests_per_person",
+                Kind::Count,
+                "256",
+                "Requests of one person to MCP servers that are answered at the same time, open streams included; each app of a person may have half of them.",
+            ),
+            Key::with(
+                "max_open_approvals",
+                Kind::Count,
+                "50000",
+                "Approvals that are on their way to the third party and back.",
+            ),
+            Key::with(
+                "max_open_approvals_per_address",
+                Kind::Count,
+                "500",
+                "The same from one address; where very many are open in all, each address may have 8.",
+            ),
+            Key::with(
+                "max_grants_per_person",
+                Kind::Count,
+                "256",
+                "Live permissions of one person; one more ends the one that was longest unused.",
+            ),
+            Key::with(
+                "authorizations_per_minute",
+                Kind::Count,
+                "300",
+                "Authorization requests per minute from one address.",
+            ),
+            Key::with(
+                "approvals_per_minute",
+                Kind::Count,
+                "120",
+                "Answers to a consent page per minute from one address.",
+            ),
+            Key::with(
+                "failed_callbacks_per_minute",
+                Kind::Count,
+                "120",
+                "Ways back from the third party that lead to nothing, per minute and address. Others always pass.",
+            ),
+            Key::with(
+                "failed_tokens_per_minute",
+                Kind::Count,
+                "300",
+                "Requests at our OAuth endpoints with a code, token or secret that is not good, per minute and address. Good ones always pass.",
+            ),
+            Key::with(
+                "failed_admissions_per_minute",
+                Kind::Count,
+                "600",
+                "Requests to MCP servers with a token that is not good, per minute and address. Good ones always pass.",
+            ),
+            Key::with(
+                "write_timeout",
+                Kind::Duration,
+                r#""60s""#,
+                "How long a client may take nothing of its answer. One that takes a little now and then is held to 2 KiB a second.",
             ),
             Key::with(
                 "drain_deadline",

@@ -113,20 +113,3 @@ fn keys(text: &str) -> Option<(&'static str, Value)> {
     }
     document::is_url_shaped(text).then(|| ("jwks_uri", json!(text)))
 }
-
-/// A host, or with `*.` in front every host below it.
-pub(super) fn domain(text: &str) -> Result<String, &'static str> {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    let is_name = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
-    if text == "localhost" || is_name {
-        Ok(text.to_owned())
-    } else {
-        Err("must be hosts in lower case, such as app.example.com, *.example.com or localhost")
-    }
-}

@@ -52,7 +52,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
-    let registration = registration(&file.registration)?;
+    let registration = registration(&file.registration, &public_url)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),
@@ -61,7 +61,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         store: store(&file.store)?,
         providers,
         servers,
-        consent: consent(&file.consent)?,
+        consent: consent(&file.consent, &public_url)?,
         clients: client::resolve(&file.client, &public_url, &registration.allowed_redirect_schemes)?,
         registration,
         tokens: tokens(&file.tokens)?,
@@ -179,14 +179,19 @@ fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
     }
 }
 
-fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
+fn consent(file: &ConsentFile, public_url: &Origin) -> Result<ConsentSettings, Refused> {
     let default = ConsentSettings::default();
-    if let Some(written) = file.mode.as_ref().filter(|written| written.value == "remember") {
-        let sentence = "mode = \"remember\" is not supported yet; it comes with a later release";
+    let modes = [("always", ConsentMode::Always), ("remember", ConsentMode::Remember)];
+    let mode = choice("mode", file.mode.as_ref(), default.mode, &modes)?;
+    if let Some(written) =
+        file.mode.as_ref().filter(|_| mode == ConsentMode::Remember && !public_url.is_https())
+    {
+        let sentence = "mode = \"remember\" needs a public_url of https: over http any program of the same host can take \
+                        the cookie that says whose browser it is";
         return Err(Refused::at(written.place, sentence));
     }
     Ok(ConsentSettings {
-        mode: choice("mode", file.mode.as_ref(), default.mode, &[("always", ConsentMode::Always)])?,
+        mode,
         missing_resource: choice(
             "missing_resource",
             file.missing_resource.as_ref(),
@@ -196,9 +201,9 @@ fn consent(file: &ConsentFile) -> Result<ConsentSettings, Refused> {
     })
 }
 
-fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused> {
+fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
-    let allowed_domains = value::list("allowed_domains", file.allowed_domains.as_ref(), client::domain)?;
+    let allowed_domains = value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?;
     // Whoever writes a list does not mean everybody.
     let natural = if allowed_domains.is_empty() { default.dynamic } else { DynamicRegistration::AllowListed };
     let dynamic = choice(
@@ -219,12 +224,24 @@ fn registration(file: &RegistrationFile) -> Result<RegistrationSettings, Refused
         let sentence = "dynamic = \"allow_listed\" needs allowed_domains; write it";
         return Err(Refused::at(written.place, sentence));
     }
+    let loopback_documents = file.loopback_documents.as_ref().filter(|written| written.value);
+    if let Some(written) = loopback_documents.filter(|_| !public_url.is_loopback()) {
+        let sentence = "loopback_documents is only for a public_url on loopback: anybody else's client could have this \
+                        machine look at itself";
+        return Err(Refused::at(written.place, sentence));
+    }
+    let proxy = file.egress_proxy.as_ref();
     let management = [
         ("confidential", RegistrationManagement::Confidential),
         ("all", RegistrationManagement::All),
         ("off", RegistrationManagement::Off),
     ];
     Ok(RegistrationSettings {
+        client_id_metadata_documents: file
+            .client_id_metadata_documents
+            .unwrap_or(default.client_id_metadata_documents),
+        loopback_documents: loopback_documents.is_some(),
+        egress_proxy: proxy.map(|written| parse("egress_proxy", written, value::http_proxy)).transpose()?,
         dynamic,
         allowed_domains,
         initial_access_token: file
@@ -281,6 +298,7 @@ fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
     const MIB: u64 = 1024 * 1024;
     let default = LimitSettings::default();
     let time = |name, written: &Text, default| duration(name, written.as_ref(), default, "1ms".."1h");
+    let count = |name, written, default: u32| amount(name, written, default, 1..=1_000_000);
     Ok(LimitSettings {
         max_connections: amount(
             "max_connections",
@@ -319,6 +337,59 @@ fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
             default.registrations_per_minute,
             1..=1_000_000,
         )?,
+        max_connections_per_address: amount(
+            "max_connections_per_address",
+            file.max_connections_per_address.as_ref(),
+            default.max_connections_per_address,
+            1..=1_000_000,
+        )?,
+        max_requests_per_person: count(
+            "max_requests_per_person",
+            file.max_requests_per_person.as_ref(),
+            default.max_requests_per_person,
+        )?,
+        max_open_approvals: count(
+            "max_open_approvals",
+            file.max_open_approvals.as_ref(),
+            default.max_open_approvals,
+        )?,
+        max_open_approvals_per_address: count(
+            "max_open_approvals_per_address",
+            file.max_open_approvals_per_address.as_ref(),
+            default.max_open_approvals_per_address,
+        )?,
+        max_grants_per_person: amount(
+            "max_grants_per_person",
+            file.max_grants_per_person.as_ref(),
+            default.max_grants_per_person,
+            1..=1_000_000,
+        )?,
+        authorizations_per_minute: count(
+            "authorizations_per_minute",
+            file.authorizations_per_minute.as_ref(),
+            default.authorizations_per_minute,
+        )?,
+        approvals_per_minute: count(
+            "approvals_per_minute",
+            file.approvals_per_minute.as_ref(),
+            default.approvals_per_minute,
+        )?,
+        failed_callbacks_per_minute: count(
+            "failed_callbacks_per_minute",
+            file.failed_callbacks_per_minute.as_ref(),
+            default.failed_callbacks_per_minute,
+        )?,
+        failed_tokens_per_minute: count(
+            "failed_tokens_per_minute",
+            file.failed_tokens_per_minute.as_ref(),
+            default.failed_tokens_per_minute,
+        )?,
+        failed_admissions_per_minute: count(
+            "failed_admissions_per_minute",
+            file.failed_admissions_per_minute.as_ref(),
+            default.failed_admissions_per_minute,
+        )?,
+        write_timeout: time("write_timeout", &file.write_timeout, default.write_timeout)?,
         drain_deadline: time("drain_deadline", &file.drain_deadline, default.drain_deadline)?,
     })
 }

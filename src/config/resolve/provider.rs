@@ -103,7 +103,13 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             preset.token_auth_method,
             &[("basic", TokenAuthMethod::Basic), ("post", TokenAuthMethod::Post)],
         )?,
-        authorize_params: authorize_params(file)?,
+        authorize_params: more_params("authorize_params", file.authorize_params.as_ref(), &[])?,
+        choose_account_params: more_params(
+            "choose_account_params",
+            file.choose_account_params.as_ref(),
+            preset.choose_account_params,
+        )?,
+        refresh_needs_consent: file.refresh_needs_consent.unwrap_or(preset.refresh_needs_consent),
         client_id: parse("client_id", entry.here.needed("client_id", file.client_id.as_ref())?, words)?,
         client_secret,
         access_outlives_refresh: file.access_outlives_refresh.unwrap_or(false),
@@ -300,7 +306,11 @@ fn descriptions(file: &ProviderFile, preset: &Preset) -> Result<BTreeMap<String,
     Ok(all)
 }
 
-fn authorize_params(file: &ProviderFile) -> Result<Vec<(String, String)>, Refused> {
+fn more_params(
+    key: &str,
+    written: Option<&Written<BTreeMap<String, String>>>,
+    known: &[(&str, &str)],
+) -> Result<Vec<(String, String)>, Refused> {
     // What the gateway itself says in an authorization request; to repeat it would be to contradict it.
     const OURS: &[&str] = &[
         "client_id",
@@ -315,9 +325,11 @@ fn authorize_params(file: &ProviderFile) -> Result<Vec<(String, String)>, Refuse
         "scope",
         "state",
     ];
-    let Some(written) = &file.authorize_params else { return Ok(Vec::new()) };
+    let Some(written) = written else {
+        return Ok(known.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    };
     if let Some(name) = written.value.keys().find(|name| OURS.contains(&name.as_str())) {
-        let sentence = format!("authorize_params must not contain {name}: the gateway sets it");
+        let sentence = format!("{key} must not contain {name}: the gateway sets it");
         return Err(Refused::at(written.place, sentence));
     }
     Ok(written.value.clone().into_iter().collect())

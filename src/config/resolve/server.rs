@@ -175,6 +175,7 @@ fn scopes(
             description: format!("Use {server}"),
             provider_scopes: provider.default_scopes.clone(),
             default: true,
+            optional: false,
             implies: Vec::new(),
         };
         return Ok(vec![checked(only, place, provider)?]);
@@ -204,6 +205,11 @@ fn scopes(
             return Err(Refused::at(place, format!("implies leads from {} back to itself", scope.name)));
         }
     }
+    if scopes.iter().filter(|scope| scope.optional).count() > MAX_OPTIONAL {
+        let sentence =
+            format!("more than {MAX_OPTIONAL} scopes of {server} are optional; nobody reads so many boxes");
+        return Err(Refused::at(place, sentence));
+    }
     if !scopes.iter().any(|scope| scope.default) {
         let sentence = format!(
             "none of the scopes of {server} has default = true; clients would not know what to ask for"
@@ -212,6 +218,9 @@ fn scopes(
     }
     Ok(scopes)
 }
+
+/// The most boxes on a consent page: they all come back as parameters of its form.
+const MAX_OPTIONAL: usize = 32;
 
 fn one_scope(
     written: &Written<ScopeFile>,
@@ -240,6 +249,7 @@ fn one_scope(
             })?,
         },
         default: file.default.unwrap_or(only),
+        optional: file.optional.unwrap_or(false),
         implies: list("implies", file.implies.as_ref(), scope)?,
     };
     let place = file.provider_scopes.as_ref().map_or(*place, |written| written.place);

@@ -135,6 +135,37 @@ pub(super) fn words(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// A host, or `*.` and a host for all below it, as the hosts of URLs are written: lower case, in ASCII. `localhost` is the
+/// only one of one label.
+pub(super) fn domain(text: &str) -> Result<String, &'static str> {
+    const MUST: &str =
+        "must be host names in lower case such as \"example.com\" or \"*.example.com\", or \"localhost\"";
+    if text == "localhost" {
+        return Ok(text.to_owned());
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+    };
+    if !name.contains('.') || !name.split('.').all(label) {
+        return Err(MUST);
+    }
+    Ok(text.to_owned())
+}
+
+/// Host and port of a proxy that is spoken to in plain HTTP.
+pub(super) fn http_proxy(text: &str) -> Result<String, &'static str> {
+    const MUST: &str =
+        "must be a URL such as \"http://proxy.internal:3128\", without path, user and password";
+    let url = web_url(text).map_err(|_| MUST)?;
+    if url.scheme() != "http" || url.path() != "/" || url.query().is_some() {
+        return Err(MUST);
+    }
+    let host = url.host_str().ok_or(MUST)?;
+    Ok(format!("{host}:{}", url.port_or_known_default().unwrap_or(80)))
+}
+
 /// A private-use scheme (RFC 8252 §7.1), lower case, without `:`.
 pub(super) fn private_use_scheme(text: &str) -> Result<String, &'static str> {
     // Schemes that browsers run, read or resolve themselves: none of them leads to a native app.

@@ -337,7 +337,7 @@ fn whoever_lists_domains_does_not_mean_everybody() {
         "ä.example",
     ] {
         assert!(
-            bad(&with("[registration]", &format!("allowed_domains = [\"{domain}\"]"))).contains("hosts"),
+            bad(&with("[registration]", &format!("allowed_domains = [\"{domain}\"]"))).contains("host names"),
             "{domain}"
         );
     }
@@ -419,4 +419,39 @@ fn clients_of_the_operator_are_judged_like_all() {
         let error = bad(&client(keys));
         assert!(error.contains(sentence), "{keys}: {error}");
     }
+}
+
+#[test]
+fn documents_are_read_from_where_the_operator_lets_them_come() {
+    let settings = good(SMALLEST);
+    assert!(settings.registration.client_id_metadata_documents && !settings.registration.loopback_documents);
+    let settings = good(&format!(
+        "{SMALLEST}[registration]\nclient_id_metadata_documents = false\nloopback_documents = false\n\
+         allowed_domains = [\"claude.ai\", \"*.apps.example\"]\negress_proxy = \"http://proxy.internal:3128\"\n"
+    ));
+    assert!(!settings.registration.client_id_metadata_documents);
+    assert_eq!(settings.registration.allowed_domains, ["claude.ai", "*.apps.example"]);
+    assert_eq!(settings.registration.egress_proxy.as_deref(), Some("proxy.internal:3128"));
+    let local = SMALLEST.replace("https://mcp.example.com", "http://127.0.0.1:8080");
+    assert!(
+        good(&format!("{local}[registration]\nloopback_documents = true\n")).registration.loopback_documents
+    );
+}
+
+#[test]
+fn approvals_are_remembered_where_the_operator_says_so_and_over_https_only() {
+    assert_eq!(good(SMALLEST).consent.mode, ConsentMode::Always);
+    assert_eq!(good(&with("[consent]", "mode = \"remember\"")).consent.mode, ConsentMode::Remember);
+}
+
+#[test]
+fn how_a_person_chooses_an_account_is_the_presets_until_it_is_written() {
+    let params = |settings: &Settings| settings.providers[0].choose_account_params.clone();
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    assert_eq!(params(&good(SMALLEST)), pair("prompt", "select_account"));
+    let written = good(&with("provider", "choose_account_params = { hint = \"other\" }"));
+    assert_eq!(params(&written), pair("hint", "other"));
+    assert_eq!(params(&good(&with("provider", "choose_account_params = {}"))), []);
+    assert!(!good(SMALLEST).providers[0].refresh_needs_consent);
+    assert!(good(&with("provider", "refresh_needs_consent = true")).providers[0].refresh_needs_consent);
 }

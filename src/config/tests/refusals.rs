@@ -53,6 +53,11 @@ fn mistakes_at_the_top_level() {
             "proxy.toml:1: public_url must be https; http is for loopback hosts only",
         ),
         (
+            format!("{}[consent]\nmode = \"remember\"\n", public_url("http://127.0.0.1:8080")),
+            "proxy.toml:9: mode = \"remember\" needs a public_url of https: over http any program of the same host can \
+             take the cookie that says whose browser it is",
+        ),
+        (
             public_url("https://mcp.example.com/mcp"),
             "proxy.toml:1: public_url must be an origin without a path, not even a trailing slash",
         ),
@@ -113,12 +118,7 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
             "proxy.toml:9: previous_encryption_keys must be 32 random bytes in base64 or hexadecimal; make one with: \
              openssl rand -base64 32",
         ),
-        (
-            "[consent]",
-            "mode = \"remember\"",
-            "proxy.toml:9: mode = \"remember\" is not supported yet; it comes with a later release",
-        ),
-        ("[consent]", "mode = \"never\"", "proxy.toml:9: mode must be \"always\""),
+        ("[consent]", "mode = \"never\"", "proxy.toml:9: mode must be \"always\" or \"remember\""),
         (
             "[consent]",
             "missing_resource = \"ignore\"",
@@ -131,11 +131,6 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         ),
         (
             "[registration]",
-            "allowed_domains = [\"https://app.example\"]",
-            "proxy.toml:9: allowed_domains must be hosts in lower case, such as app.example.com, *.example.com or localhost",
-        ),
-        (
-            "[registration]",
             "initial_access_token = \"short\"",
             "proxy.toml:9: initial_access_token must be at least 16 printable ASCII characters without blanks; make one \
              with: openssl rand -hex 32",
@@ -144,6 +139,36 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
             "[registration]",
             "max_unused_clients = 0",
             "proxy.toml:9: max_unused_clients must be a number between 10 and 1000000",
+        ),
+        (
+            "[registration]",
+            "loopback_documents = true",
+            "proxy.toml:9: loopback_documents is only for a public_url on loopback: anybody else's client could have \
+             this machine look at itself",
+        ),
+        (
+            "[registration]",
+            "allowed_domains = [\"https://app.example\"]",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\", \
+             or \"localhost\"",
+        ),
+        (
+            "[registration]",
+            "allowed_domains = [\"*.com\"]",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\", \
+             or \"localhost\"",
+        ),
+        (
+            "[registration]",
+            "egress_proxy = \"http://user:pw@proxy.internal:3128\"",
+            "proxy.toml:9: egress_proxy must be a URL such as \"http://proxy.internal:3128\", without path, user and \
+             password",
+        ),
+        (
+            "[registration]",
+            "egress_proxy = \"https://proxy.internal\"",
+            "proxy.toml:9: egress_proxy must be a URL such as \"http://proxy.internal:3128\", without path, user and \
+             password",
         ),
         (
             "[registration]",
@@ -356,4 +381,29 @@ fn mistakes_in_scopes() {
          in [provider.forge]"
     );
     good(&SPELLED_OUT.replace("default_scopes = [\"openid\"]", "requires_scope = false"));
+}
+
+#[test]
+fn a_page_has_a_bounded_number_of_boxes() {
+    let scope = |number: usize| {
+        format!(
+            "[[mcp_server.scope]]\nname = \"s{number}\"\ndescription = \"S\"\ndefault = true\noptional = true\n"
+        )
+    };
+    let some = |count: usize| format!("{SMALLEST}{}", (0..count).map(scope).collect::<String>());
+    assert!(good(&some(32)).servers[0].scopes.iter().all(|scope| scope.optional));
+    assert_eq!(
+        bad(&some(33)),
+        "proxy.toml:6: more than 32 scopes of mcp.example.com/mcp are optional; nobody reads so many boxes"
+    );
+}
+
+#[test]
+fn what_chooses_an_account_is_not_what_the_gateway_says_itself() {
+    let text = with("provider", "choose_account_params = { state = \"x\" }");
+    assert!(
+        bad(&text).ends_with("choose_account_params must not contain state: the gateway sets it"),
+        "{}",
+        bad(&text)
+    );
 }

@@ -1,3 +1,5 @@
+//! What may be registered and what matches: tables of near misses, and properties over generated text.
+
 use proptest::prelude::*;
 
 use super::*;

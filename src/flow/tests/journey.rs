@@ -45,7 +45,7 @@ async fn attack_another_client_rides_on_a_remembered_approval() {
     let evil = world.flows.register(body.to_vec()).await.unwrap().client.id;
     let link = AuthorizeQuery { redirect_uri: Some("https://evil.example/cb".to_owned()), ..query(&evil) };
     let writes = world.store.writes_applied();
-    let page = world.flows.authorize(link, None).await.unwrap();
+    let page = world.flows.authorize(link, None, None).await.unwrap();
     assert_eq!(page.client.id, evil);
     assert_eq!(world.store.writes_applied(), writes, "no state exists before approval");
     // And a redirect URI that is not registered does not even get a page with a form.
@@ -54,7 +54,7 @@ async fn attack_another_client_rides_on_a_remembered_approval() {
         redirect_uri: Some("https://evil.example/cb".to_owned()),
         ..query(&evil)
     };
-    let crossed = world.flows.authorize(crossed, None).await;
+    let crossed = world.flows.authorize(crossed, None, None).await;
     assert_eq!(reason(crossed), "redirect_uri_unregistered");
 }
 
@@ -65,7 +65,7 @@ async fn attack_the_form_is_posted_by_another_browser() {
     let (form, _) = world.page(&app).await;
     let (_, other) = world.page(&app).await;
     assert_eq!(reason(world.approve(&form, &other).await), "cookie_wrong");
-    let without = world.flows.consent(form, Decision::Approve, None, post()).await;
+    let without = world.flows.consent(ConsentForm::all(&form), Decision::Approve, None, post()).await;
     assert_eq!(reason(without), "cookie_missing");
 }
 
@@ -307,7 +307,7 @@ async fn fewer_scopes_give_fewer_and_none_gives_access_denied() {
     let app = world.register().await;
     *world.third.granted.lock().unwrap() = Some("user");
     let asked = AuthorizeQuery { scope: Some("read write".to_owned()), ..query(&app) };
-    let page = world.flows.authorize(asked, None).await.unwrap();
+    let page = world.flows.authorize(asked, None, None).await.unwrap();
     assert_eq!(page.request.provider_scopes.to_string(), "repo user");
     let departed = world.approve(&page.form, page.set_render_cookie.unwrap().expose()).await.unwrap();
     let code = code_of(world.come_back(&departed, None).await.unwrap()).unwrap();

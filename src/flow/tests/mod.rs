@@ -1,9 +1,13 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod documents;
+mod familiar;
+mod farewell;
 mod journey;
 pub(crate) mod library;
 mod proofs;
+mod registrations;
 mod stops;
 
 use std::{
@@ -20,8 +24,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, Consented, Decision, Departed, Failure, Flows, Parts,
-    Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
+    Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
@@ -31,7 +35,7 @@ use crate::{
         catalog::{Catalog, McpServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
-        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod},
+        provider::Provider,
         resource::Resource,
         scope::ScopeSet,
         time::Timestamp,
@@ -111,8 +115,9 @@ impl Script {
 
 impl ThirdParty for Script {
     fn departure(&self, departure: &Departure<'_>) -> String {
+        let prompt = if departure.fresh_consent() { "&prompt=consent" } else { "" };
         format!(
-            "https://third.example/authorize?state={}&challenge={}",
+            "https://third.example/authorize?state={}&challenge={}{prompt}",
             departure.state(),
             departure.code_challenge()
         )
@@ -176,10 +181,18 @@ pub(crate) struct World {
     pub(crate) third: Arc<Script>,
     pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
+    provider: Provider,
+    /// What the next process is told about clients.
+    pub(super) registration: RegistrationPolicy,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::at(provider())
+    }
+
+    /// At a third party with a peculiarity.
+    pub(crate) fn at(provider: Provider) -> Self {
         let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
         let third = Arc::new(Script {
             person: Mutex::new("ada"),
@@ -193,13 +206,22 @@ impl World {
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
         let library = Arc::new(Library::default());
-        let flows = assemble(&store, &clock, &entropy, &third, &library);
-        Self { flows, store, clock, third, library, entropy }
+        let registration = RegistrationPolicy::default();
+        let flows = assemble(&store, &clock, &entropy, &third, &library, &provider, &registration);
+        Self { flows, store, clock, third, library, entropy, provider, registration }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
-        self.flows = assemble(&self.store, &self.clock, &self.entropy, &self.third, &self.library);
+        self.flows = assemble(
+            &self.store,
+            &self.clock,
+            &self.entropy,
+            &self.third,
+            &self.library,
+            &self.provider,
+            &self.registration,
+        );
     }
 
     /// A public client, another one with every call: those that say the very same of themselves are one.
@@ -214,16 +236,19 @@ impl World {
 
     /// The consent page: its form and the render cookie.
     pub(super) async fn page(&self, client_id: &str) -> (String, String) {
-        let page = self.flows.authorize(query(client_id), None).await.unwrap();
+        let page = self.flows.authorize(query(client_id), None, None).await.unwrap();
         (page.form, page.set_render_cookie.unwrap().expose().to_owned())
     }
 
     pub(super) async fn approve(&self, form: &str, cookie: &str) -> Result<Departed, Failure> {
-        let answer =
-            self.flows.consent(form.to_owned(), Decision::Approve, Some(cookie.to_owned()), post()).await?;
+        let answer = self
+            .flows
+            .consent(ConsentForm::all(form), Decision::Approve, Some(cookie.to_owned()), post())
+            .await?;
         match answer {
             Consented::Departed(departed) => Ok(departed),
             Consented::Denied { .. } => panic!("denied"),
+            Consented::NothingChosen { .. } => panic!("nothing chosen"),
         }
     }
 
@@ -268,8 +293,9 @@ fn assemble(
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
     library: &Arc<Library>,
+    provider: &Provider,
+    registration: &RegistrationPolicy,
 ) -> Arc<Flows> {
-    let provider = provider();
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
         access_ttl: Duration::from_hours(1),
@@ -277,15 +303,17 @@ fn assemble(
         code_ttl: Duration::from_mins(1),
         refresh_grace: Duration::from_mins(2),
         cache_ttl: Duration::from_secs(10),
+        consent_is_remembered: true,
         missing_resource_is_refused: false,
         dynamic_registration: true,
         unused_client_ttl: Duration::from_hours(24),
         private_schemes: vec![],
+        max_grants_per_person: 3,
         access: Access::default(),
         documents: true,
         loopback_documents: false,
         allowed_domains: vec![],
-        registration: RegistrationPolicy::default(),
+        registration: registration.clone(),
     };
     Flows::new(Parts {
         store: Arc::clone(store) as _,
@@ -297,7 +325,7 @@ fn assemble(
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
-            providers: BTreeMap::from([("third".to_owned(), provider)]),
+            providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -310,6 +338,7 @@ fn server(path: &str) -> McpServer {
         description: name.to_owned(),
         provider_scopes: ScopeSet::parse(provider_scopes).unwrap(),
         default,
+        optional: false,
         implies: vec![],
     };
     McpServer {
@@ -321,41 +350,8 @@ fn server(path: &str) -> McpServer {
     }
 }
 
-fn provider() -> Provider {
-    let url = |path: &str| Url::parse(&format!("https://third.example{path}")).unwrap();
-    Provider {
-        name: "third".to_owned(),
-        title: "Third".to_owned(),
-        preset: None,
-        host: None,
-        issuer: Some("https://third.example".to_owned()),
-        iss: IssPolicy::IfPresent,
-        authorization_endpoint: url("/authorize"),
-        token_endpoint: url("/token"),
-        revocation: Revocation::Rfc7009(url("/revoke")),
-        userinfo_endpoint: url("/user"),
-        subject: vec!["id".to_owned()],
-        username: vec!["login".to_owned()],
-        display_name: vec![],
-        email: vec![],
-        emails_endpoint: None,
-        organizations_endpoint: None,
-        organization: vec!["id".to_owned()],
-        scopes: vec![],
-        default_scopes: vec!["user".to_owned()],
-        requires_scope: true,
-        scope_separator: " ".to_owned(),
-        granted_scope_separators: vec![',', ' '],
-        scope_equivalents: vec![],
-        scope_descriptions: BTreeMap::new(),
-        pkce: true,
-        token_auth_method: TokenAuthMethod::Post,
-        authorize_params: vec![],
-        client_id: "static".to_owned(),
-        client_secret: None,
-        access_outlives_refresh: false,
-        revoke_ends_only_this_token: true,
-    }
+pub(super) fn provider() -> Provider {
+    Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() }
 }
 
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {

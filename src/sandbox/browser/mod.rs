@@ -93,8 +93,13 @@ enum Distance {
 impl Browser {
     /// A fresh browser; `name` is what the transcript calls it.
     pub fn new(name: &str) -> Self {
+        Self::over(name, Fetch::new())
+    }
+
+    /// A fresh browser with connections of this kind.
+    pub fn over(name: &str, fetch: Fetch) -> Self {
         let (jar, watched, captured, hops) = Default::default();
-        Self { name: name.to_owned(), fetch: Fetch::new(), jar, watched, captured, hops }
+        Self { name: name.to_owned(), fetch, jar, watched, captured, hops }
     }
 
     /// Requests to URLs that begin with `prefix` are recorded as delivered and not sent.

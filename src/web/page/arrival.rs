@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Asking, Label, PageContext, PageKind, ScopeLine};
+use super::{Asking, Label, PageContext, PageKind, ScopeLine, StartAgain};
 
 /// The page at `GET /arrival`; its form posts `id` and `decision` (`deny` or `approve`) to `/arrival`.
 ///
@@ -20,6 +20,8 @@ pub struct Arrival {
     pub reason: ArrivalReason,
     /// The scopes that the third party gave, the additional ones marked [`ScopeLine::is_new`].
     pub provider_scopes: Vec<ScopeLine>,
+    /// The same request with another account; where the third party lets people choose.
+    pub other_account: Option<StartAgain>,
     /// The id of the arrival record.
     pub id: String,
 }
@@ -28,6 +30,11 @@ pub struct Arrival {
 #[derive(Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ArrivalReason {
+    /// The person wanted another account than this browser was known for, and this one signed in.
+    ChosenPerson {
+        /// The account that this browser was known for.
+        expected: Label,
+    },
     /// Somebody else than this browser's person signed in, and more was given than was approved.
     Both {
         /// The account that this browser was known for.
@@ -58,8 +65,10 @@ impl PageContext for Arrival {
             (ArrivalReason::DifferentPerson { expected: expected.clone() }, same),
             (ArrivalReason::Both { expected }, given),
             (ArrivalReason::DifferentPerson { expected: Label::new("\u{202E}x<b>'\"&") }, Vec::new()),
+            (ArrivalReason::ChosenPerson { expected: Label::new("octocat") }, Vec::new()),
         ];
-        let accounts = ["octocat", "hubot", "hubot", "<script>alert(1)</script>"];
+        let accounts = ["octocat", "hubot", "hubot", "<script>alert(1)</script>", "hubot"];
+        let again = StartAgain::new("/authorize?client_id=c&prompt=select_account");
         Asking::samples()
             .into_iter()
             .zip(reasons)
@@ -69,6 +78,7 @@ impl PageContext for Arrival {
                 account: Label::new(account),
                 reason,
                 provider_scopes,
+                other_account: again.clone(),
                 id: "YXJyaXZhbC1pZA".to_owned(),
             })
             .collect()

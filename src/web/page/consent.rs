@@ -5,9 +5,10 @@
 
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind, Verbatim};
+use super::{Label, PageContext, PageKind, StartAgain, Verbatim};
 
-/// The page at `GET /authorize`; its form posts `request` and `decision` (`deny` or `approve`) to `/consent`.
+/// The page at `GET /authorize`; its form posts `request`, `decision` (`deny` or `approve`) and a `scope` for each ticked box
+/// to `/consent`.
 ///
 /// Not `Debug`: the sealed request has no business in a log.
 #[derive(Serialize)]
@@ -18,8 +19,43 @@ pub struct Consent {
     pub provider_scopes: Vec<ScopeLine>,
     /// The client sent no `resource` (RFC 8707): the page then asks whether it was given exactly our address.
     pub missing_resource_warning: bool,
+    /// How much of it is shown.
+    pub face: Face,
+    /// Whose account is meant.
+    pub account: Account,
+    /// The same request with another account; where the third party lets people choose.
+    pub other_account: Option<StartAgain>,
+    /// The same request on the full page.
+    pub everything: Option<StartAgain>,
     /// The sealed pending request.
     pub request: String,
+}
+
+/// How much of the consent page is shown.
+#[derive(Clone, Copy, Eq, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Face {
+    /// Everything.
+    Full,
+    /// Destination, MCP server and account: the same was approved before.
+    Short,
+    /// Everything, and what is new is marked [`ScopeLine::is_new`].
+    Widened,
+}
+
+/// Whose account at the third party a page is about.
+#[derive(Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Account {
+    /// The person will choose it there.
+    Chosen,
+    /// The one that this browser was last used with.
+    Known {
+        /// Its login name.
+        login: Label,
+    },
+    /// Nobody knows before the third party has said so.
+    Unknown,
 }
 
 /// Who asks for access to what.
@@ -33,6 +69,9 @@ pub struct Asking {
     pub named_by: NamedBy,
     /// What is odd about that name.
     pub name_warnings: Vec<NameWarning>,
+    /// The host that publishes the client's metadata document, where the client id is the URL of one: the one thing about
+    /// the client that was verified.
+    pub published_by: Option<Verbatim>,
     /// The client's identifier.
     pub client_id: Verbatim,
     /// Where the client comes from and since when, such as "registered itself 3 minutes ago".
@@ -111,14 +150,21 @@ pub struct ScopeLine {
     pub name: Verbatim,
     /// What it means, where we know.
     pub words: Option<Label>,
-    /// It was not part of what the person approved before. Only the arrival page marks it.
+    /// It was not part of what the person approved before.
     pub is_new: bool,
+    /// It has a box that can be unticked. Only the consent page has them.
+    pub is_optional: bool,
 }
 
 impl ScopeLine {
-    /// A scope that is not marked as new.
+    /// A scope without any mark.
     pub fn new(name: &str, words: Option<&str>) -> Self {
-        Self { name: Verbatim::new(name), words: words.map(Label::sentence), is_new: false }
+        Self {
+            name: Verbatim::new(name),
+            words: words.map(Label::sentence),
+            is_new: false,
+            is_optional: false,
+        }
     }
 }
 
@@ -126,10 +172,16 @@ impl PageContext for Consent {
     const KIND: PageKind = PageKind::Consent;
 
     fn samples() -> Vec<Self> {
-        Asking::samples()
+        let path =
+            |more: &str| StartAgain::new(&format!("/authorize?client_id=c&state=%22'<script>&prompt={more}"));
+        let mut all: Vec<Self> = Asking::samples()
             .into_iter()
             .enumerate()
             .map(|(index, asking)| Self {
+                face: Face::Full,
+                account: Account::Unknown,
+                other_account: path("select_account"),
+                everything: path("consent"),
                 provider_scopes: match index {
                     0 => vec![
                         ScopeLine::new(
@@ -146,12 +198,48 @@ impl PageContext for Consent {
                 request: "c2FtcGxlLXNlYWxlZC1yZXF1ZXN0".to_owned(),
                 asking,
             })
-            .collect()
+            .collect();
+        let hosted = || Asking::samples().remove(0);
+        let like = |asking: Asking, face, login: &str| Self {
+            face,
+            account: Account::Known { login: Label::new(login) },
+            other_account: path("select_account"),
+            everything: path("consent"),
+            provider_scopes: vec![
+                ScopeLine::new("read:user", Some("Read your profile")),
+                ScopeLine {
+                    is_new: face == Face::Widened,
+                    ..ScopeLine::new("repo", Some("Read and write your repositories"))
+                },
+            ],
+            missing_resource_warning: false,
+            request: "c2FtcGxlLXNlYWxlZC1yZXF1ZXN0".to_owned(),
+            asking,
+        };
+        let mut widened = hosted();
+        for line in widened.scopes.iter_mut().skip(1) {
+            (line.is_new, line.is_optional) = (true, true);
+        }
+        let mut choosable = hosted();
+        choosable.scopes.push(ScopeLine::new("issues", Some("See and comment on issues and pull requests")));
+        choosable.scopes.push(ScopeLine::new("raw", None));
+        choosable.scopes.iter_mut().skip(1).for_each(|line| line.is_optional = true);
+        let mut hostile = Asking::samples().remove(3);
+        hostile.scopes.iter_mut().for_each(|line| line.is_optional = true);
+        all.extend([
+            like(hosted(), Face::Short, "octocat"),
+            like(widened, Face::Widened, "octocat"),
+            Self { account: Account::Chosen, ..like(choosable, Face::Full, "octocat") },
+            Self { other_account: None, ..like(hostile.clone(), Face::Short, "\u{202E}x<b>'\"&") },
+            like(hostile, Face::Full, "<script>alert(1)</script>"),
+        ]);
+        all
     }
 }
 
 impl Asking {
-    /// A hosted client, one on this computer, an installed app set up by the operator, and a hostile one.
+    /// A hosted client, one on this computer, an installed app set up by the operator, a hostile one, and one that is
+    /// described by a metadata document.
     pub(super) fn samples() -> Vec<Self> {
         let server =
             Server { name: Label::new("GitHub tools"), url: Verbatim::new("https://mcp.example.com/mcp") };
@@ -160,6 +248,7 @@ impl Asking {
             client_name: Label::new("Claude"),
             named_by: NamedBy::App,
             name_warnings: Vec::new(),
+            published_by: None,
             client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
             source: Label::new("registered itself 3 minutes ago"),
             redirect_uri: Verbatim::new("https://claude.ai/api/mcp/auth_callback"),
@@ -208,6 +297,13 @@ impl Asking {
             ..hosted.clone()
         };
         let portless = Self { destination: Destination::Computer { port: None }, ..local.clone() };
-        vec![hosted, local, installed, hostile, portless]
+        let published = Self {
+            client_name: Label::new("Claude Code"),
+            published_by: Some(Verbatim::new("claude.ai")),
+            client_id: Verbatim::new("https://claude.ai/oauth/claude-code.json"),
+            source: Label::new("described by its metadata document; not approved here before"),
+            ..local.clone()
+        };
+        vec![hosted, local, installed, hostile, portless, published]
     }
 }

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     CrossSitePost,
     /// The person said no, and the answer cannot go back to the client.
     Denied,
+    /// The client's metadata document cannot be used. One page for every cause: it tells nobody what answers where.
+    DocumentUnusable,
     /// A fault of ours.
     Internal,
     /// `resource` names no MCP server here (RFC 8707 `invalid_target`).
@@ -72,6 +74,8 @@ pub enum ErrorKind {
     NotAdmitted,
     /// There is no such page.
     NotFound,
+    /// Every box was unticked.
+    NothingChosen,
     /// The form is older than it may be.
     PageExpired,
     /// The third party said no.
@@ -86,7 +90,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -95,11 +99,13 @@ impl ErrorKind {
         Self::CookieMissing,
         Self::CrossSitePost,
         Self::Denied,
+        Self::DocumentUnusable,
         Self::Internal,
         Self::InvalidTarget,
         Self::MethodNotAllowed,
         Self::NotAdmitted,
         Self::NotFound,
+        Self::NothingChosen,
         Self::PageExpired,
         Self::ThirdPartyRefused,
         Self::ThirdPartyUnavailable,
@@ -118,11 +124,13 @@ impl ErrorKind {
             Self::CookieMissing => "cookie_missing",
             Self::CrossSitePost => "cross_site_post",
             Self::Denied => "denied",
+            Self::DocumentUnusable => "document_refused",
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotAdmitted => "person_not_admitted",
             Self::NotFound => "not_found",
+            Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::ThirdPartyUnavailable => "third_party_unavailable",
@@ -178,6 +186,12 @@ impl ErrorKind {
             Self::Denied => {
                 ("Access was denied", "You said no, and the app got nothing.", "You can close this page.")
             }
+            Self::DocumentUnusable => (
+                "This app could not be looked up",
+                "The app names itself by a web address, and there is no usable description of it there.",
+                "Nothing was sent to the app. Try again in a minute. If it stays, tell the makers of the app; the \
+                 operator of this gateway finds the cause under the support id.",
+            ),
             Self::Internal => (
                 "Something went wrong here",
                 "The fault is ours, and it was recorded.",
@@ -202,6 +216,11 @@ impl ErrorKind {
                 "There is no such page",
                 "Nothing is at this address.",
                 "Check the address, or go back to the app.",
+            ),
+            Self::NothingChosen => (
+                "Nothing was left to approve",
+                "Every box on the page was unticked, so there was nothing to give.",
+                "Start again and leave at least one box ticked, or choose Deny there to tell the app no.",
             ),
             Self::PageExpired => (
                 "This page has expired",
@@ -242,9 +261,10 @@ impl PageContext for ErrorPage {
             .into_iter()
             .map(|kind| {
                 let again = match kind {
-                    ErrorKind::AlreadyDone | ErrorKind::CookieMissing | ErrorKind::PageExpired => {
-                        again.clone()
-                    }
+                    ErrorKind::AlreadyDone
+                    | ErrorKind::CookieMissing
+                    | ErrorKind::NothingChosen
+                    | ErrorKind::PageExpired => again.clone(),
                     _ => None,
                 };
                 Self::new(kind, "7f3a9c0e", again)

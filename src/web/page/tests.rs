@@ -45,12 +45,13 @@ fn no_field_becomes_markup() {
         client_name: name(),
         named_by: NamedBy::App,
         name_warnings: vec![NameWarning::LooksLike { name: name() }],
+        published_by: None,
         client_id: verbatim(),
         source: name(),
         redirect_uri: verbatim(),
         server: Server { name: name(), url: verbatim() },
         provider: name(),
-        scopes: vec![ScopeLine::new(NASTY, Some(NASTY))],
+        scopes: vec![ScopeLine { is_optional: true, is_new: true, ..ScopeLine::new(NASTY, Some(NASTY)) }],
         loopback_warning: true,
     };
     let scopes = || vec![ScopeLine { is_new: true, ..ScopeLine::new(NASTY, Some(NASTY)) }];
@@ -60,6 +61,20 @@ fn no_field_becomes_markup() {
             asking: asking(Destination::Web { host: verbatim() }),
             provider_scopes: scopes(),
             missing_resource_warning: true,
+            face: Face::Widened,
+            account: Account::Known { login: name() },
+            other_account: StartAgain::new(&format!("/{NASTY}")),
+            everything: StartAgain::new(&format!("/{NASTY}")),
+            request: NASTY.to_owned(),
+        }),
+        pages.render(&Consent {
+            asking: asking(Destination::App { scheme: verbatim() }),
+            provider_scopes: scopes(),
+            missing_resource_warning: false,
+            face: Face::Short,
+            account: Account::Known { login: name() },
+            other_account: StartAgain::new(&format!("/{NASTY}")),
+            everything: StartAgain::new(&format!("/{NASTY}")),
             request: NASTY.to_owned(),
         }),
         pages.render(&Arrival {
@@ -67,6 +82,7 @@ fn no_field_becomes_markup() {
             account: name(),
             reason: ArrivalReason::Both { expected: name() },
             provider_scopes: scopes(),
+            other_account: StartAgain::new(&format!("/{NASTY}")),
             id: NASTY.to_owned(),
         }),
         pages.render(&Leave {

@@ -90,7 +90,7 @@ impl Client {
             method: text("token_endpoint_auth_method").unwrap(),
             redirect_uri: answer["redirect_uris"][0].as_str().unwrap().to_owned(),
             origin: origin.to_owned(),
-            fetch: Fetch::new(),
+            fetch: super::tls::fetch(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Client {
 
     /// The same client with connections of its own.
     pub(crate) fn reconnected(&self) -> Self {
-        Self { fetch: Fetch::new(), ..self.clone() }
+        Self { fetch: super::tls::fetch(), ..self.clone() }
     }
 
     /// Sends a form; `None` when nobody answers.

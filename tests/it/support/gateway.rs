@@ -20,7 +20,11 @@ use mcp_deputy::{
         ports::{Clock, Store},
     },
     gateway::{self, Bound, Surroundings, SystemEntropy},
-    net::{connect::TrustRoots, listen::Endpoint},
+    net::{
+        connect::TrustRoots,
+        guarded::{Names, SystemNames},
+        listen::Endpoint,
+    },
     sandbox::{
         fetch::Fetch,
         http::{Bound as Loopback, LoopbackHost},
@@ -59,6 +63,10 @@ pub(crate) struct Setup {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The embedded store in a folder of its own.
     pub(crate) sled: bool,
+    /// Whom outgoing TLS believes; nobody unless a test says so.
+    pub(crate) roots: Option<RootCertStore>,
+    /// A name service instead of the system's.
+    pub(crate) names: Option<Arc<dyn Names>>,
     /// TLS in front.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// More keys of the provider entry.
@@ -69,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) limits: String,
     /// More tables.
     pub(crate) tables: String,
+    /// More keys above the first table.
+    pub(crate) top: String,
 }
 
 impl Default for Setup {
@@ -81,11 +91,14 @@ impl Default for Setup {
             two_providers: false,
             store: None,
             sled: false,
+            roots: None,
+            names: None,
             tls: None,
             provider: String::new(),
             server: String::new(),
             limits: "registrations_per_minute = 100000\n".to_owned(),
             tables: String::new(),
+            top: String::new(),
         }
     }
 }
@@ -126,6 +139,11 @@ pub(crate) struct Gateway {
 }
 
 impl Setup {
+    /// On https, with the certificate that everything here trusts.
+    pub(crate) fn https() -> Self {
+        Self { tls: Some(super::tls::server()), ..Self::default() }
+    }
+
     pub(crate) async fn start(self) -> Gateway {
         secrets::begin();
         let world = CancellationToken::new();
@@ -157,7 +175,7 @@ impl Setup {
             mcp_server,
             flows: Some(run.flows),
             address,
-            fetch: Fetch::new(),
+            fetch: super::tls::fetch(),
             setup: self,
             text,
             stop: run.stop,
@@ -178,7 +196,7 @@ impl Setup {
         let store = store.map_or("memory:".to_owned(), |path| format!("sled:{}", path.display()));
         let upstream = self.upstream.as_deref().unwrap_or(mcp_server.url());
         let mut parts = vec![
-            format!("public_url = \"{origin}\"\n[store]\nurl = \"{store}\"\n"),
+            format!("public_url = \"{origin}\"\n{}\n[store]\nurl = \"{store}\"\n", self.top),
             provider_entry(PROVIDER, origin, third_party, &self.provider),
             format!(
                 "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
@@ -254,7 +272,8 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         clock: Arc::clone(clock) as _,
         entropy: Arc::new(SystemEntropy),
         store: setup.store.clone(),
-        roots: TrustRoots::Only(Arc::new(RootCertStore::empty())),
+        roots: TrustRoots::Only(Arc::new(setup.roots.clone().unwrap_or_else(RootCertStore::empty))),
+        names: setup.names.clone().unwrap_or_else(|| Arc::new(SystemNames)),
     };
     let mut tries = 0;
     let gateway = loop {
@@ -334,7 +353,7 @@ impl Gateway {
         let again = run(&self.setup, &self.text, &self.clock, public).await;
         (self.admin, self.flows) = (again.admin, Some(again.flows));
         (self.stop, self.running) = (again.stop, Some(again.running));
-        self.fetch = Fetch::new();
+        self.fetch = super::tls::fetch();
     }
 
     /// Changes the configuration, for the next start.

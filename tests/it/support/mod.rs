@@ -9,6 +9,8 @@ pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
+pub(crate) mod socket;
+pub(crate) mod tls;
 pub(crate) mod visitor;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -41,7 +41,7 @@ impl Visitor {
         third_parties: impl IntoIterator<Item = &'a ThirdParty>,
         person: &'static Person,
     ) -> Self {
-        let mut browser = Browser::new(person.login);
+        let mut browser = Browser::over(person.login, super::tls::fetch());
         for target in [LOOPBACK, HOSTED, "https://evil.example/"] {
             browser.capture(target);
         }

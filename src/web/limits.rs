@@ -1,0 +1,539 @@
+//! Which limits there are, for whom, and what is said to whoever hits one. docs/limits.md has the table.
+//!
+//! Two kinds:
+//!
+//! - **Everything counts** ([`Limits::pass`]) where a request costs work or storage before anybody is known:
+//!   registrations, authorization requests, answers to a page.
+//! - **Only failures count** ([`Limits::judged`]) where a request proves by itself that it may be made: codes, tokens,
+//!   secrets, the way back from the third party. Such a request is judged first and counted after, so that what is right
+//!   passes, whatever others at the same address have done. What that costs is bounded: requests from an address that has
+//!   failed too often wait for one of a few desks ([`DESKS`]), so that they are never many at once and never stand in the
+//!   way of other addresses; and one judgement is a few reads and hashes, and writes nothing that was not earned.
+//!
+//! A client id, a grant id and a code's beginning are no secrets, so nothing counts against a client or a grant that
+//! somebody else could have sent: failures count against the address; those that name a client, against the client at that
+//! address; and against a client alone only what was proved with its secret or its key.
+//!
+//! Hitting a limit is one entry in the journal a second at most, with a count: a flood must not fill the disk.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{sleep, timeout},
+};
+
+use super::{address::Address, limit::Limit};
+use crate::{
+    domain::{client::Credentials, refusal::ErrorCode, refusal::Refusal, time::Timestamp},
+    flow::{
+        Failure,
+        journal::{self, Event},
+        ports::Clock,
+    },
+};
+
+/// How many requests from addresses over their limit are judged at the same time, in each lane.
+const DESKS: usize = 8;
+/// Lanes; an address has one, so that somebody whose requests take long holds up few others.
+const LANES: usize = 64;
+/// How long such a request waits for a desk at most: far longer than it ever takes, unless something is broken.
+const QUEUE: Duration = Duration::from_secs(10);
+/// How long approvals are open: the life of a ticket.
+const OPEN: Duration = Duration::from_mins(10);
+/// How many approvals an address may have open where there are very many in all.
+const OPEN_IN_A_CROWD: u64 = 8;
+/// How many wrong secrets a client may be sent in a minute, by everybody together, before their answers come slowly.
+const WRONG_SECRETS: u32 = 60;
+/// How slowly.
+const SLOWLY: Duration = Duration::from_secs(1);
+/// How many answers may be held back at the same time.
+const HELD_BACK: usize = 256;
+/// How often one limit is written of.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
+
+/// The numbers of the configuration. Rates are per minute and address.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Registrations (RFC 7591).
+    pub registrations: u32,
+    /// Authorization requests.
+    pub authorizations: u32,
+    /// Answers to the consent page and to the second page.
+    pub approvals: u32,
+    /// Ways back from the third party that lead to nothing.
+    pub failed_callbacks: u32,
+    /// Requests with a code, token or secret that is not good, at our OAuth endpoints.
+    pub failed_tokens: u32,
+    /// Requests with a token that is not good, at MCP servers.
+    pub failed_admissions: u32,
+    /// Approvals of one address that are on their way to the third party and back.
+    pub open_approvals_of_address: u32,
+    /// All of them.
+    pub open_approvals: u32,
+}
+
+/// What can be limited, and its name in the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Gate {
+    /// `POST /register`: all.
+    Registrations,
+    /// `GET /authorize`: all.
+    Authorizations,
+    /// `POST /consent` and `POST /arrival`: all.
+    Approvals,
+    /// Open approvals.
+    OpenApprovals,
+    /// `GET /callback`: failures.
+    FailedCallbacks,
+    /// `POST /token`, `/revoke`, `/introspect`: failures.
+    FailedTokens,
+    /// MCP servers' paths: failures.
+    FailedAdmissions,
+    /// Requests of one person, or one grant, at MCP servers at the same time.
+    RequestsOfPerson,
+    /// Event streams at the same time.
+    Streams,
+}
+
+/// How many gates there are.
+const GATES: usize = 9;
+
+impl Gate {
+    const fn slug(self) -> &'static str {
+        match self {
+            Self::Registrations => "registrations",
+            Self::Authorizations => "authorizations",
+            Self::Approvals => "approvals",
+            Self::OpenApprovals => "open_approvals",
+            Self::FailedCallbacks => "failed_callbacks",
+            Self::FailedTokens => "failed_tokens",
+            Self::FailedAdmissions => "failed_admissions",
+            Self::RequestsOfPerson => "requests_of_person",
+            Self::Streams => "streams",
+        }
+    }
+}
+
+/// Against what a failure counts, besides nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Blame<'a> {
+    /// Something that was made up, or so old that it is unknown: the address.
+    Address,
+    /// Something that was once good: this matter (a public client's id, a token) at this address, and nothing else there.
+    Matter(&'a str),
+    /// A wrong secret for this client: the same, and slowly.
+    Secret(&'a str),
+}
+
+/// All limits of a gateway, shared by its workers.
+#[derive(Debug)]
+pub(super) struct Limits {
+    registrations: Limit,
+    authorizations: Limit,
+    approvals: Limit,
+    open_of_address: Limit,
+    open: Limit,
+    failed_callbacks: Limit,
+    failed_tokens: Limit,
+    failed_admissions: Limit,
+    wrong_secrets: Limit,
+    desks: [Semaphore; LANES],
+    lanes: RandomState,
+    held_back: Semaphore,
+    noted: [Mutex<Noted>; GATES],
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    last: Option<Timestamp>,
+    since: u64,
+}
+
+impl Limits {
+    pub(super) fn new(rates: Rates) -> Self {
+        Self {
+            registrations: Limit::per_minute(rates.registrations),
+            authorizations: Limit::per_minute(rates.authorizations),
+            approvals: Limit::per_minute(rates.approvals),
+            open_of_address: Limit::new(rates.open_approvals_of_address, OPEN),
+            open: Limit::new(rates.open_approvals, OPEN),
+            failed_callbacks: Limit::per_minute(rates.failed_callbacks),
+            failed_tokens: Limit::per_minute(rates.failed_tokens),
+            failed_admissions: Limit::per_minute(rates.failed_admissions),
+            wrong_secrets: Limit::per_minute(WRONG_SECRETS),
+            desks: std::array::from_fn(|_| Semaphore::new(DESKS)),
+            lanes: RandomState::new(),
+            held_back: Semaphore::new(HELD_BACK),
+            noted: Default::default(),
+        }
+    }
+
+    fn of(&self, gate: Gate) -> &Limit {
+        match gate {
+            Gate::Registrations => &self.registrations,
+            Gate::Authorizations => &self.authorizations,
+            Gate::Approvals => &self.approvals,
+            Gate::OpenApprovals | Gate::RequestsOfPerson | Gate::Streams => &self.open_of_address,
+            Gate::FailedCallbacks => &self.failed_callbacks,
+            Gate::FailedTokens => &self.failed_tokens,
+            Gate::FailedAdmissions => &self.failed_admissions,
+        }
+    }
+
+    /// Counts a request of which everything counts. An error: it is one too many.
+    pub(super) fn pass(&self, gate: Gate, address: Address, now: Timestamp) -> Result<(), Failure> {
+        self.of(gate).take(address, "", now).map_err(|wait| self.hit(gate, Some(address), wait, now))
+    }
+
+    /// Judges a request of which only failures count. `blame` says whom a failure counts against, if anybody; `clock` tells
+    /// the time when it is known. The answer to a failure that is one too many is [`Failure::TooFast`].
+    pub(super) async fn judged<'b, T>(
+        &self,
+        gate: Gate,
+        address: Address,
+        clock: &dyn Clock,
+        judging: impl Future<Output = Result<T, Failure>>,
+        blame: impl FnOnce(&Failure) -> Option<Blame<'b>>,
+    ) -> Result<T, Failure> {
+        let desk = self.desk(gate, address, clock.now()).await?;
+        let judged = judging.await;
+        drop(desk);
+        let failure = match judged {
+            Ok(good) => return Ok(good),
+            Err(failure) => failure,
+        };
+        let now = clock.now();
+        let limit = self.of(gate);
+        let taken = match blame(&failure) {
+            None => Ok(()),
+            Some(Blame::Address) => limit.take(address, "", now),
+            Some(Blame::Matter(matter)) => limit.take(address, matter, now),
+            Some(Blame::Secret(client)) => {
+                let taken = limit.take(address, client, now);
+                self.hold_back(client, now).await;
+                taken
+            }
+        };
+        Err(taken.err().map_or(failure, |wait| self.hit(gate, Some(address), wait, now)))
+    }
+
+    /// A place among the few, for a request from an address that has failed too often; others need none.
+    async fn desk(
+        &self,
+        gate: Gate,
+        address: Address,
+        now: Timestamp,
+    ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let Some(wait) = self.of(gate).over(address, "", now) else { return Ok(None) };
+        let lane = usize::try_from(self.lanes.hash_one(address) % LANES as u64).unwrap_or_default();
+        let [first, ..] = &self.desks;
+        match timeout(QUEUE, self.desks.get(lane).unwrap_or(first).acquire()).await {
+            Ok(desk) => Ok(desk.ok()),
+            Err(_) => Err(self.hit(gate, Some(address), wait, now)),
+        }
+    }
+
+    /// Wrong secrets of one client from everywhere: beyond some a minute, each answer to one takes a while. The answer to
+    /// the right secret never does, so the client itself notices nothing; what makes guessing hopeless is the length of
+    /// the secret, this makes it loud and slow.
+    async fn hold_back(&self, client: &str, now: Timestamp) {
+        if self.wrong_secrets.take(Address::anybody(), client, now).is_err()
+            && let Ok(_place) = self.held_back.try_acquire()
+        {
+            sleep(SLOWLY).await;
+        }
+    }
+
+    /// Whether one more approval may be on its way to the third party.
+    ///
+    /// A ticket needs a click, but a script can click. To make room by throwing out the oldest would let a flood throw out
+    /// the tickets of people who are just logging in, so nothing is ever thrown out. Instead each address has a share; and
+    /// when there are very many open in all, because of many addresses, the share becomes small, so that an address that
+    /// has none open yet still gets one. Only at the bound itself, which is there for the disk, is everybody refused.
+    pub(super) fn may_open(&self, address: Address, now: Timestamp) -> Result<(), Failure> {
+        let all = Address::anybody();
+        let in_all = self.open.count(all, "", now);
+        let is_crowd = in_all.saturating_mul(2) >= u64::from(self.open.amount());
+        let wait = self.open.over(all, "", now).or_else(|| self.open_of_address.over(address, "", now));
+        let wait = wait.or_else(|| {
+            let too_many = is_crowd && self.open_of_address.count(address, "", now) >= OPEN_IN_A_CROWD;
+            too_many.then_some(Duration::from_mins(1))
+        });
+        wait.map_or(Ok(()), |wait| Err(self.hit(Gate::OpenApprovals, Some(address), wait, now)))
+    }
+
+    /// Notes that one more is on its way.
+    pub(super) fn opened(&self, address: Address, now: Timestamp) {
+        // Whether there was room was asked before.
+        let _ = self.open.take(Address::anybody(), "", now);
+        let _ = self.open_of_address.take(address, "", now);
+    }
+
+    /// Writes that a limit was hit, now and then, and makes the failure of it.
+    pub(super) fn hit(
+        &self,
+        gate: Gate,
+        address: Option<Address>,
+        wait: Duration,
+        now: Timestamp,
+    ) -> Failure {
+        if let Some(noted) = self.noted.get(gate as usize) {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.since += 1;
+            if noted.last.is_none_or(|last| now.since(last) >= NOTED_EVERY) {
+                let mut entry = journal::note(Event::Limited).reason(gate.slug()).count(noted.since);
+                if let Some(address) = address {
+                    entry = entry.address(address.ip());
+                }
+                entry.write();
+                *noted = Noted { last: Some(now), since: 0 };
+            }
+        }
+        Failure::TooFast(wait)
+    }
+}
+
+/// Whom a failed request of a client at one of our OAuth endpoints counts against.
+///
+/// What was made up (an unknown client, a code or token that never was) counts against the address. A wrong secret counts
+/// against the client at this address. What was once good, or was presented by the client that it belongs to, counts
+/// against that client at this address: it needs its answer, so that it registers or asks for approval again.
+pub(super) fn blame_client<'a>(failure: &Failure, credentials: Option<&'a Credentials>) -> Option<Blame<'a>> {
+    let Failure::Refused(refusal) = failure else { return None };
+    match (refusal.code, credentials) {
+        (ErrorCode::InvalidClient | ErrorCode::InvalidGrant, None) => Some(Blame::Address),
+        (ErrorCode::InvalidClient, Some(client)) if is_wrong_secret(refusal) => {
+            Some(Blame::Secret(&client.client_id))
+        }
+        (ErrorCode::InvalidClient, Some(_)) => Some(Blame::Address),
+        (ErrorCode::InvalidGrant, Some(_)) if is_made_up(refusal) => Some(Blame::Address),
+        (ErrorCode::InvalidGrant, Some(client)) => Some(Blame::Matter(&client.client_id)),
+        _ => None,
+    }
+}
+
+fn is_wrong_secret(refusal: &Refusal) -> bool {
+    refusal.reason.starts_with("client_secret_") || refusal.reason.starts_with("assertion_")
+}
+
+/// Whether nobody who ever had the real thing would present this.
+fn is_made_up(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        "code_malformed"
+            | "code_unknown"
+            | "refresh_forged"
+            | "refresh_malformed"
+            | "refresh_unknown"
+            | "token_malformed"
+            | "token_unknown"
+    )
+}
+
+/// Whom a token that was not admitted counts against: what was made up, against the address; anything else, against this
+/// very token there, so that whoever has an old token is told so, whatever their neighbours do.
+pub(super) fn blame_token<'a>(failure: &Failure, token: &'a str) -> Option<Blame<'a>> {
+    match failure {
+        Failure::Refused(refusal) if is_made_up(refusal) => Some(Blame::Address),
+        Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken => Some(Blame::Matter(token)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use super::{super::address::address, *};
+
+    /// Numbers for tests.
+    pub(crate) fn rates() -> Rates {
+        Rates {
+            registrations: 30,
+            authorizations: 100,
+            approvals: 100,
+            failed_callbacks: 20,
+            failed_tokens: 20,
+            failed_admissions: 20,
+            open_approvals_of_address: 10,
+            open_approvals: 40,
+        }
+    }
+
+    struct At(AtomicU64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(SeqCst))
+        }
+    }
+
+    const NOON: u64 = 1_800_000_000_000;
+
+    fn noon() -> (Limits, At, Timestamp) {
+        (Limits::new(rates()), At(AtomicU64::new(NOON)), Timestamp::from_millis(NOON))
+    }
+
+    fn unknown() -> Failure {
+        Refusal::invalid_grant("refresh_unknown").into()
+    }
+
+    async fn fail(limits: &Limits, clock: &At, from: &str, blame: Blame<'static>) -> Failure {
+        let failing = async { Err::<(), _>(unknown()) };
+        let failed = limits.judged(Gate::FailedTokens, address(from), clock, failing, |_| Some(blame)).await;
+        failed.unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_right_passes_whatever_failed_before() {
+        let (limits, clock, _) = noon();
+        for _ in 0..20 {
+            assert!(matches!(fail(&limits, &clock, "192.0.2.1", Blame::Address).await, Failure::Refused(_)));
+        }
+        assert!(matches!(fail(&limits, &clock, "192.0.2.1", Blame::Address).await, Failure::TooFast(_)));
+        let right = async { Ok(7) };
+        let given = limits.judged(Gate::FailedTokens, address("192.0.2.1"), &clock, right, |_| None).await;
+        assert_eq!(given.unwrap(), 7, "from the same address");
+        assert!(matches!(fail(&limits, &clock, "192.0.2.2", Blame::Address).await, Failure::Refused(_)));
+        // Another matter at the same address is told what is wrong with it.
+        let other = Blame::Matter("another client");
+        assert!(matches!(fail(&limits, &clock, "192.0.2.1", other).await, Failure::Refused(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_fails_is_never_judged_many_times_at_once() {
+        let (limits, clock, now) = noon();
+        for _ in 0..21 {
+            fail(&limits, &clock, "192.0.2.1", Blame::Address).await;
+        }
+        let (running, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let slow = || async {
+            let judging = async {
+                most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                sleep(Duration::from_millis(10)).await;
+                running.fetch_sub(1, SeqCst);
+                Ok(())
+            };
+            limits.judged(Gate::FailedTokens, address("192.0.2.1"), &clock, judging, |_| None).await
+        };
+        let all: Vec<_> = (0..200).map(|_| Box::pin(slow())).collect();
+        let good = async {
+            let mut good = 0;
+            for one in futures_of(all).await {
+                good += usize::from(one.is_ok());
+            }
+            good
+        };
+        assert_eq!(good.await, 200, "all of them are right");
+        assert_eq!(most.load(SeqCst), DESKS as u64);
+        // Others need no desk.
+        limits.desks.iter().for_each(|desks| assert_eq!(desks.forget_permits(DESKS), DESKS));
+        assert!(limits.desk(Gate::FailedTokens, address("192.0.2.1"), now).await.is_err());
+        assert!(limits.desk(Gate::FailedTokens, address("192.0.2.2"), now).await.unwrap().is_none());
+    }
+
+    /// All of them, at the same time.
+    async fn futures_of<F: Future + Unpin>(mut all: Vec<F>) -> Vec<F::Output> {
+        let mut done = Vec::new();
+        std::future::poll_fn(|context| {
+            all.retain_mut(|one| match std::pin::Pin::new(one).poll(context) {
+                std::task::Poll::Ready(output) => {
+                    done.push(output);
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        done
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_secrets_come_slowly_from_everywhere_and_the_right_one_does_not() {
+        let (limits, clock, _) = noon();
+        let begun = tokio::time::Instant::now();
+        for number in 0..WRONG_SECRETS {
+            let from = format!("192.0.2.{number}");
+            let failed = fail(&limits, &clock, &from, Blame::Secret("bank")).await;
+            assert!(matches!(failed, Failure::Refused(_)));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        fail(&limits, &clock, "198.51.100.1", Blame::Secret("bank")).await;
+        assert_eq!(begun.elapsed(), SLOWLY);
+        fail(&limits, &clock, "198.51.100.1", Blame::Secret("another")).await;
+        let right = async { Ok(()) };
+        limits.judged(Gate::FailedTokens, address("198.51.100.1"), &clock, right, |_| None).await.unwrap();
+        assert_eq!(begun.elapsed(), SLOWLY, "nobody else waits");
+    }
+
+    #[test]
+    fn open_approvals_are_shared() {
+        let (limits, _, now) = noon();
+        let open = |from: &str| {
+            limits.may_open(address(from), now)?;
+            limits.opened(address(from), now);
+            Ok::<_, Failure>(())
+        };
+        for _ in 0..10 {
+            open("192.0.2.1").unwrap();
+        }
+        assert!(open("192.0.2.1").is_err(), "one address has its share");
+        for _ in 0..10 {
+            open("192.0.2.2").unwrap();
+        }
+        // Half of all are open: shares become small, and newcomers still get one.
+        for _ in 0..OPEN_IN_A_CROWD {
+            open("192.0.2.3").unwrap();
+        }
+        assert!(open("192.0.2.3").is_err());
+        open("192.0.2.4").unwrap();
+        // The bound for the disk.
+        for number in 0..11 {
+            open(&format!("198.51.100.{number}")).unwrap();
+        }
+        assert!(open("203.0.113.1").is_err());
+        // Ten minutes later all of them have expired.
+        limits.may_open(address("203.0.113.1"), now.after(OPEN)).unwrap();
+    }
+
+    #[test]
+    fn a_failure_counts_against_whoever_could_have_sent_it() {
+        let client = Credentials { client_id: "c".to_owned(), secret: None, assertion: None, basic: false };
+        for (failure, blamed) in [
+            (Refusal::invalid_client("client_unknown"), Some(Blame::Address)),
+            (Refusal::invalid_client("client_secret_wrong"), Some(Blame::Secret("c"))),
+            (Refusal::invalid_client("assertion_replayed"), Some(Blame::Secret("c"))),
+            (Refusal::invalid_grant("refresh_forged"), Some(Blame::Address)),
+            (Refusal::invalid_grant("code_unknown"), Some(Blame::Address)),
+            (Refusal::invalid_grant("grant_not_live"), Some(Blame::Matter("c"))),
+            (Refusal::invalid_grant("verifier_wrong"), Some(Blame::Matter("c"))),
+            (Refusal::new(ErrorCode::InvalidRequest, "code_missing", ""), None),
+            (Refusal::new(ErrorCode::TemporarilyUnavailable, "third_party_unavailable", ""), None),
+        ] {
+            assert_eq!(blame_client(&failure.into(), Some(&client)), blamed, "{}", failure.reason);
+        }
+        assert_eq!(blame_client(&Refusal::invalid_client("x").into(), None), Some(Blame::Address));
+        assert_eq!(blame_client(&Failure::TooFast(SLOWLY), None), None);
+        let token = |reason| Refusal::new(ErrorCode::InvalidToken, reason, "").into();
+        assert_eq!(blame_token(&token("token_unknown"), "t"), Some(Blame::Address));
+        assert_eq!(blame_token(&token("grant_ended"), "t"), Some(Blame::Matter("t")));
+    }
+
+    #[test]
+    fn a_flood_is_one_entry_a_second() {
+        let (limits, _, now) = noon();
+        let noted = || limits.noted[Gate::Registrations as usize].lock().unwrap().since;
+        for number in 0..50 {
+            limits.hit(Gate::Registrations, None, SLOWLY, now);
+            assert_eq!(noted(), number, "the first is written at once");
+        }
+        limits.hit(Gate::Registrations, None, SLOWLY, now.after(NOTED_EVERY));
+        assert_eq!(noted(), 0, "and later the number of those since");
+    }
+}
