@@ -19,7 +19,10 @@ use crate::{
         metadata::ClientMetadata,
         refusal::{ErrorCode, Refusal},
     },
-    flow::{Failure, Registered},
+    flow::{
+        Failure, Registered,
+        journal::{self, Event},
+    },
     proxy::{Body, empty},
 };
 
@@ -71,11 +74,15 @@ pub(super) async fn manage(visit: Visit<'_>, body: Body) -> Reply {
 async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Failure> {
     let Visit { site, head, .. } = visit;
     let client_id = head.uri.path().strip_prefix(MANAGED).unwrap_or_default().to_owned();
-    let token = bearer(&head.headers)?;
-    let body = match head.method {
-        Method::PUT => site.json(&head.headers, body).await?,
-        _ => Vec::new(),
+    let read = async {
+        let token = bearer(&head.headers)?;
+        let body = match head.method {
+            Method::PUT => site.json(&head.headers, body).await?,
+            _ => Vec::new(),
+        };
+        Ok::<_, Refusal>((token, body))
     };
+    let (token, body) = read.await.inspect_err(note_refused)?;
     let judging = async {
         match head.method {
             Method::PUT => site.flows.change_registration(client_id, token, body).await.map(Some),
@@ -94,10 +101,18 @@ async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Fa
 async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> {
     let site = visit.site;
     visit.pass(Gate::Registrations)?;
-    // Some clients send a header of another scheme out of habit: it is none of ours.
-    let token = bearer(&visit.head.headers)?;
-    let body = site.json(&visit.head.headers, body).await?;
+    let read = async {
+        // Some clients send a header of another scheme out of habit: it is none of ours.
+        let token = bearer(&visit.head.headers)?;
+        Ok::<_, Refusal>((site.json(&visit.head.headers, body).await?, token))
+    };
+    let (body, token) = read.await.inspect_err(note_refused)?;
     site.flows.register_with(body, token).await
+}
+
+/// What the steps never see is written down here.
+fn note_refused(refusal: &Refusal) {
+    journal::note(Event::RegistrationRefused).reason(refusal.reason).write();
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {

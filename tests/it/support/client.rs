@@ -81,7 +81,7 @@ impl Client {
     pub(crate) fn registered(origin: &str, answer: &Value) -> Self {
         let text = |name: &str| answer[name].as_str().map(ToOwned::to_owned);
         let secret = text("client_secret");
-        if let Some(secret) = &secret {
+        for secret in [secret.as_ref(), text("registration_access_token").as_ref()].into_iter().flatten() {
             secrets::note(secret);
         }
         Self {
