@@ -102,6 +102,9 @@ fn check(path: Option<&Path>) -> ExitCode {
     for server in &settings.servers {
         let _ = writeln!(out, "  resource  {}  ->  {}", settings.resource(server), server.upstream_url);
     }
+    for server in &settings.elsewhere {
+        let _ = writeln!(out, "  resource  {}  (served elsewhere)", server.resource.as_str());
+    }
     for provider in &settings.providers {
         let callback = settings.public_url.join(&format!("/callback/{}", provider.name));
         let _ = writeln!(out, "  callback  {callback}  (register this redirect URI at {})", provider.title);

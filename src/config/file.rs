@@ -47,6 +47,7 @@ pub(super) struct File {
     pub(super) store: StoreFile,
     pub(super) provider: BTreeMap<String, Written<ProviderFile>>,
     pub(super) mcp_server: Vec<Written<ServerFile>>,
+    pub(super) resource_server: Vec<Written<ResourceServerFile>>,
     pub(super) consent: ConsentFile,
     pub(super) registration: RegistrationFile,
     pub(super) client: Vec<Written<ClientFile>>,
@@ -127,10 +128,12 @@ pub(super) struct ProviderFile {
 pub(super) struct ServerFile {
     pub(super) path: Text,
     pub(super) upstream_url: Text,
+    pub(super) resource: Text,
     pub(super) name: Text,
     pub(super) provider: Text,
     pub(super) credential: Option<Written<CredentialFile>>,
     pub(super) identity_headers: Option<bool>,
+    pub(super) identity_assertion: Option<bool>,
     pub(super) upstream_http2: Option<bool>,
     pub(super) allowed_origins: Texts,
     pub(super) scope: Vec<Written<ScopeFile>>,
@@ -154,6 +157,15 @@ pub(super) struct ScopeFile {
     pub(super) default: Option<bool>,
     pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
+}
+
+/// `[[resource_server]]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ResourceServerFile {
+    pub(super) id: Text,
+    pub(super) secret: Option<Written<Secret>>,
+    pub(super) resources: Texts,
 }
 
 /// `[consent]`

@@ -10,6 +10,9 @@
 //! only.
 
 mod clients;
+mod limits;
+mod provider;
+mod resource_server;
 mod table;
 
 pub(super) use table::{NOT_YET, SECTIONS};

@@ -6,12 +6,14 @@
 //!
 //! Must never read a file or the environment: that is `config::load`. Anybody above `config` may read it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use secrecy::SecretString;
 use url::Url;
 
 use super::master_key::MasterKey;
@@ -19,6 +21,7 @@ use crate::domain::access::Access;
 use crate::domain::metadata::ClientMetadata;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
+use crate::domain::resource::Resource;
 use crate::domain::secret::Digest;
 
 /// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
@@ -57,8 +60,12 @@ pub struct Settings {
     pub store: StoreSettings,
     /// The third parties, in the order of the file; at least one.
     pub providers: Vec<Provider>,
-    /// The MCP servers behind us, in the order of the file; at least one.
+    /// The MCP servers behind us, in the order of the file.
     pub servers: Vec<ServerSettings>,
+    /// MCP servers that take our tokens and are served elsewhere. One MCP server at least is here or there.
+    pub elsewhere: Vec<ElsewhereSettings>,
+    /// Who may introspect (RFC 7662).
+    pub resource_servers: Vec<ResourceServerSettings>,
     /// The consent page.
     pub consent: ConsentSettings,
     /// How clients make themselves known.
@@ -134,6 +141,8 @@ pub struct ServerSettings {
     pub credential: Credential,
     /// Whether it is told who the person is.
     pub identity_headers: bool,
+    /// Whether it is told so by a signed assertion.
+    pub identity_assertion: bool,
     /// Whether HTTP/2 is spoken to it.
     pub upstream_http2: bool,
     /// Origins of browser clients that may call it. Our own is always among them; with a loopback `public_url` any
@@ -150,6 +159,30 @@ impl ServerSettings {
     pub fn allows(&self, origin: &Origin) -> bool {
         self.allowed_origins.contains(origin) || (self.any_loopback_origin && origin.is_loopback())
     }
+}
+
+/// An MCP server that is served elsewhere: we give tokens for it and forward nothing.
+#[derive(Clone, Debug)]
+pub struct ElsewhereSettings {
+    /// Its identifier (RFC 8707), on an origin that is not ours.
+    pub resource: Resource,
+    /// What people call it.
+    pub name: String,
+    /// The name of the third party at which people sign in for it.
+    pub provider: String,
+    /// What a client may ask for; at least one scope, and at least one with `default`.
+    pub scopes: Vec<ScopeSettings>,
+}
+
+/// Who may introspect.
+#[derive(Clone, Debug)]
+pub struct ResourceServerSettings {
+    /// Its name towards us.
+    pub id: String,
+    /// Its secret.
+    pub secret: SecretString,
+    /// The resources whose tokens it may see; at least one.
+    pub resources: BTreeSet<Resource>,
 }
 
 /// How an MCP server gets the person's third-party token.

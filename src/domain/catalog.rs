@@ -3,13 +3,14 @@
 //! Made once from the configuration, read by every step. Also the answer to "what does this request mean": which
 //! resource, which scopes, which third-party scopes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     provider::Provider,
     refusal::{ErrorCode, Refusal},
     resource::Resource,
     scope::ScopeSet,
+    secret::Digest,
 };
 
 /// An MCP scope, in words for people.
@@ -29,10 +30,10 @@ pub struct ScopeDefinition {
     pub implies: Vec<String>,
 }
 
-/// An MCP server behind us: one resource.
+/// An MCP server: one resource. Behind us, or elsewhere and only its tokens are ours.
 #[derive(Clone, Debug)]
 pub struct McpServer {
-    /// Its path here, with the leading slash.
+    /// Its path here, with the leading slash. Empty: it is served elsewhere and nothing is forwarded.
     pub path: String,
     /// Its identifier (RFC 8707).
     pub resource: Resource,
@@ -42,9 +43,27 @@ pub struct McpServer {
     pub provider: String,
     /// Its scopes; at least one.
     pub scopes: Vec<ScopeDefinition>,
+    /// Whether every request carries a signed assertion of who is asking.
+    pub identity_assertion: bool,
+}
+
+/// Somebody who may introspect (RFC 7662).
+#[derive(Clone, Debug)]
+pub struct ResourceServer {
+    /// Its name towards us.
+    pub id: String,
+    /// The hash of its secret.
+    pub secret: Digest,
+    /// The resources whose tokens it may see.
+    pub resources: BTreeSet<Resource>,
 }
 
 impl McpServer {
+    /// Whether requests to it come through us.
+    pub fn is_behind_us(&self) -> bool {
+        !self.path.is_empty()
+    }
+
     /// The scopes that the challenge names and that are meant when a client names none.
     pub fn default_scopes(&self) -> ScopeSet {
         let defaults = self.scopes.iter().filter(|scope| scope.default);
@@ -124,6 +143,8 @@ pub struct Catalog {
     pub servers: Vec<McpServer>,
     /// The third parties, by name of their entry.
     pub providers: BTreeMap<String, Provider>,
+    /// Who may introspect.
+    pub resource_servers: Vec<ResourceServer>,
 }
 
 /// Which server a `resource` parameter means.
@@ -136,6 +157,11 @@ pub struct Meant<'a> {
 }
 
 impl Catalog {
+    /// Whether anything is signed.
+    pub fn signs(&self) -> bool {
+        self.servers.iter().any(|server| server.identity_assertion)
+    }
+
     /// The server at `path`.
     pub fn server_at(&self, path: &str) -> Option<&McpServer> {
         self.servers.iter().find(|server| server.path == path)
@@ -196,6 +222,7 @@ mod tests {
             name: "M".to_owned(),
             provider: "github".to_owned(),
             scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
+            identity_assertion: false,
         }
     }
 
@@ -204,6 +231,7 @@ mod tests {
             public_url: "https://m.example".to_owned(),
             servers: paths.iter().map(|path| server(path)).collect(),
             providers: BTreeMap::new(),
+            resource_servers: Vec::new(),
         }
     }
 

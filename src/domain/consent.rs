@@ -241,6 +241,22 @@ impl Consent {
         Digest::of_list(&[client_id.as_bytes(), redirect_uri.as_bytes(), resource.as_str().as_bytes()])
     }
 
+    /// A record of a person's that holds nothing but the mark of a revocation, where no approval has written one yet: a
+    /// callback that is under way is about to. Whatever is approved later replaces everything but the mark.
+    pub fn only_revoked(subject: String, at: Timestamp) -> Self {
+        Self {
+            subject,
+            client_id: String::new(),
+            redirect_uri: String::new(),
+            resource: Resource::at("", ""),
+            scopes: ScopeSet::default(),
+            provider_scopes: ScopeSet::default(),
+            fingerprint: Digest::of([]),
+            granted_at: Timestamp::default(),
+            revoked_at: Some(at),
+        }
+    }
+
     /// Whether it counts: approved after it was last revoked.
     pub fn is_in_force(&self) -> bool {
         self.revoked_at.is_none_or(|revoked| revoked < self.granted_at)
@@ -337,6 +353,10 @@ pub(crate) mod tests {
         let replaced = consent(&["a"], 10, Some(15)).approved_again(consent(&["b"], 20, None));
         assert_eq!(replaced.scopes.to_string(), "b");
         assert!(replaced.is_in_force());
+        let early = Consent::only_revoked("s".to_owned(), Timestamp::from_millis(15));
+        assert!(!early.is_in_force());
+        let approved = early.approved_again(consent(&["b"], 20, None));
+        assert_eq!(approved, Consent { revoked_at: early.revoked_at, ..consent(&["b"], 20, None) });
         let changed = Consent { fingerprint: Digest::of("another"), ..consent(&["b"], 20, None) };
         let changed = consent(&["a"], 10, None).approved_again(changed);
         assert_eq!(changed.scopes.to_string(), "b", "a changed client does not inherit what was approved");
@@ -361,6 +381,7 @@ pub(crate) mod tests {
             name: "M".to_owned(),
             provider: "github".to_owned(),
             scopes: vec![scope("must", "user"), scope("maybe", "repo"), scope("maybe-admin", "admin")],
+            identity_assertion: false,
         };
         let set = |text: &str| ScopeSet::parse(text).unwrap();
         let page = |scopes: &str, provider_scopes: &str, optional: &str| Pending {

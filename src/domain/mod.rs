@@ -23,6 +23,7 @@ pub mod grant;
 pub mod handle;
 pub mod jwk;
 pub mod jws;
+pub mod keyring;
 pub mod link;
 pub mod metadata;
 pub mod name;

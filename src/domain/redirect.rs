@@ -272,16 +272,14 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     // string that is compared and shown is the string that is followed.
     let host = url.host_str().ok_or(BadRedirect::Form)?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let authority = uri
-        .strip_prefix(url.scheme())
-        .and_then(|rest| rest.strip_prefix("://"))
-        .map(|rest| rest.split(['/', '?']).next().unwrap_or_default())
+    let rest = uri.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://"));
+    let (authority, behind) = rest
+        .and_then(|rest| rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len())))
         .ok_or(BadRedirect::Form)?;
     let explicit_default = if url.scheme() == "https" { ":443" } else { ":80" };
     let same = authority == format!("{host}{port}") || authority == format!("{host}{explicit_default}");
-    let path = uri.get(url.scheme().len() + "://".len() + authority.len()..).unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    let same_path = url.path() == path || (path.is_empty() && url.path() == "/");
+    let path = behind.split('?').next().unwrap_or_default();
+    let same_path = path.is_empty() || path == url.path();
     if !same || !same_path || authority.contains('@') || host.split('.').any(str::is_empty) {
         return Err(BadRedirect::Form);
     }

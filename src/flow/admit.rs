@@ -33,11 +33,13 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Failure, Flows,
     live::{Ending, LinkCell},
+    sign::Assertion,
 };
 use crate::domain::{
     grant::Grant,
@@ -74,6 +76,8 @@ struct Session {
     expires_at: Timestamp,
     loaded_at: Timestamp,
     link: Arc<LinkCell>,
+    /// Who is asking, signed, where the MCP server is told so.
+    assertion: Option<Assertion>,
     ended: CancellationToken,
     /// Keeps the cancellation of the grant reachable for as long as the session is in use.
     _ending: Arc<Ending>,
@@ -132,6 +136,11 @@ impl Permit {
         &self.session.provider
     }
 
+    /// Who is asking, signed for the MCP server, where it is told so.
+    pub fn assertion(&self) -> Option<&SecretString> {
+        self.session.assertion.as_ref().map(|assertion| &assertion.text)
+    }
+
     /// The person's third-party tokens.
     pub(in crate::flow) fn link(&self) -> &Arc<LinkCell> {
         &self.session.link
@@ -163,6 +172,7 @@ impl Permit {
             expires_at,
             loaded_at: Timestamp::default(),
             link: super::live::LinkCells::default().hold(b"test", access),
+            assertion: None,
             ended,
             _ending: Arc::default(),
         };
@@ -188,6 +198,7 @@ impl Flows {
             !session.ended.is_cancelled()
                 && !session.expires_at.has_passed(now)
                 && now.since(session.loaded_at) < self.policy.cache_ttl
+                && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
         };
         let session = if let Some(session) = sessions.0.get(&digest).filter(|session| is_good(session)) {
             session
@@ -252,7 +263,14 @@ impl Flows {
             &link,
             person.as_ref().is_none_or(|person| self.should_ask_about(&person.record)),
         );
+        let assertion = match self.catalog.server_of(&grant.resource) {
+            Some(server) if server.identity_assertion => {
+                Some(self.assert_identity(&grant, &access.scopes, now).await?)
+            }
+            _ => None,
+        };
         Ok(Arc::new(Session {
+            assertion,
             grant: grant.id,
             login: person.map(|person| person.record.login).unwrap_or_default(),
             scopes: access.scopes.clone(),

@@ -110,6 +110,35 @@ events! {
     ThirdPartyRefreshed = "third_party_refreshed" step,
 }
 
+impl Event {
+    /// Whether it only says no and changes nothing: a flood can bring as many of these as it likes.
+    const fn is_mere_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::ClientRefused
+                | Self::CodeRefused
+                | Self::LoginFailed
+                | Self::RefreshRefused
+                | Self::RequestRefused
+        )
+    }
+}
+
+tokio::task_local! {
+    static QUIET: ();
+}
+
+/// Runs `work`; where it is `quiet`, without entries that only say no. For requests from an address that is over a limit:
+/// `limited` counts them, and everything that changes something is written all the same.
+pub async fn quietly<F: Future>(quiet: bool, work: F) -> F::Output {
+    if quiet { QUIET.scope((), work).await } else { work.await }
+}
+
+/// Whether the caller runs in a quiet [`quietly`].
+pub(super) fn is_quiet() -> bool {
+    QUIET.try_with(|()| ()).is_ok()
+}
+
 /// An entry that is being written.
 #[derive(Debug)]
 #[must_use = "an entry stands in the journal when it is written"]
@@ -203,6 +232,9 @@ impl<'a> Entry<'a> {
 
     /// Writes it.
     pub fn write(self) {
+        if self.event.is_mere_refusal() && is_quiet() {
+            return;
+        }
         let grant = self.grant.map(tracing::field::display);
         let scopes = self.scopes.map(tracing::field::display);
         let unticked = self.unticked.map(tracing::field::display);

@@ -18,6 +18,7 @@ mod consent;
 mod depart;
 mod familiar;
 pub mod fault;
+mod introspect;
 pub mod journal;
 mod key_sets;
 mod let_go;
@@ -34,6 +35,7 @@ mod resolve;
 mod revoke;
 mod room;
 mod second;
+mod sign;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,6 +50,7 @@ use live::{LinkCells, LiveGrants};
 use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use resolve::Reading;
+use sign::SigningKeys;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -57,6 +60,7 @@ pub use self::{
     borrow::BackendVerdict,
     consent::{ConsentForm, Consented, Decision},
     depart::Departed,
+    introspect::Introspected,
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
@@ -125,14 +129,23 @@ pub struct Policy {
     pub max_grants_per_person: usize,
     /// Who may sign in.
     pub access: Access,
-    /// Whether client ids may be URLs of metadata documents.
-    pub documents: bool,
-    /// Whether such a document may be on this computer.
-    pub loopback_documents: bool,
+    /// Where metadata documents may be that client ids are the URLs of.
+    pub documents: DocumentsFrom,
     /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
     pub allowed_domains: Vec<String>,
     /// How clients become known, apart from documents.
     pub registration: RegistrationPolicy,
+}
+
+/// Where metadata documents may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DocumentsFrom {
+    /// Nowhere: no client id is the URL of one.
+    Nowhere,
+    /// On the public Internet.
+    Internet,
+    /// On this computer as well.
+    InternetAndThisComputer,
 }
 
 /// What the steps are made of.
@@ -174,6 +187,7 @@ pub struct Flows {
     /// Metadata documents of clients.
     library: resolve::Library,
     key_sets: KeySets,
+    signing: SigningKeys,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -196,6 +210,7 @@ impl Flows {
             unused: unused::UnusedCount::default(),
             library: resolve::Library::default(),
             key_sets: KeySets::default(),
+            signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -243,7 +258,8 @@ impl Flows {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         // In the span of the request, so that its id stands beside what the step decides.
-        let task = self.tasks.spawn_on(step(Arc::clone(self)).in_current_span(), &self.runtime);
+        let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
+        let task = self.tasks.spawn_on(step.in_current_span(), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -278,7 +294,7 @@ impl Flows {
         DocumentRules {
             own_origin: &self.catalog.public_url,
             allowed_domains: &self.policy.allowed_domains,
-            loopback: self.policy.loopback_documents,
+            loopback: self.policy.documents == DocumentsFrom::InternetAndThisComputer,
         }
     }
 

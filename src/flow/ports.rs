@@ -154,6 +154,8 @@ pub enum Purpose {
     ConsentForm,
     /// The last refresh answer of a grant, kept for the replay window.
     RefreshAnswer,
+    /// A private key that we sign with.
+    SigningKey,
     /// The PKCE verifier of a ticket.
     TicketVerifier,
     /// Third-party tokens of a link or an arrival.
@@ -167,6 +169,7 @@ impl Purpose {
             Self::ArrivalAnswer => "arrival-answer",
             Self::ConsentForm => "consent-form",
             Self::RefreshAnswer => "refresh-answer",
+            Self::SigningKey => "signing-key",
             Self::TicketVerifier => "ticket-verifier",
             Self::ThirdPartyTokens => "third-party-tokens",
         }

@@ -24,6 +24,7 @@ use crate::domain::{
     consent::Consent,
     grant::Grant,
     handle::GrantId,
+    keyring::KeyRing,
     link::Link,
     person::{Browser, Person, personal_key, subject_key},
     secret::Digest,
@@ -44,7 +45,7 @@ macro_rules! records {
 }
 
 records! {
-    Arrival => Arrival, assertion::Used => Assertion, Browser => Browser, Client => Client, Consent => Consent, Grant => Grant, Link => Link, Person => Person,
+    Arrival => Arrival, assertion::Used => Assertion, KeyRing => Signing, Browser => Browser, Client => Client, Consent => Consent, Grant => Grant, Link => Link, Person => Person,
     Ticket => Ticket,
 }
 

@@ -28,7 +28,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{
-    Failure, Flows,
+    DocumentsFrom, Failure, Flows,
     fault::Fault,
     journal::{self, Event},
     ports::{Document, DocumentError, Table},
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::domain::{
     client::{Client, Source},
-    document::{DocumentUrl, content},
+    document::{BadDocumentUrl, DocumentUrl, content},
     grant::{Ending, Grant, Stage},
     metadata::ClientMetadata,
     refusal::{ErrorCode, Refusal},
@@ -235,10 +235,10 @@ impl Flows {
     }
 
     fn document_url(&self, id: &str) -> Result<DocumentUrl, &'static str> {
-        if !self.policy.documents {
+        if self.policy.documents == DocumentsFrom::Nowhere {
             return Err("documents_off");
         }
-        DocumentUrl::client_id(id, &self.document_rules()).map_err(|bad| bad.slug())
+        DocumentUrl::client_id(id, &self.document_rules()).map_err(BadDocumentUrl::slug)
     }
 
     /// The client as its document says, with what its record knows. A record that says something else is written anew.

@@ -109,12 +109,12 @@ impl Flows {
             let key = personal_key(&subject, &part);
             flows.records.index_expiry(now, Table::Consent, &key, now).await?;
             flows.records.index_expiry(now.after(MARK_TTL), Table::Consent, &key, now).await?;
-            let mark = |consent: &Consent| {
-                Some(Consent { revoked_at: consent.revoked_at.max(Some(now)), ..consent.clone() })
+            // Where there is no consent yet, a callback may be about to write it: it has to find the mark.
+            let mark = |consent: Option<&Consent>| match consent {
+                Some(consent) => Consent { revoked_at: consent.revoked_at.max(Some(now)), ..consent.clone() },
+                None => Consent::only_revoked(subject.clone(), now),
             };
-            if flows.records.update::<Consent>(&key, mark).await?.is_none() {
-                return Ok(0);
-            }
+            flows.records.upsert::<Consent>(&key, mark).await?;
             let same = move |grant: &Grant| grant.consent == part;
             Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, same, Ending::Revoked).await?)
         })

@@ -9,18 +9,21 @@ mod system;
 
 use std::{path::Path, sync::Arc};
 
+use secrecy::ExposeSecret as _;
+
 pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{
     config::{self, Settings},
     domain::{
-        catalog::{Catalog, McpServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
         name::ReservedNames,
         resource::Resource,
+        secret::Digest,
     },
     flow::{
-        ConfiguredClient, Flows, Management, Parts, Policy, RegistrationPolicy,
+        ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
         ports::{Clock, Documents, Entropy, Sealer, Store},
     },
@@ -108,33 +111,49 @@ fn documents(settings: &Settings, surroundings: &Surroundings) -> Result<Arc<dyn
 
 /// The servers, scopes and third parties of the configuration.
 pub fn catalog(settings: &Settings) -> Catalog {
-    let servers = settings.servers.iter().map(|server| McpServer {
+    let behind = settings.servers.iter().map(|server| McpServer {
         path: server.path.clone(),
         resource: Resource::at(settings.public_url.as_str(), &server.path),
         name: server.name.clone(),
         provider: server.provider.clone(),
-        scopes: server
-            .scopes
-            .iter()
-            .map(|scope| ScopeDefinition {
-                name: scope.name.clone(),
-                description: scope.description.clone(),
-                provider_scopes: scope.provider_scopes.iter().cloned().collect(),
-                default: scope.default,
-                optional: scope.optional,
-                implies: scope.implies.clone(),
-            })
-            .collect(),
+        scopes: scopes(&server.scopes),
+        identity_assertion: server.identity_assertion,
+    });
+    let elsewhere = settings.elsewhere.iter().map(|server| McpServer {
+        path: String::new(),
+        resource: server.resource.clone(),
+        name: server.name.clone(),
+        provider: server.provider.clone(),
+        scopes: scopes(&server.scopes),
+        identity_assertion: false,
+    });
+    let resource_servers = settings.resource_servers.iter().map(|asking| ResourceServer {
+        id: asking.id.clone(),
+        secret: Digest::of(asking.secret.expose_secret()),
+        resources: asking.resources.clone(),
     });
     Catalog {
         public_url: settings.public_url.as_str().to_owned(),
-        servers: servers.collect(),
+        servers: behind.chain(elsewhere).collect(),
+        resource_servers: resource_servers.collect(),
         providers: settings
             .providers
             .iter()
             .map(|provider| (provider.name.clone(), provider.clone()))
             .collect(),
     }
+}
+
+fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
+    let definition = |scope: &config::ScopeSettings| ScopeDefinition {
+        name: scope.name.clone(),
+        description: scope.description.clone(),
+        provider_scopes: scope.provider_scopes.iter().cloned().collect(),
+        default: scope.default,
+        optional: scope.optional,
+        implies: scope.implies.clone(),
+    };
+    scopes.iter().map(definition).collect()
 }
 
 fn policy(settings: &Settings) -> Policy {
@@ -152,8 +171,11 @@ fn policy(settings: &Settings) -> Policy {
         unused_client_ttl: settings.registration.unused_client_ttl,
         max_grants_per_person: settings.limits.max_grants_per_person,
         access: settings.access.clone(),
-        documents: settings.registration.client_id_metadata_documents,
-        loopback_documents: settings.registration.loopback_documents,
+        documents: match &settings.registration {
+            registration if !registration.client_id_metadata_documents => DocumentsFrom::Nowhere,
+            registration if registration.loopback_documents => DocumentsFrom::InternetAndThisComputer,
+            _ => DocumentsFrom::Internet,
+        },
         allowed_domains: settings.registration.allowed_domains.clone(),
         registration: registration(settings),
     }

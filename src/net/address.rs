@@ -69,7 +69,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         .any(|(network, length)| (bits ^ u128::from(Ipv6Addr::from(*network))) >> (128 - length) == 0);
     // ISATAP (RFC 5214) puts 0:5efe or 200:5efe and an IPv4 address behind any prefix.
     let [.., a, b, _, _] = ip.segments();
-    !special && !(a & !0x0200 == 0 && b == 0x5efe)
+    let isatap = matches!(a, 0 | 0x0200) && b == 0x5efe;
+    !special && !isatap
 }
 
 #[cfg(test)]

@@ -115,13 +115,12 @@ mod tests {
         assert!(crowd.seat(ip("192.0.2.2"), 100).is_some());
         seats.pop();
         assert!(crowd.seat(ip("192.0.2.1"), 100).is_some(), "a closed one counts no more");
-        let _sites: Vec<_> =
-            (0..3).map(|n| crowd.seat(ip(&format!("2001:db8::{n}")), 100).unwrap()).collect();
+        let sites: Vec<_> = (0..3).map(|n| crowd.seat(ip(&format!("2001:db8::{n}")), 100).unwrap()).collect();
         assert!(crowd.seat(ip("2001:db8::4"), 100).is_none(), "the same /64");
         assert!(crowd.seat(ip("2001:db8:0:1::4"), 100).is_some());
-        let _proxied: Vec<_> = (0..9).map(|_| crowd.seat(ip("10.1.2.3"), 100).unwrap()).collect();
+        let proxied: Vec<_> = (0..9).map(|_| crowd.seat(ip("10.1.2.3"), 100).unwrap()).collect();
         drop(seats);
-        drop((_sites, _proxied));
+        drop((sites, proxied));
         assert!(crowd.open.lock().unwrap().is_empty(), "whoever has none is forgotten");
     }
 

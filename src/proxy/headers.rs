@@ -52,6 +52,9 @@ pub fn sign(
         Credential::Header(name) => headers.insert(name, secret("", credential?)?),
         Credential::None => None,
     };
+    if let Some(assertion) = permit.assertion() {
+        headers.insert("x-mcp-deputy-assertion", secret("", assertion)?);
+    }
     if route.identity_headers {
         headers.insert("x-mcp-deputy-subject", visible(permit.subject())?);
         headers.insert("x-mcp-deputy-login", visible(permit.login())?);

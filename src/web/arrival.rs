@@ -37,7 +37,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
 /// Takes what the person pressed there.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let cookies = visit.cookies();
-    let allowed = visit.pass(Gate::Approvals);
+    let allowed = visit.pass_from_page(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
     let decided = async {
         allowed?;

@@ -27,7 +27,7 @@ use crate::{
 /// Takes what the person pressed.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let (cookies, address) = (visit.cookies(), visit.address());
-    let allowed = visit.pass(Gate::Approvals);
+    let allowed = visit.pass_from_page(Gate::Approvals);
     let Visit { site, id, head, .. } = visit;
     let consented = async {
         allowed?;

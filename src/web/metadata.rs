@@ -37,7 +37,7 @@ impl Metadata {
         client_documents: bool,
     ) -> Result<Self, serde_json::Error> {
         let mut documents = BTreeMap::new();
-        for server in &catalog.servers {
+        for server in catalog.servers.iter().filter(|server| server.is_behind_us()) {
             let document = written(&of_resource(catalog, server))?;
             if catalog.servers.len() == 1 {
                 documents.insert(RESOURCE.to_owned(), document.clone());
@@ -93,6 +93,11 @@ struct IssuerDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<String>,
     revocation_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint: Option<String>,
+    /// Those of what we sign for MCP servers. Our access tokens are opaque: no client needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
@@ -101,6 +106,8 @@ struct IssuerDocument<'a> {
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
     revocation_endpoint_auth_methods_supported: [&'static str; 4],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 5],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint_auth_methods_supported: Option<[&'static str; 2]>,
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -112,6 +119,7 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool, documents: bool) -> 
     let at = |path: &str| format!("{}{path}", catalog.public_url);
     let defaults = catalog.servers.iter().map(McpServer::default_scopes).reduce(|all, more| all.union(&more));
     let mut scopes: Vec<String> = defaults.unwrap_or_default().iter().map(str::to_owned).collect();
+    let introspects = !catalog.resource_servers.is_empty();
     // Some clients ask for a refresh token only where this is listed; every client gets one.
     scopes.push("offline_access".to_owned());
     IssuerDocument {
@@ -120,6 +128,8 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool, documents: bool) -> 
         token_endpoint: at("/token"),
         registration_endpoint: dynamic_registration.then(|| at("/register")),
         revocation_endpoint: at("/revoke"),
+        introspection_endpoint: introspects.then(|| at("/introspect")),
+        jwks_uri: catalog.signs().then(|| at("/jwks")),
         scopes_supported: scopes,
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
@@ -128,6 +138,8 @@ fn of_issuer(catalog: &Catalog, dynamic_registration: bool, documents: bool) -> 
         token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
         revocation_endpoint_auth_methods_supported: AuthMethod::ALL.map(AuthMethod::as_str),
         revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
+        introspection_endpoint_auth_methods_supported: introspects
+            .then_some(["client_secret_post", "client_secret_basic"]),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
         client_id_metadata_document_supported: documents,

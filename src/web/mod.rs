@@ -17,6 +17,8 @@ mod callback;
 mod consent;
 pub mod credentials;
 mod home;
+mod introspect;
+mod jwks;
 mod limit;
 mod limits;
 mod mcp;

@@ -13,7 +13,7 @@ use http::{
 use tracing::Instrument as _;
 
 use super::{
-    arrival, authorize, callback, consent, home, mcp,
+    arrival, authorize, callback, consent, home, introspect, jwks, mcp,
     metadata::{ISSUER, RESOURCE},
     origin::{self, Cors},
     page::ErrorKind,
@@ -48,6 +48,8 @@ enum Place<'a> {
     Callback(&'a str),
     Consent,
     Home,
+    Introspect,
+    Jwks,
     Mcp(&'a Mount),
     Metadata,
     Nothing,
@@ -100,6 +102,8 @@ impl Web {
             "/arrival" => Place::Arrival,
             "/authorize" => Place::Authorize,
             "/consent" => Place::Consent,
+            "/introspect" if !self.site.flows.catalog().resource_servers.is_empty() => Place::Introspect,
+            "/jwks" if self.site.flows.catalog().signs() => Place::Jwks,
             "/register" => Place::Register,
             "/revoke" => Place::Revoke,
             "/token" => Place::Token,
@@ -140,6 +144,8 @@ impl Web {
             }
             (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
             (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
+            (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
+            (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,
             (Place::Register, &Method::POST) => register::answer(visit, body).await,
             (Place::Registration, &Method::GET | &Method::PUT | &Method::DELETE) => {
                 register::manage(visit, body).await
@@ -176,13 +182,13 @@ impl Place<'_> {
     /// The methods, for `Allow` and preflights, and which pages may read the answers.
     fn manners(self) -> (&'static str, Cors) {
         match self {
-            Place::Metadata => ("GET, HEAD", Cors::Anybody),
+            Place::Jwks | Place::Metadata => ("GET, HEAD", Cors::Anybody),
             Place::Register | Place::Revoke | Place::Token => ("POST", Cors::Anybody),
             Place::Registration => ("GET, PUT, DELETE", Cors::Anybody),
             Place::Home => ("GET, HEAD", Cors::Nobody),
             Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
             Place::Arrival => ("GET, POST", Cors::Nobody),
-            Place::Consent => ("POST", Cors::Nobody),
+            Place::Consent | Place::Introspect => ("POST", Cors::Nobody),
             Place::Mcp(_) => (mcp::METHODS, Cors::Page(None)),
             Place::Nothing => ("", Cors::Nobody),
         }

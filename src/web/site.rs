@@ -25,7 +25,7 @@ use crate::{
         refusal::Refusal,
     },
     flow::{
-        Flows, Management,
+        DocumentsFrom, Flows, Management,
         ports::{Clock, Entropy},
     },
     proxy::{Backend, Body, Route},
@@ -117,7 +117,7 @@ impl Site {
         let catalog = flows.catalog();
         let public_url = Origin::parse(&catalog.public_url)?;
         let mut doors = BTreeMap::new();
-        for server in &catalog.servers {
+        for server in catalog.servers.iter().filter(|server| server.is_behind_us()) {
             let address = metadata::address(catalog, server);
             let base =
                 format!("Bearer resource_metadata=\"{address}\", scope=\"{}\"", server.default_scopes());
@@ -130,7 +130,11 @@ impl Site {
             doors.insert(server.path.clone(), door);
         }
         Ok(Arc::new(Self {
-            metadata: Metadata::new(catalog, flows.policy().dynamic_registration, flows.policy().documents)?,
+            metadata: Metadata::new(
+                catalog,
+                flows.policy().dynamic_registration,
+                flows.policy().documents != DocumentsFrom::Nowhere,
+            )?,
             jar: Jar::new(&public_url),
             limits: Limits::new(parts.rates),
             shares: Shares::new(),

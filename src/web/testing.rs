@@ -38,11 +38,13 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         name: "Tools".to_owned(),
         provider: "github".to_owned(),
         scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
+        identity_assertion: false,
     };
     Catalog {
         public_url: PUBLIC_URL.to_owned(),
         servers: paths.iter().map(server).collect(),
         providers: BTreeMap::new(),
+        resource_servers: Vec::new(),
     }
 }
 

@@ -50,6 +50,12 @@ impl Visit<'_> {
         self.site.limits.pass(gate, self.address(), self.site.clock.now())
     }
 
+    /// The same for the answer to a page of ours. What another site made a browser send is refused for nothing and must not
+    /// count: a page on the internet could use up what its visitors have.
+    pub(super) fn pass_from_page(&self, gate: Gate) -> Result<(), Failure> {
+        if self.site.same_origin(&self.head.headers).is_err() { Ok(()) } else { self.pass(gate) }
+    }
+
     /// The cookies.
     pub(super) fn cookies(&self) -> Cookies {
         self.site.jar.read(&self.head.headers)

@@ -2,16 +2,23 @@
 
 use crate::{site::Site, support::Browser};
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 23] = [
     "/consent/0",
     "/consent/1",
     "/consent/2",
     "/consent/3",
     "/consent/4",
+    "/consent/5",
+    "/consent/6",
+    "/consent/7",
+    "/consent/8",
+    "/consent/9",
+    "/consent/10",
     "/arrival/0",
     "/arrival/1",
     "/arrival/2",
     "/arrival/3",
+    "/arrival/4",
     "/error/0",
     "/error/5",
     "/home/0",
@@ -62,7 +69,16 @@ async fn pages_follow_the_colour_scheme() {
     let colour = "return getComputedStyle(document.documentElement).backgroundColor";
     for (scheme, background) in [("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 27)")] {
         browser.media("prefers-color-scheme", scheme).await;
-        for path in ["/consent/0", "/consent/1", "/arrival/2", "/error/5", "/home/0"] {
+        for path in [
+            "/consent/0",
+            "/consent/1",
+            "/consent/6",
+            "/consent/7",
+            "/consent/8",
+            "/arrival/2",
+            "/error/5",
+            "/home/0",
+        ] {
             browser.goto(&site.url(path)).await;
             assert_eq!(browser.ask(colour).await, background);
             browser.point_at((500, 300)).await;

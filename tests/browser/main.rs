@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod approve;
 #[cfg(test)]
+mod choices;
+#[cfg(test)]
 mod journey;
 #[cfg(test)]
 mod leave;

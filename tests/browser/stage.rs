@@ -61,6 +61,7 @@ pub(crate) struct Stage {
 /// A registered client.
 pub(crate) struct App {
     pub(crate) client_id: String,
+    redirect_uri: String,
 }
 
 /// The query with which a browser came to the redirect URI.
@@ -79,15 +80,25 @@ impl Answer {
 impl Stage {
     /// On plain http.
     pub(crate) async fn set() -> Self {
-        Self::build(false).await
+        Self::build(false, "").await
+    }
+
+    /// On plain http, with scopes that can be left out.
+    pub(crate) async fn set_with_choices() -> Self {
+        Self::build(false, OPTIONAL).await
+    }
+
+    /// On https, remembering what was approved.
+    pub(crate) async fn set_remembering() -> Self {
+        Self::build(true, "[consent]\nmode = \"remember\"\n").await
     }
 
     /// On https with a certificate that nobody vouches for: cookies are `__Host-` cookies.
     pub(crate) async fn set_with_tls() -> Self {
-        Self::build(true).await
+        Self::build(true, "").await
     }
 
-    async fn build(is_tls: bool) -> Self {
+    async fn build(is_tls: bool, more: &str) -> Self {
         traces::begin();
         let stop = CancellationToken::new();
         let files = TempDir::new().unwrap();
@@ -118,8 +129,8 @@ impl Stage {
             name: "Example gateway".to_owned(),
             redirect_uris: vec![format!("{gateway}/callback/quarry")],
         });
-        let settings =
-            config::from_text("proxy.toml", &configuration(&gateway, &third_party, &upstream), &|_| None);
+        let text = configuration(&gateway, &third_party, &upstream) + more;
+        let settings = config::from_text("proxy.toml", &text, &|_| None);
         let surroundings = Surroundings { roots: roots.clone(), ..Surroundings::default() };
         let running = Gateway::new(settings.unwrap(), &surroundings).await.unwrap();
         tokio::spawn(running.run(Bound { public, admin }, stop.clone()));
@@ -148,24 +159,38 @@ impl Stage {
 
     /// Registers a client (RFC 7591).
     pub(crate) async fn register(&self, name: &str) -> App {
+        self.register_at(name, &self.redirect_uri).await
+    }
+
+    /// Registers a client whose answers go elsewhere.
+    pub(crate) async fn register_at(&self, name: &str, redirect_uri: &str) -> App {
         let metadata = json!({
             "client_name": name,
-            "redirect_uris": [self.redirect_uri],
+            "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "none",
         });
         let (status, registered) =
             self.post("/register", "application/json", metadata.to_string(), None).await;
         assert_eq!(status, StatusCode::CREATED, "{registered}");
-        App { client_id: registered["client_id"].as_str().unwrap().to_owned() }
+        App {
+            client_id: registered["client_id"].as_str().unwrap().to_owned(),
+            redirect_uri: redirect_uri.to_owned(),
+        }
     }
 
     /// The address to which `app` sends a browser.
     pub(crate) fn authorize(&self, app: &App, state: &str) -> String {
+        self.authorize_for(app, state, "")
+    }
+
+    /// The same, for these scopes.
+    pub(crate) fn authorize_for(&self, app: &App, state: &str, scope: &str) -> String {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, VERIFIER.as_bytes()));
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("response_type", "code")
             .append_pair("client_id", &app.client_id)
-            .append_pair("redirect_uri", &self.redirect_uri)
+            .append_pair("redirect_uri", &app.redirect_uri)
+            .append_pair("scope", scope)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256")
             .append_pair("state", state)
@@ -317,6 +342,20 @@ async fn mcp_server() -> (Arc<Mutex<Vec<String>>>, String) {
     .await;
     (bearers, format!("http://127.0.0.1:{port}/mcp"))
 }
+
+/// Two scopes that a person may leave out.
+const OPTIONAL: &str = r#"
+[[mcp_server.scope]]
+name = "repo:write"
+description = "Change files in your repositories"
+provider_scopes = ["repo"]
+optional = true
+[[mcp_server.scope]]
+name = "gist:read"
+description = "See your gists"
+provider_scopes = ["gist"]
+optional = true
+"#;
 
 fn configuration(gateway: &str, third_party: &ThirdParty, upstream: &str) -> String {
     format!(

@@ -325,7 +325,7 @@ fn find(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
 
-const ARGUMENTS: [&str; 11] = [
+const ARGUMENTS: [&str; 12] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -334,6 +334,8 @@ const ARGUMENTS: [&str; 11] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    // A hosted client, which is not there: its redirect URI is where the way ends.
+    "--host-resolver-rules=MAP app.example ~NOTFOUND",
     // Room for a whole page, so that a place found in one page is the same place in the next.
     "--screen-info={1200x1400}",
     "--window-size=1000,1300",

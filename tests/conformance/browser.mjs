@@ -1,10 +1,10 @@
 // A person with a real Chromium, through chromedriver: opens an authorization URL and approves on our page.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 
 const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 // Approve appears 700 ms after the pointer is on the page.
@@ -18,6 +18,12 @@ export const freePort = () =>
       server.close(() => done(port));
     });
   });
+
+const chromium = () => {
+  const folders = process.env.PATH.split(delimiter);
+  const names = ['chromium', 'chromium-browser', 'google-chrome'];
+  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(existsSync);
+};
 
 export async function startBrowser() {
   const port = await freePort();
@@ -52,7 +58,7 @@ export async function startBrowser() {
 
   try {
     await ready();
-    const options = { args: [...ARGUMENTS, `--user-data-dir=${profile}`] };
+    const options = { binary: chromium(), args: [...ARGUMENTS, `--user-data-dir=${profile}`] };
     const capabilities = { alwaysMatch: { browserName: 'chrome', 'goog:chromeOptions': options } };
     const session = `/session/${(await call('POST', '/session', { capabilities })).sessionId}`;
     return {

@@ -104,18 +104,43 @@ async fn attack_flood_of_authorization_requests() {
 #[tokio::test]
 async fn attack_flood_of_approvals() {
     let gateway = limited("approvals_per_minute = 4").await;
+    let forged = |path: &str| {
+        let form = [("decision", "approve"), ("request", "x"), ("id", "x")];
+        let mut request = form_request(&gateway.url(path), &form);
+        request.headers_mut().insert("sec-fetch-site", "same-origin".parse().unwrap());
+        request
+    };
     for path in ["/consent", "/arrival"] {
-        let forged = || form_request(&gateway.url(path), &[("decision", "approve"), ("request", "x")]);
         for _ in 0..2 {
-            assert_eq!(gateway.from(STRANGER, forged()).await.status, 403, "{path}");
+            assert_eq!(gateway.from(STRANGER, forged(path)).await.status, 400, "{path}");
         }
     }
-    let forged = || form_request(&gateway.url("/consent"), &[("decision", "approve"), ("request", "x")]);
-    let reply = gateway.from(STRANGER, forged()).await;
+    let reply = gateway.from(STRANGER, forged("/consent")).await;
     assert_limited(&reply);
     assert_eq!(reply.slug(), "too_many_requests");
-    assert_eq!(gateway.from(OTHER, forged()).await.status, 403, "judged");
+    assert_eq!(gateway.from(OTHER, forged("/consent")).await.status, 400, "judged");
     // A person whose browser comes by another way.
+    gateway.tokens(&ADA).await;
+}
+
+/// A page on the internet that makes its visitors' browsers send forms here: it must not use up what they have.
+#[tokio::test]
+async fn attack_flood_from_a_foreign_page() {
+    let gateway = limited("approvals_per_minute = 4").await;
+    for path in ["/consent", "/arrival"] {
+        for headers in [&[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")][..], &[]] {
+            for _ in 0..6 {
+                let mut request =
+                    form_request(&gateway.url(path), &[("decision", "approve"), ("request", "x")]);
+                for (name, value) in headers {
+                    request.headers_mut().insert(*name, value.parse().unwrap());
+                }
+                let reply = gateway.send(request).await;
+                assert_eq!((reply.status, reply.slug().as_str()), (403, "cross_site_post"), "{path}");
+            }
+        }
+    }
+    // From the same address, as the browser of a visitor would.
     gateway.tokens(&ADA).await;
 }
 

@@ -44,7 +44,7 @@ async fn attack_challenge_that_is_none() {
         &hex,
         &spare,
         &"A".repeat(44),
-        &"A".repeat(20_000),
+        &"A".repeat(4_000),
         &format!("+{}", &right[1..]),
         &format!("/{}", &right[1..]),
         &format!("\u{e4}{}", &right[2..]),

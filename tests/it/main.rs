@@ -9,13 +9,31 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_advisories;
+#[cfg(test)]
+mod attack_assertions;
+#[cfg(test)]
 mod attack_audience;
+#[cfg(test)]
+mod attack_breakages;
 #[cfg(test)]
 mod attack_codes;
 #[cfg(test)]
-mod attack_deputy;
+mod attack_deputy_callback;
+#[cfg(test)]
+mod attack_deputy_changed;
+#[cfg(test)]
+mod attack_deputy_consent;
+#[cfg(test)]
+mod attack_deputy_forged;
+#[cfg(test)]
+mod attack_deputy_remembered;
+#[cfg(test)]
+mod attack_documents;
 #[cfg(test)]
 mod attack_floods;
+#[cfg(test)]
+mod attack_gateways;
 #[cfg(test)]
 mod attack_headers;
 #[cfg(test)]
@@ -39,7 +57,13 @@ mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
+mod journey_choices;
+#[cfg(test)]
 mod journey_clients;
+#[cfg(test)]
+mod journey_documents;
+#[cfg(test)]
+mod journey_keys;
 #[cfg(test)]
 mod journey_races;
 #[cfg(test)]
@@ -60,6 +84,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

@@ -109,7 +109,7 @@ async fn what_authorize_refuses() {
         (good.clone().without("client_id"), "bad_parameter"),
         (good.clone().with("client_id", ""), "bad_parameter"),
         (good.clone().with("client_id", "nobody"), "unknown_client"),
-        (good.clone().with("client_id", "https://app.example/client.json"), "unknown_client"),
+        (good.clone().with("client_id", "https://127.0.0.1/client.json"), "document_refused"),
         (good.clone().without("redirect_uri"), "bad_parameter"),
         (good.clone().with("redirect_uri", "https://other.example/"), "bad_redirect_uri"),
         (good.clone().without("response_type"), "bad_parameter"),

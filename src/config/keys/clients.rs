@@ -31,8 +31,9 @@ pub(super) const REGISTRATION: Section = Section {
             "client_id_metadata_documents",
             Kind::Flag,
             "true",
-            "Whether a client id may be the https URL of a document that says who the client is. Switched off, such \
-             clients are refused from then on, those that people approved too.",
+            "Whether a client id may be the https URL of a document that says who the client is. The gateway must be \
+             able to reach such hosts: switch it off where it cannot, else clients that could register do not. \
+             Switched off, such clients are refused from then on, those that people approved too.",
         ),
         Key::with(
             "loopback_documents",

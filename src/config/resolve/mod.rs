@@ -8,6 +8,7 @@
 
 mod access;
 mod client;
+mod elsewhere;
 mod provider;
 mod server;
 mod value;
@@ -53,6 +54,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
     let registration = registration(&file.registration, &public_url)?;
+    let elsewhere = elsewhere::servers(&file.mcp_server, &public_url, &providers)?;
+    let resource_servers = elsewhere::askers(&file.resource_server, &public_url, &servers, &elsewhere)?;
     Ok(Settings {
         listen,
         tls: tls.map(|(files, _)| files),
@@ -61,6 +64,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         store: store(&file.store)?,
         providers,
         servers,
+        elsewhere,
+        resource_servers,
         consent: consent(&file.consent, &public_url)?,
         clients: client::resolve(&file.client, &public_url, &registration.allowed_redirect_schemes)?,
         registration,

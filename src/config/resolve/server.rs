@@ -24,7 +24,7 @@ pub(super) fn resolve(
     }
     let only = files.len() == 1;
     let mut servers: Vec<ServerSettings> = Vec::new();
-    for file in files {
+    for file in files.iter().filter(|file| file.value.resource.is_none()) {
         let server = server(file, only, public_url, providers)?;
         if servers.iter().any(|earlier| earlier.path == server.path) {
             let place = file.value.path.as_ref().map_or(file.place, |written| written.place);
@@ -69,6 +69,7 @@ fn server(
         provider: provider.name.clone(),
         credential: credential(file.credential.as_ref())?,
         identity_headers: file.identity_headers.unwrap_or(false),
+        identity_assertion: file.identity_assertion.unwrap_or(false),
         upstream_http2: file.upstream_http2.unwrap_or(false),
         any_loopback_origin: file.allowed_origins.is_none() && public_url.is_loopback(),
         allowed_origins,
@@ -97,7 +98,11 @@ fn own_path(text: &str) -> Result<String, String> {
     }
 }
 
-fn provider<'p>(file: &ServerFile, place: Place, providers: &'p [Provider]) -> Result<&'p Provider, Refused> {
+pub(super) fn provider<'p>(
+    file: &ServerFile,
+    place: Place,
+    providers: &'p [Provider],
+) -> Result<&'p Provider, Refused> {
     let Some(written) = &file.provider else {
         return match providers {
             [only] => Ok(only),
@@ -163,7 +168,7 @@ fn browser_origin(text: &str) -> Result<Origin, String> {
     }
 }
 
-fn scopes(
+pub(super) fn scopes(
     files: &[Written<ScopeFile>],
     server: &str,
     place: Place,

@@ -1,5 +1,6 @@
 //! Whole configurations: what loads and what it means; `refusals` has the exact sentence for each class of mistake.
 
+mod elsewhere;
 mod refusals;
 
 use std::time::Duration;
@@ -164,7 +165,7 @@ fn the_documented_defaults_are_the_defaults() {
                 "[provider.github]\npreset = \"github\"\nclient_id = \"our-id\"\nclient_secret = \"our-canary-secret\"\n"
             }
             ("mcp_server", _) => "[[mcp_server]]\nupstream_url = \"http://10.0.0.7:3000/mcp\"\n",
-            ("client" | "mcp_server.scope" | "tls", _) => continue,
+            ("tls", _) | (_, Shape::List) => continue,
             (path, _) => &format!("[{path}]\n"),
         };
         spelled.push_str(header);

@@ -1,3 +1,5 @@
+//! Assertions that are right, and each way in which one can be wrong.
+
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},

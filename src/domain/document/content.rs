@@ -43,10 +43,8 @@ pub fn judge(
     if members.keys().any(|name| name.starts_with("client_secret")) {
         return Err("document_with_secret");
     }
-    if !members
-        .get("client_name")
-        .is_some_and(|name| name.as_str().is_some_and(|name| !name.trim().is_empty()))
-    {
+    let name = members.get("client_name").and_then(Value::as_str);
+    if name.is_none_or(|name| name.trim().is_empty()) {
         return Err("document_without_name");
     }
     if !members.get("redirect_uris").is_some_and(Value::is_array) {

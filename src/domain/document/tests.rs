@@ -1,3 +1,5 @@
+//! Judges at work on URLs and documents, good and bad ones.
+
 use super::{content::MAX_LENGTH, *};
 use crate::domain::{
     metadata::{AuthMethod, ClientMetadata},

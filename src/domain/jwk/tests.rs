@@ -1,3 +1,5 @@
+//! Keys that are good, those that are left out, and those that spoil the set.
+
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,

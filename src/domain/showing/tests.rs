@@ -59,6 +59,7 @@ impl Case {
                 name: "M".to_owned(),
                 provider: request.provider.clone(),
                 scopes: vec![scope("read", &[]), scope("write", &["read"]), scope("more", &[])],
+                identity_assertion: false,
             },
             provider: provider(),
             remembers: true,

@@ -106,7 +106,7 @@ async fn a_changed_client_is_a_stranger() {
 
 #[tokio::test]
 async fn a_fresh_consent_is_asked_for_until_the_person_is_known_to_have_a_refresh_token() {
-    let world = World::new();
+    let world = World::at(Provider { refresh_needs_consent: true, ..provider() });
     let app = world.register().await;
     let asks_again = async |asked: AuthorizeQuery, session: Option<&str>| {
         let page = page(&world, asked, session).await;

@@ -6,8 +6,10 @@ mod familiar;
 mod farewell;
 mod journey;
 pub(crate) mod library;
+mod noted;
 mod proofs;
 mod registrations;
+mod resource_servers;
 mod stops;
 
 use std::{
@@ -24,20 +26,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed, Failure,
-    Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
+    Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
+    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
     fault::Fault,
     ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
 };
 use crate::{
     domain::{
         access::{Access, Membership},
-        catalog::{Catalog, McpServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
         client::Credentials,
         post::SameOriginPost,
         provider::Provider,
         resource::Resource,
         scope::ScopeSet,
+        secret::Digest,
         time::Timestamp,
     },
     store::{
@@ -310,8 +313,7 @@ fn assemble(
         private_schemes: vec![],
         max_grants_per_person: 3,
         access: Access::default(),
-        documents: true,
-        loopback_documents: false,
+        documents: DocumentsFrom::Internet,
         allowed_domains: vec![],
         registration: registration.clone(),
     };
@@ -326,6 +328,7 @@ fn assemble(
             public_url: PUBLIC.to_owned(),
             servers: ["/mcp", "/other"].map(server).into(),
             providers: BTreeMap::from([("third".to_owned(), provider.clone())]),
+            resource_servers: ["/mcp", "/other"].map(resource_server).into(),
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
@@ -346,12 +349,26 @@ fn server(path: &str) -> McpServer {
         resource: Resource::at(PUBLIC, path),
         name: "Tools".to_owned(),
         provider: "third".to_owned(),
-        scopes: vec![scope("read", "user", true), scope("write", "repo", false)],
+        scopes: vec![
+            scope("read", "user", true),
+            scope("write", "repo", false),
+            ScopeDefinition { optional: true, ..scope("extra", "more", false) },
+        ],
+        identity_assertion: path == "/other",
+    }
+}
+
+/// Who may introspect the tokens of the server at this path: the secret is the path twice.
+fn resource_server(path: &str) -> ResourceServer {
+    ResourceServer {
+        id: format!("rs{path}"),
+        secret: Digest::of(path.repeat(2)),
+        resources: [Resource::at(PUBLIC, path)].into(),
     }
 }
 
 pub(super) fn provider() -> Provider {
-    Provider { refresh_needs_consent: true, ..crate::domain::provider::tests::provider() }
+    crate::domain::provider::tests::provider()
 }
 
 pub(super) fn query(client_id: &str) -> AuthorizeQuery {

@@ -9,8 +9,9 @@ use crate::{
         handle::GrantId,
         link::Link,
         person,
+        secret::Digest,
     },
-    flow::records::GrantsOf,
+    flow::{journal, records::GrantsOf},
 };
 
 /// Everything about the person that is left in the store.
@@ -118,6 +119,43 @@ async fn a_revocation_anywhere_in_the_callback_wins() {
     }
 }
 
+/// Nothing of the person is stored yet: the mark has to be there before what it is about.
+#[tokio::test]
+async fn an_app_that_is_revoked_before_its_first_consent_is_written_gets_nothing() {
+    let resource = Resource::at(PUBLIC, "/mcp");
+    for writes in 0..40 {
+        let world = World::new();
+        let app = world.register().await;
+        let (form, cookie) = world.page(&app).await;
+        let departed = world.approve(&form, &cookie).await.unwrap();
+        world.clock.forward(Duration::from_secs(1));
+        let mut pause = world.store.pause_before(writes);
+        let (flows, back) = (Arc::clone(&world.flows), callback(&departed, None));
+        let mut coming = tokio::spawn(async move { flows.arrive(back).await });
+        let reached = tokio::select! {
+            () = pause.reached() => true,
+            _ = &mut coming => false,
+        };
+        if !reached {
+            assert!(writes > 8, "the callback writes more than {writes}");
+            break;
+        }
+        let ada = "ada".bytes().map(u64::from).sum::<u64>().to_string();
+        let subject = person::subject("https://third.example", &ada);
+        let part = Digest::of_list(&[app.as_bytes(), CALLBACK.as_bytes(), resource.as_str().as_bytes()]);
+        world.flows.revoke_consent(subject, part).await.unwrap();
+        pause.resume();
+        if let Some(code) = coming.await.unwrap().ok().and_then(code_of) {
+            assert!(
+                world.redeem(&app, &code).await.is_err(),
+                "revoked before write {writes}, and it came back"
+            );
+        }
+        settle().await;
+        assert_eq!(alive(&world).await.0, 0, "revoked before write {writes}");
+    }
+}
+
 struct Presented;
 
 impl Presented {
@@ -193,4 +231,14 @@ async fn a_grant_that_nobody_redeems_ends_with_everything_that_it_stands_on() {
     world.clock.forward(Duration::from_hours(3));
     world.flows.sweep().await.unwrap();
     assert!(world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_quiet_in_every_step() {
+    let world = World::new();
+    let look = |flows: Arc<Flows>| async move { flows.detached(|_| async { Ok(journal::is_quiet()) }).await };
+    assert!(!look(Arc::clone(&world.flows)).await.unwrap());
+    let quiet = journal::quietly(true, look(Arc::clone(&world.flows))).await;
+    assert!(quiet.unwrap(), "a step of its own forgets it");
+    assert!(!look(Arc::clone(&world.flows)).await.unwrap(), "and nobody else is quiet");
 }

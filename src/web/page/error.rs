@@ -140,6 +140,7 @@ impl ErrorKind {
     }
 
     /// Title, one sentence, and what to do next.
+    #[expect(clippy::too_many_lines, reason = "a catalogue, to be read from top to bottom")]
     fn words(self) -> (&'static str, Cow<'static, str>, &'static str) {
         let (title, sentence, next) = match self {
             Self::AlreadyDone => (

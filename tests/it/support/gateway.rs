@@ -356,6 +356,11 @@ impl Gateway {
         self.fetch = super::tls::fetch();
     }
 
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().as_secs()
+    }
+
     /// Changes the configuration, for the next start.
     pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{from} is not there");

@@ -5,10 +5,12 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod documents;
 pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
+pub(crate) mod signer;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod visitor;

@@ -75,6 +75,13 @@ impl Visitor {
         self.press(&page, "Approve").await
     }
 
+    /// Approves on whichever page is shown, the full one or the short one; the page that leads to the third party.
+    pub(crate) async fn approve_any(&mut self, asking: &Asking) -> Page {
+        let page = self.consent_page(asking).await;
+        let label = if page.title().starts_with("Continue?") { "Continue" } else { "Approve" };
+        self.press(&page, label).await
+    }
+
     /// Goes to the third party, logs in and agrees there where asked, and stops in front of our callback: its address.
     pub(crate) async fn callback_of(&mut self, departure: &Page) -> String {
         let mut page = departure.clone();
@@ -124,7 +131,7 @@ impl Visitor {
 
     /// The whole way from the authorization request to the client's redirect URI.
     pub(crate) async fn authorize(&mut self, asking: &Asking) -> Answer {
-        let departure = self.approve(asking).await;
+        let departure = self.approve_any(asking).await;
         let arrived = self.go_on(&departure).await;
         assert!(arrived.captured, "this is not the client: {} {}", arrived.url, arrived.body);
         Answer::of(&arrived, asking)

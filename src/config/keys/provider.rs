@@ -1,0 +1,242 @@
+//! The keys of `[provider.NAME]`: rows of the table like all others, in a file of their own because there are many.
+
+use super::{Key, Kind};
+
+/// In the order of the example.
+pub(super) const KEYS: &[Key] = &[
+    Key::maybe(
+        "preset",
+        Kind::Text,
+        "everything is spelled out",
+        r#""github""#,
+        "Known third party whose values are filled in: `github` (an OAuth app).",
+    )
+    .shown()
+    .variable("MCP_DEPUTY_PROVIDER"),
+    Key::needed(
+        "client_id",
+        Kind::Text,
+        r#"{ env = "GITHUB_CLIENT_ID" }"#,
+        "Our client identifier at the third party.",
+    )
+    .variable("MCP_DEPUTY_CLIENT_ID"),
+    Key::maybe(
+        "client_secret",
+        Kind::Secret,
+        "none: a public client, which the preset `github` does not allow",
+        r#"{ env = "GITHUB_CLIENT_SECRET" }"#,
+        "The secret of our client there.",
+    )
+    .shown()
+    .variable("MCP_DEPUTY_CLIENT_SECRET"),
+    Key::maybe(
+        "title",
+        Kind::Text,
+        "the preset's, or NAME",
+        r#""GitHub""#,
+        "What people call the third party; stands on the consent page.",
+    ),
+    Key::maybe(
+        "host",
+        Kind::Text,
+        "the preset's public host",
+        r#""github.example.com""#,
+        "Host of an installation of your own (GitHub Enterprise Server). Only with a preset.",
+    ),
+    Key::maybe(
+        "issuer",
+        Kind::Text,
+        "the preset's, or unknown",
+        r#""https://github.com/login/oauth""#,
+        "The third party's issuer identifier, compared byte for byte with `iss` on the callback (RFC 9207).",
+    ),
+    Key::with(
+        "iss",
+        Kind::Choice(&["if_present", "required"]),
+        r#""if_present""#,
+        "Whether a callback without `iss` is accepted. `required` needs `issuer`.",
+    ),
+    Key::maybe(
+        "authorization_endpoint",
+        Kind::Text,
+        "the preset's; needed without one",
+        r#""https://github.com/login/oauth/authorize""#,
+        "Where the browser is sent after consent.",
+    ),
+    Key::maybe(
+        "token_endpoint",
+        Kind::Text,
+        "the preset's; needed without one",
+        r#""https://github.com/login/oauth/access_token""#,
+        "Where codes and refresh tokens become tokens.",
+    ),
+    Key::maybe(
+        "userinfo_endpoint",
+        Kind::Text,
+        "the preset's; needed without one",
+        r#""https://api.github.com/user""#,
+        "Where the person behind a token is asked for.",
+    ),
+    Key::maybe(
+        "revocation",
+        Kind::Choice(&["rfc7009", "github_application", "none"]),
+        "the preset's; `rfc7009` with an endpoint, `none` without",
+        r#""github_application""#,
+        "How tokens are given back to the third party.",
+    ),
+    Key::maybe(
+        "revocation_endpoint",
+        Kind::Text,
+        "the preset's, or none",
+        r#""https://api.github.com""#,
+        "The RFC 7009 endpoint; for `github_application` the base of the API.",
+    ),
+    Key::maybe(
+        "subject",
+        Kind::Text,
+        "the preset's, or `sub`",
+        r#""id""#,
+        "Path in the userinfo answer to the immutable user id (dots go deeper). Never a login or an e-mail.",
+    ),
+    Key::maybe(
+        "username",
+        Kind::Text,
+        "the preset's, or `preferred_username`",
+        r#""login""#,
+        "Path to the login name, for display.",
+    ),
+    Key::maybe(
+        "display_name",
+        Kind::Text,
+        "the preset's, or `name`",
+        r#""name""#,
+        "Path to the full name, for display.",
+    ),
+    Key::maybe(
+        "email",
+        Kind::Text,
+        "the preset's, or `email`",
+        r#""email""#,
+        "Path to the e-mail address, for display, and for `[access]` where `email_verified` stands beside it.",
+    ),
+    Key::maybe(
+        "emails_endpoint",
+        Kind::Text,
+        "the preset's, or none",
+        r#""https://api.github.com/user/emails""#,
+        "Where a person's e-mail addresses are listed, as objects with `email` and `verified`. Asked only \
+         where `[access]` has a rule about them; the preset `github` then asks for the scope `user:email` too.",
+    ),
+    Key::maybe(
+        "organizations_endpoint",
+        Kind::Text,
+        "the preset's, or none",
+        r#""https://api.github.com/user/orgs""#,
+        "Where a person's organizations are listed (the first 100 count). Asked only where `[access]` has a \
+         rule about them; the preset `github` then asks for the scope `read:org` too.",
+    ),
+    Key::maybe(
+        "organization",
+        Kind::Text,
+        "the preset's, or `id`",
+        r#""id""#,
+        "Path in each of these to the immutable id (dots go deeper). A name can be given to somebody else.",
+    ),
+    Key::maybe(
+        "scopes",
+        Kind::TextList,
+        "none",
+        r#"["read:org"]"#,
+        "Third-party scopes that are always asked for.",
+    ),
+    Key::maybe(
+        "default_scopes",
+        Kind::TextList,
+        "the preset's (github: `read:user`), or none",
+        r#"["read:user"]"#,
+        "Third-party scopes of an MCP scope that names none itself.",
+    ),
+    Key::with(
+        "requires_scope",
+        Kind::Flag,
+        "true",
+        "Whether the third party must never be asked without any scope. Set `false` only for one that has no \
+         scopes.",
+    ),
+    Key::with(
+        "scope_separator",
+        Kind::Text,
+        r#"" ""#,
+        "What stands between scopes in the authorization request.",
+    ),
+    Key::maybe(
+        "granted_scope_separators",
+        Kind::Text,
+        "the preset's (github: comma and space), or the scope_separator",
+        r#"", ""#,
+        "Characters that may stand between scopes in the third party's answers.",
+    ),
+    Key::maybe(
+        "scope_equivalents",
+        Kind::Lists,
+        "the preset's, or none",
+        r#"{ repo = ["public_repo"] }"#,
+        "Granted third-party scopes that include others. Replaces the preset's list.",
+    ),
+    Key::maybe(
+        "scope_descriptions",
+        Kind::Texts,
+        "the preset's, or none",
+        r#"{ gist = "Create and change your gists" }"#,
+        "What third-party scopes allow, in words for the consent page. Added to the preset's list.",
+    ),
+    Key::with(
+        "pkce",
+        Kind::Flag,
+        "true",
+        "Whether our own PKCE pair (S256) is sent. Without it a client secret is needed.",
+    ),
+    Key::maybe(
+        "token_auth_method",
+        Kind::Choice(&["basic", "post"]),
+        "the preset's (github: `post`), or `basic`",
+        r#""post""#,
+        "How our client authenticates at the token endpoint.",
+    ),
+    Key::maybe(
+        "authorize_params",
+        Kind::Texts,
+        "none",
+        r#"{ prompt = "select_account" }"#,
+        "More parameters for the authorization request.",
+    ),
+    Key::maybe(
+        "choose_account_params",
+        Kind::Texts,
+        "the preset's (github: `prompt=select_account`), or none",
+        r#"{ prompt = "select_account" }"#,
+        "Parameters with which the third party lets a person choose an account. With them the consent page offers \
+         another account.",
+    ),
+    Key::maybe(
+        "refresh_needs_consent",
+        Kind::Flag,
+        "the preset's (github: `false`), or `false`",
+        "true",
+        "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
+         `prompt=consent` is sent unless the person of this browser is known to have one.",
+    ),
+    Key::with(
+        "access_outlives_refresh",
+        Kind::Flag,
+        "false",
+        "Whether the access token before a refresh stays usable after it.",
+    ),
+    Key::maybe(
+        "revoke_ends_only_this_token",
+        Kind::Flag,
+        "the preset's (github: `true`), or `false`",
+        "true",
+        "Whether revoking a token leaves the person's other tokens alive.",
+    ),
+];
