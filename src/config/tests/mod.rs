@@ -321,6 +321,7 @@ fn whoever_lists_domains_does_not_mean_everybody() {
     assert_eq!(dynamic(""), DynamicRegistration::On);
     assert_eq!(dynamic("allowed_domains = [\"app.example\"]"), DynamicRegistration::AllowListed);
     assert_eq!(dynamic("allowed_domains = [\"app.example\"]\ndynamic = \"on\""), DynamicRegistration::On);
+    assert!(bad(&with("[registration]", "max_unused_clients = 0")).contains("between 10 and 1000000"));
     for domain in ["app.example", "*.app.example", "localhost", "xn--bcher-kva.example"] {
         let settings = good(&with("[registration]", &format!("allowed_domains = [\"{domain}\"]")));
         assert_eq!(settings.registration.allowed_domains, [domain]);

@@ -137,11 +137,6 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         ),
         (
             "[registration]",
-            "max_unused_clients = 0",
-            "proxy.toml:9: max_unused_clients must be a number between 10 and 1000000",
-        ),
-        (
-            "[registration]",
             "loopback_documents = true",
             "proxy.toml:9: loopback_documents is only for a public_url on loopback: anybody else's client could have \
              this machine look at itself",
