@@ -136,6 +136,7 @@ pub(super) struct ServerFile {
     pub(super) identity_assertion: Option<bool>,
     pub(super) upstream_http2: Option<bool>,
     pub(super) allowed_origins: Texts,
+    pub(super) filter_tools: Option<bool>,
     pub(super) scope: Vec<Written<ScopeFile>>,
 }
 
@@ -157,6 +158,7 @@ pub(super) struct ScopeFile {
     pub(super) default: Option<bool>,
     pub(super) optional: Option<bool>,
     pub(super) implies: Texts,
+    pub(super) tools: Texts,
 }
 
 /// `[[resource_server]]`

@@ -23,6 +23,7 @@ use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
 use crate::domain::resource::Resource;
 use crate::domain::secret::Digest;
+use crate::domain::tools::ToolPattern;
 
 /// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
 /// ours too. The admin paths are in the list so that no probe is answered by an MCP server.
@@ -128,6 +129,7 @@ pub enum StoreUrl {
 
 /// One MCP server behind the gateway.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each a key of its own")]
 pub struct ServerSettings {
     /// The path on our side, matched exactly.
     pub path: String,
@@ -152,6 +154,8 @@ pub struct ServerSettings {
     pub any_loopback_origin: bool,
     /// What a client may ask for; at least one scope, and at least one with `default`.
     pub scopes: Vec<ScopeSettings>,
+    /// Whether lists of tools show only what a token may call; only with a scope that has `tools`.
+    pub filter_tools: bool,
 }
 
 impl ServerSettings {
@@ -211,6 +215,8 @@ pub struct ScopeSettings {
     pub optional: bool,
     /// Names of scopes that it includes directly; they exist, and there is no circle.
     pub implies: Vec<String>,
+    /// Tools that it opens. `None`: it says nothing about tools. Where any scope of a server does, every call is judged.
+    pub tools: Option<Vec<ToolPattern>>,
 }
 
 /// The consent page.

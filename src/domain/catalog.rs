@@ -11,6 +11,7 @@ use super::{
     resource::Resource,
     scope::ScopeSet,
     secret::Digest,
+    tools::ToolPattern,
 };
 
 /// An MCP scope, in words for people.
@@ -28,6 +29,8 @@ pub struct ScopeDefinition {
     pub optional: bool,
     /// Other MCP scopes that it includes.
     pub implies: Vec<String>,
+    /// Tools that it opens; `None` where it says nothing about tools (see [`super::tools`]).
+    pub tools: Option<Vec<ToolPattern>>,
 }
 
 /// An MCP server: one resource. Behind us, or elsewhere and only its tokens are ours.
@@ -45,6 +48,8 @@ pub struct McpServer {
     pub scopes: Vec<ScopeDefinition>,
     /// Whether every request carries a signed assertion of who is asking.
     pub identity_assertion: bool,
+    /// Whether lists of tools show only those that the token may call.
+    pub filter_tools: bool,
 }
 
 /// Somebody who may introspect (RFC 7662).
@@ -215,6 +220,7 @@ mod tests {
             default,
             optional: name.starts_with("maybe"),
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
+            tools: None,
         };
         McpServer {
             path: path.to_owned(),
@@ -223,6 +229,7 @@ mod tests {
             provider: "github".to_owned(),
             scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
             identity_assertion: false,
+            filter_tools: false,
         }
     }
 
@@ -282,6 +289,7 @@ mod tests {
             default: false,
             optional: name.starts_with("maybe"),
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
+            tools: None,
         };
         server.scopes = vec![
             scope("must", &["maybe-fixed"]),

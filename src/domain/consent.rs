@@ -374,8 +374,10 @@ pub(crate) mod tests {
             default: false,
             optional: name.starts_with("maybe"),
             implies: vec![],
+            tools: None,
         };
         let mut server = McpServer {
+            filter_tools: false,
             path: "/mcp".to_owned(),
             resource: request().resource,
             name: "M".to_owned(),

@@ -41,3 +41,4 @@ pub mod secret;
 pub mod showing;
 pub mod ticket;
 pub mod time;
+pub mod tools;

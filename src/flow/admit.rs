@@ -178,6 +178,14 @@ impl Permit {
         };
         Self { session: Arc::new(session) }
     }
+
+    /// The same with these scopes.
+    #[cfg(test)]
+    pub(crate) fn with_scopes(self, scopes: &str) -> Self {
+        let mut session = Arc::into_inner(self.session).expect("nobody else holds it");
+        session.scopes = ScopeSet::parse(scopes).expect("scopes");
+        Self { session: Arc::new(session) }
+    }
 }
 
 const fn invalid_token(reason: &'static str) -> Refusal {

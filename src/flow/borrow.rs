@@ -44,6 +44,9 @@ pub enum BackendVerdict {
     Challenge,
     /// Nothing that a client can do: 502. The slug says why.
     BadGateway(&'static str),
+    /// The third-party token was refreshed: whoever has the whole request sends it again, once; anybody else is told to
+    /// repeat it, as by [`BackendVerdict::Challenge`].
+    Refreshed,
 }
 
 impl Flows {
@@ -326,7 +329,8 @@ impl Flows {
             let refreshed = self.refresh_link(cell, &grant.provider, used).await;
             drop(turn);
             match refreshed {
-                Ok(()) | Err(RefreshFault::ThirdParty(ThirdPartyError::Refused(_))) => {
+                Ok(()) => return Ok(BackendVerdict::Refreshed),
+                Err(RefreshFault::ThirdParty(ThirdPartyError::Refused(_))) => {
                     return Ok(BackendVerdict::Challenge);
                 }
                 Err(RefreshFault::ThirdParty(ThirdPartyError::Unavailable(reason))) => {

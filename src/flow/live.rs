@@ -17,6 +17,8 @@ use crate::domain::{handle::GrantId, link::due_at, secret::Digest, time::Timesta
 
 /// A lock whose holder cannot leave the data in a bad state: a panic elsewhere is no reason to stop.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(test)]
+    seam::step();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -24,20 +26,40 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub struct Ending {
     grant: CancellationToken,
-    access: Mutex<HashMap<Digest, CancellationToken>>,
+    access: Mutex<HashMap<Digest, Watched>>,
+}
+
+/// An access token that is watched.
+#[derive(Debug)]
+struct Watched {
+    ended: CancellationToken,
+    /// By how many loads that were not refused (yet).
+    loads: usize,
 }
 
 impl Ending {
     /// Fires when this access token ends, alone or with its grant.
     pub fn of(&self, access: Digest) -> CancellationToken {
-        locked(&self.access).entry(access).or_insert_with(|| self.grant.child_token()).clone()
+        let mut watched = locked(&self.access);
+        let new = || Watched { ended: self.grant.child_token(), loads: 0 };
+        let watched = watched.entry(access).or_insert_with(new);
+        watched.loads = watched.loads.saturating_add(1);
+        watched.ended.clone()
     }
 }
 
 impl Ending {
-    /// To be called for a token that turned out to be none.
+    /// To be called once for each call of [`Ending::of`] whose token turned out to be none. Another load of the same token
+    /// may have read the store a moment earlier and found it good: then it stays watched, else the revocation that came
+    /// between the two would find nothing to cancel.
     pub fn forget(&self, access: &Digest) {
-        locked(&self.access).remove(access);
+        let mut all = locked(&self.access);
+        if let Some(watched) = all.get_mut(access) {
+            watched.loads = watched.loads.saturating_sub(1);
+            if watched.loads == 0 {
+                all.remove(access);
+            }
+        }
     }
 }
 
@@ -77,8 +99,8 @@ impl LiveGrants {
     /// To be called after the end of the access token is durable.
     pub fn end_access(&self, grant: GrantId, access: &Digest) {
         let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
-        if let Some(token) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
-            token.cancel();
+        if let Some(watched) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
+            watched.ended.cancel();
         }
     }
 }
@@ -206,9 +228,54 @@ impl LinkCells {
     }
 }
 
+/// Where tests of races let another thread go on: in front of every lock. Nothing of it is in the product.
+#[cfg(test)]
+pub(super) mod seam {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEP: Cell<Option<fn()>> = const { Cell::new(None) };
+    }
+
+    /// Calls `step` in front of every lock while `run` runs, on this thread.
+    pub(in crate::flow) fn during(step: fn(), run: impl FnOnce()) {
+        STEP.set(Some(step));
+        run();
+        STEP.set(None);
+    }
+
+    pub(super) fn step() {
+        if let Some(step) = STEP.get() {
+            step();
+        }
+    }
+
+    /// Whether threads are a model's: then there is no other runtime to hand a step to.
+    pub(in crate::flow) fn is_modelled() -> bool {
+        STEP.get().is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_load_takes_nothing_away_from_another() {
+        let live = LiveGrants::default();
+        let (id, token) = (GrantId::new([1; 16]), Digest::of("1"));
+        let ending = live.subscribe(id);
+        let good = ending.of(token);
+        // Somebody else reads the store after the token was given back, and before that is told here.
+        let refused = ending.of(token);
+        ending.forget(&token);
+        live.end_access(id, &token);
+        assert!(good.is_cancelled() && refused.is_cancelled());
+        // What nobody found good leaves nothing behind.
+        ending.of(token);
+        ending.forget(&token);
+        assert_eq!(live.watched(id), 0);
+    }
 
     #[test]
     fn a_grant_ends_all_its_tokens_and_a_token_only_itself() {

@@ -118,6 +118,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
         identity_assertion: server.identity_assertion,
+        filter_tools: server.filter_tools,
     });
     let elsewhere = settings.elsewhere.iter().map(|server| McpServer {
         path: String::new(),
@@ -126,6 +127,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
         provider: server.provider.clone(),
         scopes: scopes(&server.scopes),
         identity_assertion: false,
+        filter_tools: false,
     });
     let resource_servers = settings.resource_servers.iter().map(|asking| ResourceServer {
         id: asking.id.clone(),
@@ -152,6 +154,7 @@ fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
         default: scope.default,
         optional: scope.optional,
         implies: scope.implies.clone(),
+        tools: scope.tools.clone(),
     };
     scopes.iter().map(definition).collect()
 }

@@ -93,6 +93,7 @@ impl Gateway {
             body_timeout: settings.limits.body_timeout,
             rates: rates(&settings.limits),
             max_streams: settings.limits.max_streams,
+            max_body: settings.limits.mcp_max_body_bytes,
             max_requests_per_person: settings.limits.max_requests_per_person,
         })
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;

@@ -10,8 +10,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::LOCATION};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, LOCATION},
+};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use secrecy::SecretString;
 use tokio::time::timeout;
@@ -21,8 +25,11 @@ use super::{
     Route,
     answer::Failure,
     headers,
-    session::{Owner, UnknownSession},
+    listing::{FilteredEvents, Sight},
+    revision::Revision,
+    session::{LAST_EVENT_ID, Owner, SESSION_ID, UnknownSession},
     stream::{Relay, Until, Upload},
+    wanted::{self, Missing},
 };
 use crate::{
     flow::{
@@ -31,7 +38,7 @@ use crate::{
     },
     net::{
         backend::{Backend, BackendError},
-        body::{Body, BodyError, empty},
+        body::{Body, BodyError, empty, full},
     },
 };
 
@@ -44,6 +51,8 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// Cancelled when the gateway begins to drain.
     pub draining: &'a CancellationToken,
+    /// What of lists of tools may be seen in the answer; `None`: all of it, and nothing of the answer is read.
+    pub sight: Option<&'a Sight>,
 }
 
 /// What became of a request.
@@ -53,8 +62,11 @@ pub enum Forwarded {
     Answer(Response<Body>),
     /// The grant or the token ended while the MCP server was working: to the client this is 401 `invalid_token`.
     Ended,
+    /// The MCP server said 403, because the third party's token lacks these scopes. What the client is told is the
+    /// caller's to find out: its own scopes, or this answer.
+    Forbidden(Missing, Response<Body>),
     /// The MCP server said 401. Whom it meant, and what the client is told, is the caller's to find out; its challenge
-    /// and its body are gone. The request's body is gone too and cannot be sent again.
+    /// and its body are gone. The request's body is gone too: it can be sent again only by a caller who has it whole.
     Unauthorized,
 }
 
@@ -80,6 +92,15 @@ pub async fn forward<B: Into<Body>>(
         Err(failure) => return Forwarded::Answer(failure.response()),
     };
     headers::clean_request(&mut headers, &route.credential);
+    let is_stateless = Revision::of(&headers).is_stateless();
+    if is_stateless {
+        // There are no sessions any more, and what a client says of one means nothing (MCP 2026-07-28, transports).
+        headers.remove(SESSION_ID);
+        headers.remove(LAST_EVENT_ID);
+    }
+    if context.sight.is_some() {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     if let Err(UnknownSession) = owner.unbind(&mut headers) {
         return Forwarded::Answer(Failure::UnknownSession.response());
     }
@@ -94,16 +115,64 @@ pub async fn forward<B: Into<Body>>(
         Ok(Err(error)) => return failed(route, backend, error.slug(), meaning(error)),
         Err(_) => return failed(route, backend, "mcp_server_response_timeout", Failure::TimedOut),
     };
+    let missing = match answer.status() {
+        StatusCode::FORBIDDEN => wanted::missing(answer.headers()),
+        _ => None,
+    };
+    let relayed = |answer| {
+        let mut relayed = relay(answer, permit, route, owner, context, stays_open);
+        if is_stateless {
+            relayed.headers_mut().remove(SESSION_ID);
+        }
+        relayed
+    };
     match answer.status() {
         StatusCode::UNAUTHORIZED => Forwarded::Unauthorized,
-        StatusCode::NOT_MODIFIED => relay(answer, permit, route, owner, context, stays_open),
+        StatusCode::NOT_MODIFIED => Forwarded::Answer(relayed(answer)),
         status if status.is_redirection() => redirected(route, backend, &answer),
         // We never ask for another protocol.
         StatusCode::SWITCHING_PROTOCOLS => {
             failed(route, backend, "mcp_server_switched", Failure::Unavailable)
         }
-        _ => relay(answer, permit, route, owner, context, stays_open),
+        _ => match (missing, context.sight) {
+            (Some(missing), _) => Forwarded::Forbidden(missing, relayed(answer)),
+            (None, Some(sight)) if answer.status().is_success() => {
+                match filtered(relayed(answer), sight, route).await {
+                    Some(answer) => Forwarded::Answer(answer),
+                    None => failed(route, backend, "tools_list_unreadable", Failure::Unavailable),
+                }
+            }
+            (None, _) => Forwarded::Answer(relayed(answer)),
+        },
     }
+}
+
+/// The answer with its lists of tools filtered; `None` where that cannot be done.
+async fn filtered(answer: Response<Body>, sight: &Sight, route: &Route) -> Option<Response<Body>> {
+    if answer.body().is_end_stream() {
+        return Some(answer);
+    }
+    let (mut head, body) = answer.into_parts();
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return None;
+    }
+    head.headers.remove(ETAG);
+    if headers::is_event_stream(&head.headers) {
+        let events = FilteredEvents::new(body, sight.clone(), route.max_body);
+        return Some(Response::from_parts(head, Body::stream(events)));
+    }
+    let whole = Upload::new(body, route.max_body, route.response_timeout).collect().await.ok()?.to_bytes();
+    if !whole.trim_ascii().is_empty() {
+        if !headers::is_json(&head.headers) {
+            return None;
+        }
+        if let Some(filtered) = sight.filter(std::str::from_utf8(&whole).ok()?).ok()? {
+            head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            return Some(Response::from_parts(head, full(filtered)));
+        }
+    }
+    Some(Response::from_parts(head, full(whole)))
 }
 
 /// Whether the answer is a stream that has no end of its own (MCP 2026-07-28). Only a hint for drain, so a header will do.
@@ -131,7 +200,7 @@ fn relay(
     owner: Owner<'_>,
     context: Context<'_>,
     stays_open: bool,
-) -> Forwarded {
+) -> Response<Body> {
     let (mut head, body) = answer.into_parts();
     headers::clean_response(&mut head.headers, &route.credential);
     owner.bind(&mut head.headers);
@@ -147,7 +216,7 @@ fn relay(
     let mut relayed = Response::new(Body::stream(Relay::new(body, until)).hold(permit.anchor()));
     *relayed.status_mut() = head.status;
     *relayed.headers_mut() = head.headers;
-    Forwarded::Answer(relayed)
+    relayed
 }
 
 fn redirected(route: &Route, backend: &Backend, answer: &Response<Incoming>) -> Forwarded {

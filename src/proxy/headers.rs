@@ -83,6 +83,12 @@ pub fn is_event_stream(headers: &HeaderMap) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
+/// Whether these headers announce JSON, in the only charset that it has.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// Removes every header that `goes` says, and those that `Connection` names.
 fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     let mut doomed: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();

@@ -4,17 +4,27 @@
 //! the 2025 revisions belong to a person and a client ([`session`]), streams end when they must (`stream`), and what
 //! goes wrong becomes an answer that MCP clients understand ([`answer`]). [`forward::forward`] puts it together.
 //!
+//! Bodies pass as they come, unread and uncollected, with two exceptions that an operator has to ask for: a request to an
+//! MCP server with a tool policy is read whole and judged ([`policy`], [`message`]), and lists of tools are filtered
+//! ([`listing`]). Where neither is asked for, nothing of a body is looked at.
+//!
 //! Must never: forward without a [`Permit`](crate::flow::admit::Permit); let the client's token pass to the MCP server or
-//! the third party's to the client; read, collect or change a body; write to a store; take an address or an authority
-//! from a request. Called by `web` after admission.
+//! the third party's to the client; change the body of a request; send another body than the one that was judged; write
+//! to a store; take an address or an authority from a request. Called by `web` after admission.
 
 pub mod answer;
 pub mod forward;
 pub mod headers;
+pub mod held;
+pub mod listing;
+pub mod message;
+pub mod policy;
+pub mod revision;
 pub mod session;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod wanted;
 
 use std::time::Duration;
 

@@ -16,7 +16,8 @@ use crate::flow::{admit::Permit, ports::Sealer};
 /// The header of a session (MCP 2025-03-26 and later, transports).
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The header that asks for the events of a session again.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The length of a MAC of 32 bytes in base64url without padding.
 const MAC_LENGTH: usize = 43;

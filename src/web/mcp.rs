@@ -1,13 +1,19 @@
 //! The paths of the MCP servers: admission, and then the data plane.
 //!
-//! The order: Origin (403), preflight (204), token (401, on every method), the person's third-party token, forwarding.
-//! Only then does anything of the request matter. A token in the query is not looked at.
+//! The order: Origin (403), preflight (204), token (401, on every method), the tool policy where there is one (403), the
+//! person's third-party token, forwarding. Only then does anything of the request matter. A token in the query is not
+//! looked at.
+//!
+//! More scopes are asked for with 403 `insufficient_scope`, for two reasons: the policy of the MCP server, and a 403 with
+//! which the third party says that its own token lacks a scope.
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    request::Parts,
 };
 
 use super::{
@@ -21,13 +27,24 @@ use super::{
     visit::{Visit, wants_page},
 };
 use crate::{
-    domain::{catalog::McpServer, refusal::ErrorCode},
+    domain::{catalog::McpServer, refusal::ErrorCode, scope::ScopeSet},
     flow::{
         BackendVerdict, Failure,
         admit::{Permit, Sessions},
+        journal::{self, Event},
+        live::Borrowed,
         ports::ThirdPartyError,
     },
-    proxy::{Body, Context, Credential, Forwarded, answer::json_rpc_error, forward},
+    proxy::{
+        Body, Context, Credential, Forwarded,
+        answer::json_rpc_error,
+        forward, full,
+        held::Hold,
+        listing::Sight,
+        policy::{self, Judged, Refused},
+        revision::Revision,
+        wanted::Missing,
+    },
 };
 
 /// What may be asked of an MCP server.
@@ -90,7 +107,7 @@ async fn admitted(
     let gate = Gate::FailedAdmissions;
     let admitted = site.limits.judged(gate, visit.address(), &*site.clock, admitting, blame).await;
     match admitted {
-        Ok(permit) => forwarded(mount, door, &permit, visit, body).await,
+        Ok(permit) => judged(Asked { mount, door, server, permit: &permit }, visit, body).await,
         Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");
             challenged(&door.invalid_token, INVALID_TOKEN)
@@ -99,51 +116,164 @@ async fn admitted(
     }
 }
 
-async fn forwarded(mount: &Mount, door: &Door, permit: &Permit, visit: Visit<'_>, body: Body) -> Reply {
-    let Visit { site, caller, head, .. } = visit;
+/// An admitted request: who asks, and where.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    mount: &'a Mount,
+    door: &'a Door,
+    server: &'a McpServer,
+    permit: &'a Permit,
+}
+
+/// What is sent as the body.
+enum Payload {
+    /// What comes, as it comes.
+    Unread(Body),
+    /// What the policy judged. It is here and can be sent again.
+    Judged(Bytes, Arc<Hold>),
+}
+
+async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
+    let Asked { mount, server, permit, .. } = asked;
+    let Visit { site, caller, mut head, .. } = visit;
     // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
     // refused after the MCP server has begun it would be work for nothing.
     let share = match share(site, permit) {
         Ok(share) => share,
         Err(failure) => return reply::mcp_error(&failure),
     };
-    let borrowed = match &mount.route.credential {
-        Credential::None => None,
-        Credential::Authorization | Credential::Header(_) => match site.flows.borrow(permit).await {
-            Ok(borrowed) => Some(borrowed),
+    let is_stateless = Revision::of(&head.headers).is_stateless();
+    let (payload, lists_tools) = if server.has_tool_policy() {
+        match policy::judge(&mut head, body, server, permit, &mount.route, &site.held).await {
+            Ok(Judged { body, hold, lists_tools }) => (Payload::Judged(body, hold), lists_tools),
+            Err(Refused::Scopes(needed)) => {
+                return raised(asked, needed, is_stateless, "tool_policy");
+            }
+            Err(Refused::Answer(failure, reason)) => {
+                about(asked, Event::RequestRefused).reason(reason).write();
+                return failure.response();
+            }
+        }
+    } else {
+        (Payload::Unread(body), false)
+    };
+    // A list can be asked for again on a stream of the older revisions.
+    let has_list = server.filter_tools && (lists_tools || head.method == Method::GET);
+    let sight = has_list.then(|| Sight::new(server, permit.scopes(), is_stateless));
+    let context = Context {
+        sealer: &**site.flows.sealer(),
+        clock: &*site.clock,
+        draining: &caller.draining,
+        sight: sight.as_ref(),
+    };
+    forwarded(asked, site, head, payload, context).await.map(|body| body.hold(share))
+}
+
+async fn forwarded(
+    asked: Asked<'_>,
+    site: &Site,
+    head: Parts,
+    payload: Payload,
+    context: Context<'_>,
+) -> Reply {
+    let Asked { mount, door, permit, .. } = asked;
+    let is_stateless = Revision::of(&head.headers).is_stateless();
+    let (mut again, mut request) = match payload {
+        Payload::Unread(body) => (None, Request::from_parts(head, body)),
+        Payload::Judged(bytes, hold) => {
+            let body = full(bytes.clone()).hold(hold.clone());
+            (Some((head.clone(), bytes, hold)), Request::from_parts(head, body))
+        }
+    };
+    loop {
+        let borrowed = match borrowed(asked, site).await {
+            Ok(borrowed) => borrowed,
+            Err(reply) => return reply,
+        };
+        let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
+        match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
+            Forwarded::Answer(reply) => return counted(site, reply),
+            Forwarded::Ended => return challenged(&door.invalid_token, INVALID_TOKEN),
+            Forwarded::Forbidden(missing, reply) => {
+                return match bringing(asked, site, &missing) {
+                    Some(needed) => raised(asked, needed, is_stateless, "third_party_scope"),
+                    None => counted(site, reply),
+                };
+            }
+            Forwarded::Unauthorized => {
+                let verdict = match &borrowed {
+                    Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
+                    None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
+                };
+                match (verdict, again.take()) {
+                    (BackendVerdict::Refreshed, Some((head, bytes, hold))) => {
+                        request = Request::from_parts(head, full(bytes).hold(hold));
+                    }
+                    (BackendVerdict::Challenge | BackendVerdict::Refreshed, _) => {
+                        return challenged(&door.invalid_token, INVALID_TOKEN);
+                    }
+                    (BackendVerdict::BadGateway(reason), _) => {
+                        tracing::warn!(reason, mount = mount.route.path, "the MCP server answered 401");
+                        return json_rpc_error(StatusCode::BAD_GATEWAY, "the MCP server refused the gateway");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The person's third-party token, where the MCP server gets one.
+async fn borrowed(asked: Asked<'_>, site: &Site) -> Result<Option<Arc<Borrowed>>, Reply> {
+    match &asked.mount.route.credential {
+        Credential::None => Ok(None),
+        Credential::Authorization | Credential::Header(_) => match site.flows.borrow(asked.permit).await {
+            Ok(borrowed) => Ok(Some(borrowed)),
             Err(ThirdPartyError::Refused(reason)) => {
                 tracing::info!(reason, "refused");
-                return challenged(&door.invalid_token, INVALID_TOKEN);
+                Err(challenged(&asked.door.invalid_token, INVALID_TOKEN))
             }
             Err(ThirdPartyError::Unavailable(reason)) => {
                 tracing::warn!(reason, "no third-party token for a request");
                 let mut reply =
                     json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "the third party is not available");
                 reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));
-                return reply;
+                Err(reply)
             }
         },
-    };
-    let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
-    let context = Context { sealer: &**site.flows.sealer(), clock: &*site.clock, draining: &caller.draining };
-    let request = Request::from_parts(head, body);
-    match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
-        Forwarded::Answer(reply) => counted(site, reply).map(|body| body.hold(share)),
-        Forwarded::Ended => challenged(&door.invalid_token, INVALID_TOKEN),
-        Forwarded::Unauthorized => {
-            let verdict = match &borrowed {
-                Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
-                None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
-            };
-            match verdict {
-                BackendVerdict::Challenge => challenged(&door.invalid_token, INVALID_TOKEN),
-                BackendVerdict::BadGateway(reason) => {
-                    tracing::warn!(reason, mount = mount.route.path, "the MCP server answered 401");
-                    json_rpc_error(StatusCode::BAD_GATEWAY, "the MCP server refused the gateway")
-                }
-            }
-        }
     }
+}
+
+/// Our scopes that would bring what the third party missed.
+fn bringing(asked: Asked<'_>, site: &Site, missing: &Missing) -> Option<ScopeSet> {
+    let provider = site.flows.catalog().provider_of(asked.server)?;
+    let with_equivalents = |scopes: &ScopeSet| provider.with_equivalents(scopes.iter()).into_iter().collect();
+    let (has, held) = (missing.has.as_ref(), asked.permit.scopes());
+    asked.server.scopes_bringing(&missing.wanted, has, held, with_equivalents)
+}
+
+/// 403 with all scopes that the request needs (RFC 6750 section 3.1). Clients of the older revisions take them for all
+/// that they should ask for, so theirs hold what they have already; later ones add up by themselves.
+fn raised(asked: Asked<'_>, needed: ScopeSet, is_stateless: bool, reason: &'static str) -> Reply {
+    about(asked, Event::ScopeRaised).scopes(&needed).reason(reason).write();
+    let scopes = if is_stateless { needed } else { needed.union(asked.permit.scopes()) };
+    let mut reply = json_rpc_error(StatusCode::FORBIDDEN, "this needs more scopes than the access token has");
+    let challenge = format!(
+        "Bearer resource_metadata=\"{}\", scope=\"{scopes}\", error=\"insufficient_scope\"",
+        asked.door.resource_metadata
+    );
+    // Scopes are of characters that fit.
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    reply
+}
+
+/// An entry about a request.
+fn about(asked: Asked<'_>, event: Event) -> journal::Entry<'_> {
+    let permit = asked.permit;
+    let entry =
+        journal::note(event).client(permit.client_id()).grant(permit.grant()).subject(permit.subject());
+    entry.resource(asked.server.resource.as_str())
 }
 
 /// The part of what one person may have open, and of that what one grant may.

@@ -28,7 +28,7 @@ use crate::{
         DocumentsFrom, Flows, Management,
         ports::{Clock, Entropy},
     },
-    proxy::{Backend, Body, Route},
+    proxy::{Backend, Body, Route, held::Held},
 };
 
 /// What a site is made of.
@@ -51,6 +51,8 @@ pub struct SiteParts {
     pub rates: Rates,
     /// Event streams that may be open at the same time.
     pub max_streams: usize,
+    /// The largest body of a request to an MCP server, in bytes.
+    pub max_body: u64,
     /// Requests of one person to MCP servers that may be answered at the same time, open streams included.
     pub max_requests_per_person: u32,
 }
@@ -65,6 +67,8 @@ pub struct Site {
     pub(super) jar: Jar,
     pub(super) metadata: Metadata,
     pub(super) doors: BTreeMap<String, Door>,
+    /// What of requests is held in memory.
+    pub(super) held: Arc<Held>,
     pub(super) limits: Limits,
     /// One permit for each event stream that may be open.
     pub(super) streams: Arc<Semaphore>,
@@ -85,6 +89,8 @@ pub(super) struct Door {
     pub(super) invalid_token: HeaderValue,
     /// To one that cannot be understood.
     pub(super) invalid_request: HeaderValue,
+    /// Where the metadata of the resource stands, for challenges that depend on the request.
+    pub(super) resource_metadata: String,
 }
 
 /// What one worker needs to forward to an MCP server.
@@ -126,6 +132,7 @@ impl Site {
                 invalid_token: HeaderValue::try_from(format!("{base}, error=\"invalid_token\""))?,
                 invalid_request: HeaderValue::try_from(format!("{base}, error=\"invalid_request\""))?,
                 challenge: HeaderValue::try_from(base)?,
+                resource_metadata: address,
             };
             doors.insert(server.path.clone(), door);
         }
@@ -140,6 +147,7 @@ impl Site {
             shares: Shares::new(),
             max_requests_per_person: parts.max_requests_per_person,
             body_timeout: parts.body_timeout,
+            held: Held::for_bodies_of(parts.max_body),
             streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
             flows,
             pages,

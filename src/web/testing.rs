@@ -31,6 +31,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         default,
         optional: false,
         implies: Vec::new(),
+        tools: None,
     };
     let server = |path: &&str| McpServer {
         path: (*path).to_owned(),
@@ -39,6 +40,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         provider: "github".to_owned(),
         scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
         identity_assertion: false,
+        filter_tools: false,
     };
     Catalog {
         public_url: PUBLIC_URL.to_owned(),

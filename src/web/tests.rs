@@ -62,6 +62,7 @@ impl Gateway {
             rates: super::limits::tests::rates(),
             max_requests_per_person: 100,
             max_streams: 100,
+            max_body: 1 << 20,
         };
         let mounts: BTreeMap<_, _> =
             ["/mcp", "/other"].map(|path| (path.to_owned(), mount(path, upstream))).into();

@@ -153,6 +153,29 @@ async fn attack_rapid_reset() {
 }
 
 #[tokio::test]
+async fn attack_reset_of_what_was_taken_up() {
+    let backend = Backend::start(|_| std::future::pending()).await;
+    let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    let mut frames = Frames::open(&gateway, 65_535).await;
+    let get = head(&gateway, "GET", "/mcp", &tokens.access);
+    // The patient variant: each request has reached the MCP server before it is given up.
+    for number in 0..201_u32 {
+        let stream = 2 * number + 1;
+        frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &get)).await;
+        let arrived = async {
+            while backend.count() <= usize::try_from(number).unwrap() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, arrived).await.expect("refused too early");
+        frames.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+    }
+    assert!(frames.until(|frame| frame.kind == GOAWAY).await.is_some(), "it is not asked to go");
+    assert_served(&gateway).await;
+}
+
+#[tokio::test]
 async fn attack_more_streams_than_allowed() {
     let backend = Backend::start(|_| std::future::pending()).await;
     let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;

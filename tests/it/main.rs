@@ -45,11 +45,15 @@ mod attack_methods;
 #[cfg(test)]
 mod attack_pkce;
 #[cfg(test)]
+mod attack_policy;
+#[cfg(test)]
 mod attack_redirects;
 #[cfg(test)]
 mod attack_refresh;
 #[cfg(test)]
 mod attack_registration;
+#[cfg(test)]
+mod attack_sessions;
 #[cfg(test)]
 mod attack_smuggling;
 #[cfg(test)]
@@ -76,6 +80,8 @@ mod process_life;
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
+#[cfg(test)]
+mod proxy_policy;
 #[cfg(test)]
 mod proxy_refused;
 #[cfg(test)]

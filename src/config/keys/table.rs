@@ -4,8 +4,6 @@ use super::{Key, Kind, Section, Shape, clients, provider, resource_server::RESOU
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("mcp_server.scope.tools", "a tool policy"),
-    ("mcp_server.tools", "a tool policy"),
     ("metrics_listen", "a listener for metrics"),
 ];
 
@@ -180,6 +178,13 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"["https://chat.example.com"]"#,
                 "Origins of browser clients that may call this server.",
             ),
+            Key::with(
+                "filter_tools",
+                Kind::Flag,
+                "false",
+                "Whether lists of tools show only those that the token may call. Needs a scope with `tools`. Clients \
+                 then never learn of the others, so they do not ask for more scopes either.",
+            ),
         ],
     },
     Section {
@@ -223,6 +228,15 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "none",
                 "[]",
                 "Names of scopes of this server that it includes.",
+            ),
+            Key::maybe(
+                "tools",
+                Kind::TextList,
+                "it says nothing about tools; if no scope does, every call passes unread",
+                r#"["get_*", "list_*"]"#,
+                "Tools that it opens; `*` stands for anything. With the first scope that says so every call is judged \
+                 (docs/scopes.md): it needs all scopes that name its tool, of scopes that imply one another the \
+                 narrowest, and a tool that no scope names cannot be called.",
             ),
         ],
     },

@@ -40,11 +40,17 @@ pub(super) fn servers(
             || file.identity_headers.is_some()
             || file.identity_assertion.is_some()
             || file.upstream_http2.is_some()
-            || file.allowed_origins.is_some();
+            || file.allowed_origins.is_some()
+            || file.filter_tools.is_some();
         if forwards {
             let sentence = "an MCP server with resource is served elsewhere: nothing is forwarded to it, so only name, \
                             provider and its scopes can be written beside it";
             return Err(Refused::at(*place, sentence));
+        }
+        if let Some(tools) = file.scope.iter().find_map(|scope| scope.value.tools.as_ref()) {
+            let sentence =
+                "tools judges what is forwarded, and an MCP server with resource is served elsewhere";
+            return Err(Refused::at(tools.place, sentence));
         }
         let provider = server::provider(file, *place, providers)?;
         let name = match &file.name {

@@ -11,6 +11,7 @@ use crate::config::file::{CredentialFile, ScopeFile, ServerFile, Written};
 use crate::config::settings::{Credential, OWN_ROUTES, ScopeSettings, ServerSettings};
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
+use crate::domain::tools::ToolPattern;
 
 /// Resolves every MCP server, in the order of the file.
 pub(super) fn resolve(
@@ -61,8 +62,15 @@ fn server(
     if !allowed_origins.contains(public_url) {
         allowed_origins.push(public_url.clone());
     }
+    let scopes = scopes(&file.scope, &name, *place, provider)?;
+    let filter_tools = file.filter_tools.unwrap_or(false);
+    if filter_tools && scopes.iter().all(|scope| scope.tools.is_none()) {
+        let sentence = format!("filter_tools needs a [[mcp_server.scope]] of {name} with tools");
+        return Err(Refused::at(*place, sentence));
+    }
     Ok(ServerSettings {
-        scopes: scopes(&file.scope, &name, *place, provider)?,
+        scopes,
+        filter_tools,
         path,
         upstream_url,
         name,
@@ -182,6 +190,7 @@ pub(super) fn scopes(
             default: true,
             optional: false,
             implies: Vec::new(),
+            tools: None,
         };
         return Ok(vec![checked(only, place, provider)?]);
     }
@@ -256,6 +265,13 @@ fn one_scope(
         default: file.default.unwrap_or(only),
         optional: file.optional.unwrap_or(false),
         implies: list("implies", file.implies.as_ref(), scope)?,
+        tools: match &file.tools {
+            None => None,
+            written => Some(list("tools", written.as_ref(), |text| {
+                ToolPattern::parse(text)
+                    .ok_or("must be names of tools without spaces, in which * stands for anything")
+            })?),
+        },
     };
     let place = file.provider_scopes.as_ref().map_or(*place, |written| written.place);
     checked(scope, place, provider)

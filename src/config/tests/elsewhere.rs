@@ -43,6 +43,8 @@ fn a_server_elsewhere_is_written_in_one_way() {
         "upstream_url = \"http://10.0.0.7/\"",
         "identity_assertion = true",
         "credential = \"none\"",
+        "filter_tools = true",
+        "[[mcp_server.scope]]\nname = \"a\"\ndescription = \"Do a\"\ntools = [\"x\"]",
     ] {
         assert!(bad(&format!("{SMALLEST}{ELSEWHERE}{key}\n")).contains("served elsewhere"), "{key}");
     }

@@ -65,6 +65,24 @@ fn the_smallest_file_means_what_the_documentation_says() {
 }
 
 #[test]
+fn scopes_may_say_which_tools_they_open() {
+    let scopes = "filter_tools = true\n[[mcp_server.scope]]\nname = \"a\"\ndescription = \"Do a\"\ndefault = true\n\
+                  tools = [\"get_*\", \"echo\"]\n[[mcp_server.scope]]\nname = \"b\"\ndescription = \"Do b\"\n\
+                  tools = []\n[[mcp_server.scope]]\nname = \"c\"\ndescription = \"Do c\"";
+    let settings = good(&with("mcp_server", scopes));
+    let server = &settings.servers[0];
+    assert!(server.filter_tools);
+    let tools = |scope: &ScopeSettings| {
+        let tools = scope.tools.as_ref()?;
+        Some(tools.iter().map(|tool| tool.as_str().to_owned()).collect::<Vec<_>>())
+    };
+    let tools: Vec<_> = server.scopes.iter().map(tools).collect();
+    assert_eq!(tools, [Some(vec!["get_*".to_owned(), "echo".to_owned()]), Some(vec![]), None]);
+    assert!(!good(SMALLEST).servers[0].filter_tools);
+    assert_eq!(good(SMALLEST).servers[0].scopes[0].tools, None);
+}
+
+#[test]
 fn the_github_preset_knows_github() {
     let settings = good(SMALLEST);
     let github = &settings.providers[0];

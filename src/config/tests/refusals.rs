@@ -358,6 +358,14 @@ fn mistakes_in_scopes() {
             "proxy.toml:11: implies leads from a back to itself",
         ),
         (
+            format!("{ONE}tools = [\"get repo\"]"),
+            "proxy.toml:11: tools must be names of tools without spaces, in which * stands for anything",
+        ),
+        (
+            format!("filter_tools = true\n{ONE}"),
+            "proxy.toml:6: filter_tools needs a [[mcp_server.scope]] of mcp.example.com/mcp with tools",
+        ),
+        (
             format!("{ONE}{TWO}"),
             "proxy.toml:6: none of the scopes of mcp.example.com/mcp has default = true; clients would not know what to \
              ask for",

@@ -36,6 +36,7 @@ impl Case {
             default: true,
             optional: false,
             implies: implies.iter().map(|&name| name.to_owned()).collect(),
+            tools: None,
         };
         let before = NOW.before(Duration::from_hours(1));
         let consent = Consent {
@@ -54,6 +55,7 @@ impl Case {
             destination: Destination::Site { host: "app.example".to_owned() },
             redirect_uri: request.redirect_uri.clone(),
             server: McpServer {
+                filter_tools: false,
                 path: "/mcp".to_owned(),
                 resource: request.resource.clone(),
                 name: "M".to_owned(),

@@ -1,6 +1,6 @@
 //! Clients whose id is the URL of a metadata document, without HTTP: what is read when, and what a change does.
 
-use super::*;
+use super::{journey::settle, *};
 use crate::{
     domain::client::{Client, Source},
     flow::{
@@ -301,6 +301,48 @@ async fn a_crash_between_a_mark_and_its_grants_is_made_good_by_the_sweeper() {
     world.restart();
     world.flows.sweep().await.unwrap();
     assert!(!world.is_admitted(&access).await);
+}
+
+/// The document changes, or is gone, at the pause before write number `writes` of the callback.
+#[tokio::test]
+async fn a_document_that_changes_anywhere_in_the_callback_wins() {
+    for gone in [false, true] {
+        for writes in 0..40 {
+            let world = World::new();
+            world.library.put(ID, &document(""), NEVER);
+            let (form, cookie) = world.page(ID).await;
+            let departed = world.approve(&form, &cookie).await.unwrap();
+            world.clock.forward(Duration::from_secs(2));
+            let mut pause = world.store.pause_before(writes);
+            let (flows, back) = (Arc::clone(&world.flows), callback(&departed, None));
+            let mut coming = tokio::spawn(async move { flows.arrive(back).await });
+            let reached = tokio::select! {
+                () = pause.reached() => true,
+                _ = &mut coming => false,
+            };
+            if !reached {
+                assert!(writes > 8, "the callback writes more than {writes}");
+                break;
+            }
+            let moved = document("").replace(CALLBACK, "https://app.example/new");
+            world.library.put(ID, &moved, NEVER);
+            if gone {
+                world.library.set(ID, Err(DocumentError::Gone));
+            }
+            world.clock.forward(Duration::from_secs(2));
+            // Anybody's request for a page notices it, and the record is written in the background.
+            let _ = world.flows.authorize(query(ID), None, None).await;
+            settle().await;
+            pause.resume();
+            let code = coming.await.unwrap().ok().and_then(code_of);
+            settle().await;
+            if let Some(code) = code {
+                let redeemed = world.redeem(ID, &code).await;
+                assert!(redeemed.is_err(), "gone: {gone}; what changed before write {writes} came back");
+            }
+            assert_eq!(world.live_grants().await, 0, "gone: {gone}, at {writes}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

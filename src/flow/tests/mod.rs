@@ -8,6 +8,7 @@ mod journey;
 pub(crate) mod library;
 mod noted;
 mod proofs;
+mod races;
 mod registrations;
 mod resource_servers;
 mod stops;
@@ -29,7 +30,9 @@ use super::{
     Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
     DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
     fault::Fault,
-    ports::{BoxFuture, Clock, Departure, Entropy, Identity, ThirdParty, ThirdPartyError, ThirdPartyTokens},
+    ports::{
+        BoxFuture, Clock, Departure, Entropy, Identity, Store, ThirdParty, ThirdPartyError, ThirdPartyTokens,
+    },
 };
 use crate::{
     domain::{
@@ -210,14 +213,15 @@ impl World {
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
         let library = Arc::new(Library::default());
         let registration = RegistrationPolicy::default();
-        let flows = assemble(&store, &clock, &entropy, &third, &library, &provider, &registration);
+        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider, &registration);
         Self { flows, store, clock, third, library, entropy, provider, registration }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
+        let store = Arc::clone(&self.store) as _;
         self.flows = assemble(
-            &self.store,
+            store,
             &self.clock,
             &self.entropy,
             &self.third,
@@ -291,7 +295,7 @@ impl World {
 }
 
 fn assemble(
-    store: &Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: &Arc<Hand>,
     entropy: &Arc<Counter>,
     third: &Arc<Script>,
@@ -318,7 +322,7 @@ fn assemble(
         registration: registration.clone(),
     };
     Flows::new(Parts {
-        store: Arc::clone(store) as _,
+        store,
         sealer: Arc::new(Seals::new(&key, &[], Arc::clone(entropy) as _).unwrap()),
         clock: Arc::clone(clock) as _,
         entropy: Arc::clone(entropy) as _,
@@ -343,6 +347,7 @@ fn server(path: &str) -> McpServer {
         default,
         optional: false,
         implies: vec![],
+        tools: None,
     };
     McpServer {
         path: path.to_owned(),
@@ -355,6 +360,7 @@ fn server(path: &str) -> McpServer {
             ScopeDefinition { optional: true, ..scope("extra", "more", false) },
         ],
         identity_assertion: path == "/other",
+        filter_tools: false,
     }
 }
 

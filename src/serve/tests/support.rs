@@ -150,10 +150,11 @@ impl Handler for Gateway {
             sealer: &testing::TestSealer(1),
             clock: &StandingClock,
             draining: &connection.draining,
+            sight: None,
         };
         let token = SecretString::from(TOKEN);
         match forward(request, &permit, Some(&token), &self.setup.route, &self.backend, context).await {
-            Forwarded::Answer(answer) => answer,
+            Forwarded::Answer(answer) | Forwarded::Forbidden(_, answer) => answer,
             Forwarded::Ended => status(StatusCode::GONE),
             Forwarded::Unauthorized => {
                 let mut answer = status(StatusCode::UNAUTHORIZED);

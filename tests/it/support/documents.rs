@@ -164,3 +164,13 @@ impl guarded::Names for Everywhere {
         Box::pin(async { Ok(found) })
     }
 }
+
+/// A name service that knows this computer only: no test asks anybody else.
+pub(crate) struct OnlyHere;
+
+impl guarded::Names for OnlyHere {
+    fn look_up<'a>(&'a self, host: &'a str, port: u16) -> guarded::Addresses<'a> {
+        let here = (host == "localhost").then(|| vec![([127, 0, 0, 1], port).into()]);
+        Box::pin(async { here.ok_or_else(|| std::io::ErrorKind::NotFound.into()) })
+    }
+}

@@ -20,11 +20,7 @@ use mcp_deputy::{
         ports::{Clock, Store},
     },
     gateway::{self, Bound, Surroundings, SystemEntropy},
-    net::{
-        connect::TrustRoots,
-        guarded::{Names, SystemNames},
-        listen::Endpoint,
-    },
+    net::{connect::TrustRoots, guarded::Names, listen::Endpoint},
     sandbox::{
         fetch::Fetch,
         http::{Bound as Loopback, LoopbackHost},
@@ -40,7 +36,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Client, Reply, Visitor, client::Registration, random, secrets};
+use super::{Client, Reply, Visitor, client::Registration, documents::OnlyHere, random, secrets};
 
 /// The name of the provider entry.
 pub(crate) const PROVIDER: &str = "quarry";
@@ -65,7 +61,7 @@ pub(crate) struct Setup {
     pub(crate) sled: bool,
     /// Whom outgoing TLS believes; nobody unless a test says so.
     pub(crate) roots: Option<RootCertStore>,
-    /// A name service instead of the system's.
+    /// A name service instead of one that knows this computer only.
     pub(crate) names: Option<Arc<dyn Names>>,
     /// TLS in front.
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -73,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) provider: String,
     /// More keys of the first MCP server.
     pub(crate) server: String,
+    /// The scopes of the first MCP server.
+    pub(crate) scopes: String,
     /// More keys of `[limits]`.
     pub(crate) limits: String,
     /// More tables.
@@ -96,6 +94,7 @@ impl Default for Setup {
             tls: None,
             provider: String::new(),
             server: String::new(),
+            scopes: SCOPES.to_owned(),
             limits: "registrations_per_minute = 100000\n".to_owned(),
             tables: String::new(),
             top: String::new(),
@@ -200,8 +199,8 @@ impl Setup {
             provider_entry(PROVIDER, origin, third_party, &self.provider),
             format!(
                 "[[mcp_server]]\npath = \"/mcp\"\nname = \"Quarry tools\"\nupstream_url = \"{upstream}\"\n\
-                 provider = \"{PROVIDER}\"\n{}\n{SCOPES}",
-                self.server,
+                 provider = \"{PROVIDER}\"\n{}\n{}",
+                self.server, self.scopes,
             ),
         ];
         if let Some(slate) = slate {
@@ -273,7 +272,7 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         entropy: Arc::new(SystemEntropy),
         store: setup.store.clone(),
         roots: TrustRoots::Only(Arc::new(setup.roots.clone().unwrap_or_else(RootCertStore::empty))),
-        names: setup.names.clone().unwrap_or_else(|| Arc::new(SystemNames)),
+        names: setup.names.clone().unwrap_or_else(|| Arc::new(OnlyHere)),
     };
     let mut tries = 0;
     let gateway = loop {

@@ -261,7 +261,10 @@ fn server() -> McpServer {
             default: true,
             optional: false,
             implies: vec![],
+            tools: None,
         }],
+        filter_tools: false,
+        identity_assertion: false,
     }
 }
 
