@@ -50,6 +50,7 @@ pub(super) struct File {
     pub(super) resource_server: Vec<Written<ResourceServerFile>>,
     pub(super) consent: ConsentFile,
     pub(super) registration: RegistrationFile,
+    pub(super) client: Vec<Written<ClientFile>>,
     pub(super) tokens: TokensFile,
     pub(super) limits: LimitsFile,
     pub(super) access: AccessFile,
@@ -187,7 +188,23 @@ pub(super) struct RegistrationFile {
     pub(super) loopback_documents: Option<Written<bool>>,
     pub(super) egress_proxy: Text,
     pub(super) allowed_redirect_schemes: Texts,
+    pub(super) initial_access_token: Option<Written<Secret>>,
+    pub(super) management: Text,
+    pub(super) max_unused_clients: Option<Written<Amount>>,
+    pub(super) reserved_names: Texts,
     pub(super) unused_client_ttl: Text,
+}
+
+/// `[[client]]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClientFile {
+    pub(super) client_id: Text,
+    pub(super) client_secret: Option<Written<Secret>>,
+    pub(super) name: Text,
+    pub(super) redirect_uris: Texts,
+    pub(super) token_endpoint_auth_method: Text,
+    pub(super) jwks: Text,
 }
 
 /// `[tokens]`

@@ -6,9 +6,10 @@
 //! (`document`), the annotated `proxy.toml` and `docs/configuration.md` (`reference`); tests prove that it agrees with
 //! the structs in `file`, with the defaults in `settings` and with the files on disk.
 //!
-//! The rows are in `table`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
+//! The rows are in `table` and `clients`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
 //! only.
 
+mod clients;
 mod limits;
 mod provider;
 mod resource_server;

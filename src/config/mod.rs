@@ -31,9 +31,10 @@ use file::File;
 pub use master_key::{MasterKey, MasterKeyError};
 use serde::Deserialize;
 pub use settings::{
-    ConsentMode, ConsentSettings, Credential, DynamicRegistration, ElsewhereSettings, LimitSettings,
-    MissingResource, OWN_ROUTES, RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings,
-    Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
+    ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration, ElsewhereSettings,
+    LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement, RegistrationSettings,
+    ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings, StoreUrl, TlsFiles,
+    TokenSettings,
 };
 
 /// The file that is read when none is named.

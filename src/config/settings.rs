@@ -18,9 +18,11 @@ use url::Url;
 
 use super::master_key::MasterKey;
 use crate::domain::access::Access;
+use crate::domain::metadata::ClientMetadata;
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
 use crate::domain::resource::Resource;
+use crate::domain::secret::Digest;
 use crate::domain::tools::ToolPattern;
 
 /// Paths of the public listener that are ours, with everything below them: no MCP server may hang there. `/` alone is
@@ -69,6 +71,8 @@ pub struct Settings {
     pub consent: ConsentSettings,
     /// How clients make themselves known.
     pub registration: RegistrationSettings,
+    /// The clients that the operator knows, in the order of the file.
+    pub clients: Vec<ClientSettings>,
     /// Lifetimes of our codes and tokens.
     pub tokens: TokenSettings,
     /// What one peer can cost.
@@ -250,10 +254,19 @@ pub enum MissingResource {
 pub struct RegistrationSettings {
     /// Dynamic client registration (RFC 7591).
     pub dynamic: DynamicRegistration,
+    /// Hosts whose apps may become known here, `*.` in front for every host below one, `localhost` for programs on the
+    /// person's computer. Not empty where `dynamic` is [`DynamicRegistration::AllowListed`].
+    pub allowed_domains: Vec<String>,
+    /// The hash of the token without which nobody registers.
+    pub initial_access_token: Option<Digest>,
+    /// Who may manage a registration (RFC 7592).
+    pub management: RegistrationManagement,
+    /// Registrations that are kept although nobody has approved them yet.
+    pub max_unused_clients: usize,
+    /// More names that apps are not believed.
+    pub reserved_names: Vec<String>,
     /// Whether client ids may be URLs of metadata documents.
     pub client_id_metadata_documents: bool,
-    /// Hosts that clients may come from, in lower case, `*.` in front for every host below one; empty: any.
-    pub allowed_domains: Vec<String>,
     /// Whether metadata documents on this computer are read; only with a `public_url` on loopback.
     pub loopback_documents: bool,
     /// Host and port of the proxy through which documents are fetched.
@@ -268,8 +281,12 @@ impl Default for RegistrationSettings {
     fn default() -> Self {
         Self {
             dynamic: DynamicRegistration::default(),
-            client_id_metadata_documents: true,
             allowed_domains: Vec::new(),
+            initial_access_token: None,
+            management: RegistrationManagement::default(),
+            max_unused_clients: 10_000,
+            reserved_names: Vec::new(),
+            client_id_metadata_documents: true,
             loopback_documents: false,
             egress_proxy: None,
             allowed_redirect_schemes: Vec::new(),
@@ -281,11 +298,36 @@ impl Default for RegistrationSettings {
 /// Whether clients may register themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DynamicRegistration {
+    /// Apps may whose redirect URIs all lead to an allowed domain.
+    AllowListed,
     /// They may not.
     Off,
     /// Anybody may.
     #[default]
     On,
+}
+
+/// Who may manage a registration (RFC 7592).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistrationManagement {
+    /// Every client; each registration is then a client of its own.
+    All,
+    /// Clients that authenticate.
+    #[default]
+    Confidential,
+    /// Nobody.
+    Off,
+}
+
+/// A client that the operator knows.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Its id: neither like one that we give out nor a URL.
+    pub id: String,
+    /// Its name, redirect URIs and way of authenticating.
+    pub metadata: ClientMetadata,
+    /// The hash of its secret, where it has one.
+    pub secret: Option<Digest>,
 }
 
 /// Lifetimes of our codes and tokens.

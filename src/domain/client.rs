@@ -1,4 +1,9 @@
-//! Clients: apps that registered with us (RFC 7591), and how they prove who they are.
+//! Clients: apps that registered with us (RFC 7591) or were written into the configuration, and how they prove who they
+//! are.
+//!
+//! **Shared records.** Public clients that say the very same of themselves are one client: apps register anew with every
+//! installation, some with every connection. That is safe only while nothing about the record is anybody's own: whoever
+//! holds a secret or a registration token (RFC 7592) has a record for itself ([`Client::may_be_shared`]).
 
 use std::time::Duration;
 
@@ -18,6 +23,8 @@ pub const UNUSED_TTL: Duration = Duration::from_hours(24);
 pub const USED_TTL: Duration = Duration::from_hours(2160);
 /// Last use is written at most this often.
 pub const USE_RESOLUTION: Duration = Duration::from_hours(24);
+/// The life of a registration is written anew at most this often while it lasts.
+const RETURN_RESOLUTION: u32 = 24;
 
 /// How we know of a client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -52,6 +59,13 @@ pub struct Client {
     pub used_at: Option<Timestamp>,
     /// When it was revoked as a whole. Nothing that was approved before counts any more.
     pub revoked_at: Option<Timestamp>,
+    /// The hash of its registration token (RFC 7592), for those that may manage their registration.
+    #[serde(default)]
+    pub management: Option<Digest>,
+    /// When it last became something else than people had approved. Nothing that was approved until then counts any more;
+    /// the client itself lives on.
+    #[serde(default)]
+    pub voided_at: Option<Timestamp>,
     /// What is known of its metadata document, where its id is the URL of one.
     #[serde(default)]
     pub document: Option<Seen>,
@@ -71,9 +85,42 @@ pub struct Credentials {
 }
 
 impl Client {
-    /// When the record may be swept, if nothing uses it until then.
+    /// When the record may be swept, if nothing uses it until then: a registration that was just returned lives its first
+    /// span, whatever came before. What the operator wrote never expires by itself.
     pub fn expires_at(&self) -> Timestamp {
-        self.used_at.map_or(self.unused_until, |used| used.after(USED_TTL))
+        match (self.source, self.used_at) {
+            (Source::Configured, _) => Timestamp::from_millis(u64::MAX),
+            (_, None) => self.unused_until,
+            (_, Some(used)) => used.after(USED_TTL).max(self.unused_until),
+        }
+    }
+
+    /// Whether a registration with the same metadata may be answered with this client: nothing about it is a secret of
+    /// somebody's, and the operator did not revoke it.
+    pub fn may_be_shared(&self, metadata: &ClientMetadata) -> bool {
+        self.source == Source::Registered
+            && self.secret.is_none()
+            && self.management.is_none()
+            && self.metadata.token_endpoint_auth_method == AuthMethod::None
+            && self.metadata == *metadata
+            && self.revoked_at.is_none()
+    }
+
+    /// This record, returned by a registration once more: it lives `ttl` from now, at least. `None` where it does anyway.
+    /// What is written lives a little longer than it must, so that most repetitions cost no write.
+    pub fn returned_again(&self, ttl: Duration, now: Timestamp) -> Option<Self> {
+        let needed = now.after(ttl);
+        (self.expires_at() < needed)
+            .then(|| Self { unused_until: needed.after(ttl / RETURN_RESOLUTION), ..self.clone() })
+    }
+
+    /// This record with other metadata and another secret. Where that is not what people approved, everything that they
+    /// approved until `now` is over.
+    #[must_use]
+    pub fn replaced(&self, metadata: ClientMetadata, secret: Option<Digest>, now: Timestamp) -> Self {
+        let same = metadata.fingerprint() == self.metadata.fingerprint();
+        let voided_at = if same { self.voided_at } else { self.voided_at.max(Some(now)) };
+        Self { metadata, secret, voided_at, ..self.clone() }
     }
 
     /// A client whose metadata document was read at `at`. It has no record yet.
@@ -87,6 +134,8 @@ impl Client {
             unused_until: now.after(UNUSED_TTL),
             used_at: None,
             revoked_at: None,
+            management: None,
+            voided_at: None,
             document: Some(Seen::at(at)),
         }
     }
@@ -113,7 +162,7 @@ impl Client {
 
     /// Until when everything that was approved is over, where there is such a moment.
     pub fn over_until(&self) -> Option<Timestamp> {
-        self.revoked_at.max(self.document.and_then(|seen| seen.gone_at))
+        self.revoked_at.max(self.voided_at).max(self.document.and_then(|seen| seen.gone_at))
     }
 
     /// Whether something that was approved at `approved_at` still counts.
@@ -168,6 +217,8 @@ pub(crate) mod tests {
             unused_until: now.after(UNUSED_TTL),
             used_at: None,
             revoked_at: None,
+            management: None,
+            voided_at: None,
             document: None,
         }
     }
@@ -221,6 +272,82 @@ pub(crate) mod tests {
         assert!(!revoked.honours(Timestamp::from_millis(10_000)));
         assert!(revoked.honours(Timestamp::from_millis(10_001)));
         assert!(!revoked.is_usable(Timestamp::from_millis(20_000)));
+    }
+
+    #[test]
+    fn only_what_is_nobodys_own_is_shared() {
+        let now = Timestamp::from_millis(5_000);
+        let body = r#"{"redirect_uris":["https://a.example/"],"token_endpoint_auth_method":"none"}"#;
+        let public = client("c", body, None, now);
+        let same = public.metadata.clone();
+        assert!(public.may_be_shared(&same));
+        let token = Some(Digest::of("t"));
+        for other in [
+            Client { management: token, ..public.clone() },
+            Client { secret: token, ..public.clone() },
+            Client { source: Source::Configured, ..public.clone() },
+            Client { source: Source::Document, ..public.clone() },
+            Client { revoked_at: Some(now), ..public.clone() },
+            client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now),
+        ] {
+            assert!(!other.may_be_shared(&other.metadata.clone()), "{other:?}");
+        }
+        let renamed = body.replace('{', r#"{"client_name":"A","#);
+        assert!(!public.may_be_shared(&client("c", &renamed, None, now).metadata));
+    }
+
+    #[test]
+    fn a_registration_lives_from_when_it_was_last_returned() {
+        let now = Timestamp::from_millis(1_000_000_000_000);
+        let first = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
+        assert!(first.returned_again(UNUSED_TTL, now).is_none(), "it was just written");
+        let later = now.after(Duration::from_hours(12));
+        let again = first.returned_again(UNUSED_TTL, later).unwrap();
+        assert!(again.is_usable(later.after(UNUSED_TTL)));
+        assert!(again.returned_again(UNUSED_TTL, later.after(Duration::from_mins(59))).is_none());
+        // A client that was used long ago is not swept right after it was returned.
+        let old = first.noting_use(now).unwrap();
+        let late = now.after(USED_TTL).before(Duration::from_hours(1));
+        let returned = old.returned_again(UNUSED_TTL, late).unwrap();
+        assert!(returned.is_usable(late.after(Duration::from_hours(23))));
+        assert!(old.returned_again(UNUSED_TTL, now).is_none());
+    }
+
+    #[test]
+    fn what_changes_what_people_approved_voids_it() {
+        let now = Timestamp::from_millis(5_000);
+        let metadata = |body: &str| client("c", body, None, now).metadata;
+        let before = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
+        let version = metadata(r#"{"redirect_uris":["https://a.example/"],"software_version":"2"}"#);
+        assert_eq!(before.replaced(version, None, now).voided_at, None);
+        let moved = metadata(r#"{"redirect_uris":["https://b.example/"]}"#);
+        let moved = before.replaced(moved, None, now);
+        assert!(!moved.honours(now) && moved.honours(Timestamp::from_millis(5_001)));
+        assert!(moved.is_usable(now), "the client itself lives on");
+        let back = moved.replaced(before.metadata.clone(), None, Timestamp::from_millis(9_000));
+        assert!(!back.honours(Timestamp::from_millis(9_000)), "what was approved in between is over as well");
+    }
+
+    #[test]
+    fn what_the_operator_wrote_does_not_expire() {
+        let now = Timestamp::from_millis(5_000);
+        let written = Client {
+            source: Source::Configured,
+            ..client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now)
+        };
+        assert!(written.is_usable(now.after(Duration::from_hours(1_000_000))));
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let now = Timestamp::from_millis(5_000);
+        let old = client("c", r#"{"redirect_uris":["https://a.example/"]}"#, None, now);
+        let mut json = serde_json::to_value(&old).unwrap();
+        for added in ["management", "voided_at"] {
+            json.as_object_mut().unwrap().remove(added).unwrap();
+        }
+        let read: Client = serde_json::from_value(json).unwrap();
+        assert_eq!((read.management, read.voided_at), (None, None));
     }
 
     #[test]

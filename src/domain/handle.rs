@@ -75,9 +75,14 @@ pub enum Kind {
     Cookie,
     /// A refresh token (RFC 6749 section 1.5).
     RefreshToken,
+    /// A registration access token (RFC 7592).
+    RegistrationToken,
     /// The `state` that we send to the third party.
     State,
 }
+
+/// How every handle begins. No client id of somebody else's may look like one of ours.
+pub const PREFIX: &str = "mcpd_";
 
 impl Kind {
     const fn prefix(self) -> &'static str {
@@ -89,6 +94,7 @@ impl Kind {
             Self::Code => "mcpd_ac_",
             Self::Cookie => "mcpd_ck_",
             Self::RefreshToken => "mcpd_rt_",
+            Self::RegistrationToken => "mcpd_rg_",
             Self::State => "mcpd_st_",
         }
     }
@@ -101,6 +107,11 @@ impl Handle {
     /// A handle without an id, of `random` bits.
     pub fn plain(kind: Kind, random: [u8; 32]) -> Self {
         Self(encode(kind, &[&random]))
+    }
+
+    /// A handle whose bits follow from something else: for ids, which are no secret, and nothing else.
+    pub fn derived(kind: Kind, from: &Digest) -> Self {
+        Self(encode(kind, &[from.as_bytes()]))
     }
 
     /// A code or an access token of the grant.

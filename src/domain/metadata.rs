@@ -18,6 +18,9 @@ use super::{
 /// The longest `client_name`, in bytes.
 pub const MAX_NAME_LENGTH: usize = 1024;
 
+/// The most that is kept of what a client says of itself, in bytes of JSON: it must fit into one record.
+pub const MAX_LENGTH: usize = 40 * 1024;
+
 /// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,7 +142,7 @@ impl ClientMetadata {
                 Keys::default()
             }
         };
-        Ok(Self {
+        let metadata = Self {
             redirect_uris,
             token_endpoint_auth_method,
             grant_types: vec!["authorization_code".to_owned(), "refresh_token".to_owned()],
@@ -153,7 +156,17 @@ impl ClientMetadata {
             jwks: keys.set,
             jwks_uri: keys.uri,
             token_endpoint_auth_signing_alg: keys.algorithm,
-        })
+        };
+        if metadata.canonical().len() > MAX_LENGTH {
+            return Err(bad("metadata_too_long", "All metadata together must be at most 40 KiB."));
+        }
+        Ok(metadata)
+    }
+
+    /// The accepted metadata as one text: two registrations with the same text said the same.
+    pub fn canonical(&self) -> String {
+        // Only maps with odd keys fail to become JSON; there are none.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// What a consent depends on: name, redirect URIs, authentication method and keys. Any change voids it.
@@ -329,6 +342,10 @@ mod tests {
         let long =
             format!(r#"{{"redirect_uris":["https://a.example/"],"client_name":"{}"}}"#, "x".repeat(1025));
         assert_eq!(judge(&long).unwrap_err().reason, "name_too_long");
+        let uris: Vec<String> =
+            (10..26).map(|n| format!("\"https://a.example/{n}{}\"", "x".repeat(2028))).collect();
+        let most = format!(r#"{{"redirect_uris":[{}]}}"#, uris.join(","));
+        assert!(judge(&most).unwrap().canonical().len() <= MAX_LENGTH, "16 URIs of 2 KiB have room");
     }
 
     const KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","kid":"1"}"#;

@@ -26,6 +26,7 @@ pub mod jws;
 pub mod keyring;
 pub mod link;
 pub mod metadata;
+pub mod name;
 pub mod origin;
 pub mod person;
 pub mod pkce;

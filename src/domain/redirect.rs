@@ -26,6 +26,8 @@
 use serde::{Deserialize, Serialize};
 use url::{Host, Url, form_urlencoded};
 
+use super::{document::is_allowed, origin};
+
 /// The longest redirect URI that is accepted, in bytes.
 pub const MAX_REDIRECT_LENGTH: usize = 2048;
 /// The most redirect URIs of one client.
@@ -34,7 +36,7 @@ pub const MAX_REDIRECTS: usize = 16;
 /// The parameters of our own answers.
 const ANSWERED: [&str; 5] = ["code", "error", "error_description", "iss", "state"];
 
-/// What is allowed beyond https: part of the configuration.
+/// What is allowed, and what beyond https: part of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct RedirectRules<'a> {
     /// Our own origin, to which nothing is ever redirected.
@@ -99,9 +101,22 @@ impl RegisteredRedirects {
                 .find(|known| *known == requested)
         };
         let is_registered = exact || same_but_port().is_some();
-        let is_ours =
-            || Url::parse(requested).is_ok_and(|url| url.origin().ascii_serialization() == own_origin);
-        (is_registered && !is_ours()).then(|| MatchedRedirect { uri: requested.to_owned() })
+        let leads_here = || Url::parse(requested).is_ok_and(|url| is_ours(&url, own_origin));
+        (is_registered && !leads_here()).then(|| MatchedRedirect { uri: requested.to_owned() })
+    }
+
+    /// Whether every URI leads where `domains` allows: to a host in the list (`*.` in front of an entry: below it), to this
+    /// computer where the list has `localhost`, or to an app of a private-use scheme, each of which the operator allowed by
+    /// name. Other than for [`is_allowed`], an empty list allows no host.
+    pub fn are_within(&self, domains: &[String]) -> bool {
+        self.0.iter().all(|uri| match Url::parse(uri) {
+            Ok(url) if url.scheme() == "http" => domains.iter().any(|domain| domain == "localhost"),
+            Ok(url) if url.scheme() == "https" => {
+                !domains.is_empty() && is_allowed(url.host_str().unwrap_or_default(), domains)
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        })
     }
 
     /// The registered strings.
@@ -221,6 +236,18 @@ pub fn is_loopback_host(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
+/// Whether a URL leads to this server. On this computer its three names are one: whoever listens on a port there mostly
+/// listens under all of them.
+fn is_ours(url: &Url, own_origin: &str) -> bool {
+    if url.origin().ascii_serialization() == own_origin {
+        return true;
+    }
+    let on_loopback = |url: &Url| url.host().is_some_and(|host| origin::is_loopback_host(&host));
+    Url::parse(own_origin).is_ok_and(|own| {
+        on_loopback(&own) && on_loopback(url) && own.port_or_known_default() == url.port_or_known_default()
+    })
+}
+
 fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     let odd = |b: u8| {
         !b.is_ascii_graphic()
@@ -263,10 +290,15 @@ fn judge(uri: &str, rules: &RedirectRules<'_>) -> Result<(), BadRedirect> {
     if url.scheme() == "http" && !is_loopback_host(host) {
         return Err(BadRedirect::Scheme);
     }
-    if matches!(url.host(), Some(Host::Ipv4(ip)) if ip.is_unspecified()) {
+    let is_nowhere = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_unspecified(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_unspecified(),
+        Some(Host::Domain(_)) | None => false,
+    };
+    if is_nowhere {
         return Err(BadRedirect::Form);
     }
-    if url.origin().ascii_serialization() == rules.own_origin {
+    if is_ours(&url, rules.own_origin) {
         return Err(BadRedirect::OwnOrigin);
     }
     Ok(())
@@ -290,175 +322,4 @@ fn split_loopback(uri: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: RedirectRules<'static> =
-        RedirectRules { own_origin: "https://mcp.example.com", private_schemes: &[] };
-
-    fn registered(uri: &str) -> RegisteredRedirects {
-        RegisteredRedirects::register([uri], &RULES).unwrap()
-    }
-
-    #[test]
-    fn https_anywhere_and_http_on_loopback_can_be_registered() {
-        for uri in [
-            "https://app.example/cb",
-            "https://app.example:8443/cb?x=1",
-            "https://app.example",
-            "https://app.example?x=/../y",
-            "https://app.example/a%20b/~c/(d);e=1,2/..f/%2F",
-            "http://localhost/cb",
-            "http://127.0.0.1:0/cb",
-            "http://[::1]:3000/cb",
-            "https://xn--bcher-kva.example/cb",
-        ] {
-            registered(uri);
-        }
-    }
-
-    #[test]
-    fn everything_else_cannot() {
-        for (uri, why) in [
-            ("http://evil.example/cb", BadRedirect::Scheme),
-            ("http://127.0.0.2/cb", BadRedirect::Scheme),
-            ("http://localhost.evil.example/cb", BadRedirect::Scheme),
-            ("javascript:alert(1)", BadRedirect::Scheme),
-            ("data:text/html,x", BadRedirect::Scheme),
-            ("cursor://x/cb", BadRedirect::Scheme),
-            ("https://app.example/cb#f", BadRedirect::Form),
-            ("https://user@app.example/cb", BadRedirect::Form),
-            ("https://*.app.example/cb", BadRedirect::Form),
-            ("https://app.example/*", BadRedirect::Form),
-            ("https://./cb", BadRedirect::Form),
-            ("https://app.example./cb", BadRedirect::Form),
-            ("https://app.example/cb?code=1", BadRedirect::Form),
-            ("https://app.example/cb?a=1&st%61te=1", BadRedirect::Form),
-            ("https://APP.example/cb", BadRedirect::Form),
-            ("HTTPS://app.example/cb", BadRedirect::Form),
-            ("https://bücher.example/cb", BadRedirect::Form),
-            ("http://127.1/cb", BadRedirect::Form),
-            ("https://good.example\\@evil.example/", BadRedirect::Form),
-            ("https:app.example/cb", BadRedirect::Form),
-            ("https:///app.example/cb", BadRedirect::Form),
-            ("https://app.example/c b", BadRedirect::Form),
-            ("https://app.example/a/../cb", BadRedirect::Form),
-            ("https://app.example/%2e%2E/cb", BadRedirect::Form),
-            ("https://app.example/./cb?x=/y", BadRedirect::Form),
-            ("https://mcp.example.com/callback", BadRedirect::OwnOrigin),
-            ("https://mcp.example.com:443/x", BadRedirect::OwnOrigin),
-            ("", BadRedirect::Form),
-        ] {
-            assert_eq!(RegisteredRedirects::register([uri], &RULES), Err(why), "{uri}");
-        }
-        assert_eq!(RegisteredRedirects::register([], &RULES), Err(BadRedirect::Count));
-        let many: Vec<String> = (0..17).map(|n| format!("https://app.example/{n}")).collect();
-        assert_eq!(
-            RegisteredRedirects::register(many.iter().map(String::as_str), &RULES),
-            Err(BadRedirect::Count)
-        );
-    }
-
-    #[test]
-    fn near_misses_do_not_match() {
-        let client = registered("https://app.example/cb?a=1");
-        assert!(client.matching("https://app.example/cb?a=1", RULES.own_origin).is_some());
-        for uri in [
-            "https://app.example/cb",
-            "https://app.example/cb?a=1&b=2",
-            "https://app.example/cb/?a=1",
-            "https://APP.example/cb?a=1",
-            "https://app.example:443/cb?a=1",
-            "https://app.example:8443/cb?a=1",
-            "https://x.app.example/cb?a=1",
-            "http://app.example/cb?a=1",
-            "https://app.example/CB?a=1",
-            "https://app.example/cb?a=1#",
-            "https://app.example/x/../cb?a=1",
-            "",
-        ] {
-            assert!(client.matching(uri, RULES.own_origin).is_none(), "{uri}");
-        }
-    }
-
-    #[test]
-    fn the_port_of_a_loopback_host_is_free_and_nothing_else() {
-        for uri in ["http://127.0.0.1/cb", "http://127.0.0.1:0/cb", "http://127.0.0.1:1234/cb"] {
-            let client = registered(uri);
-            assert!(client.matching("http://127.0.0.1:51004/cb", RULES.own_origin).is_some(), "{uri}");
-            for other in [
-                "http://localhost:51004/cb",
-                "http://[::1]:51004/cb",
-                "http://127.0.0.1:51004/cb/",
-                "http://127.0.0.1:51004/cb?x",
-                "https://127.0.0.1:51004/cb",
-                "http://127.0.0.1:51004@evil.example/cb",
-                "http://127.0.0.1:99999/cb",
-                "http://127.0.0.1:51004/cb#x",
-                "http://127.0.0.1.evil.example/cb",
-                "http://127.0.0.1:510 04/cb",
-                "http://127.0.0.1:+1/cb",
-                "http://127.0.0.1:051004/cb",
-            ] {
-                assert!(client.matching(other, RULES.own_origin).is_none(), "{uri} {other}");
-            }
-        }
-        let ours = RedirectRules { own_origin: "http://127.0.0.1:9600", ..RULES };
-        let near = RegisteredRedirects::register(["http://127.0.0.1:5555/callback/tp"], &ours).unwrap();
-        assert!(
-            near.matching("http://127.0.0.1:9600/callback/tp", ours.own_origin).is_none(),
-            "our own origin"
-        );
-        let ported = registered("https://app.example:1234/cb");
-        assert!(ported.matching("https://app.example:1235/cb", RULES.own_origin).is_none());
-    }
-
-    #[test]
-    fn allowed_private_schemes_can_be_registered_exactly() {
-        let schemes = ["cursor".to_owned()];
-        let rules = RedirectRules { private_schemes: &schemes, ..RULES };
-        let client =
-            RegisteredRedirects::register(["cursor://anysphere.cursor-mcp/oauth/callback"], &rules).unwrap();
-        let redirect =
-            client.matching("cursor://anysphere.cursor-mcp/oauth/callback", RULES.own_origin).unwrap();
-        assert_eq!(redirect.destination(), Destination::App { scheme: "cursor".to_owned() });
-        assert!(client.matching("cursor://other/oauth/callback", RULES.own_origin).is_none());
-    }
-
-    #[test]
-    fn answers_keep_the_query_and_encode_what_they_add() {
-        let redirect = registered("https://app.example/cb?a=1")
-            .matching("https://app.example/cb?a=1", RULES.own_origin)
-            .unwrap();
-        assert_eq!(
-            redirect.with_code("c/d", Some("ä &#"), "https://mcp.example.com"),
-            "https://app.example/cb?a=1&code=c%2Fd&state=%C3%A4+%26%23&iss=https%3A%2F%2Fmcp.example.com"
-        );
-        let redirect =
-            registered("https://app.example").matching("https://app.example", RULES.own_origin).unwrap();
-        assert_eq!(
-            redirect.with_error("access_denied", "no", None, "https://m.example"),
-            "https://app.example?error=access_denied&error_description=no&iss=https%3A%2F%2Fm.example"
-        );
-    }
-
-    #[test]
-    fn people_are_told_where_they_go() {
-        let shown = |uri: &str| registered(uri).matching(uri, RULES.own_origin).unwrap().destination();
-        assert_eq!(
-            shown("https://app.example:8443/cb"),
-            Destination::Site { host: "app.example:8443".to_owned() }
-        );
-        assert_eq!(
-            shown("http://[::1]:3000/"),
-            Destination::Loopback { host: "[::1]".to_owned(), port: 3000 }
-        );
-    }
-
-    #[test]
-    fn a_consent_forgets_the_port_on_loopback_only() {
-        let form = |uri: &str| registered(uri).matching(uri, RULES.own_origin).unwrap().consent_form();
-        assert_eq!(form("http://127.0.0.1:3000/cb"), "http://127.0.0.1/cb");
-        assert_eq!(form("https://app.example:8443/cb"), "https://app.example:8443/cb");
-    }
-}
+mod tests;

@@ -244,11 +244,11 @@ impl Flows {
         if is_url_shaped(id) {
             return self.document_client(id, Reading::ForPage).await;
         }
-        if !is_plain(Kind::Client, id) {
+        if !self.could_be_ours(id) {
             return Err(UNKNOWN.into());
         }
         let client = self.records.load::<Client>(id.as_bytes()).await?.ok_or(UNKNOWN)?.record;
-        if client.is_usable(self.now()) { Ok(client) } else { Err(UNKNOWN.into()) }
+        if self.is_usable(&client) { Ok(client) } else { Err(UNKNOWN.into()) }
     }
 }
 

@@ -56,9 +56,11 @@ events! {
     CodeRedeemed = "code_redeemed" step,
     /// A code was refused; the reason says why. `code_replayed` ended the grant.
     CodeRefused = "code_refused" warning,
+    /// A client was forgotten: nobody used it for long, or too many others were registered and never used.
+    ClientForgotten = "client_forgotten" step,
     /// A client registered itself (RFC 7591).
     ClientRegistered = "client_registered" step,
-    /// A client changed its registration (RFC 7592).
+    /// A client changed its registration (RFC 7592), or the operator wrote something else into the configuration.
     ClientChanged = "client_changed" step,
     /// A client was revoked: by the operator, by itself (RFC 7592), or because its metadata document is gone.
     ClientRevoked = "client_revoked" step,
@@ -96,7 +98,7 @@ events! {
     RefreshReplayed = "refresh_replayed" step,
     /// A refresh token was rotated.
     Refreshed = "refreshed" step,
-    /// A registration was refused.
+    /// A registration was refused, or the management of one (RFC 7592).
     RegistrationRefused = "registration_refused" warning,
     /// A request to an MCP server was refused.
     RequestRefused = "request_refused" warning,

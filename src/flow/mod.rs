@@ -13,6 +13,7 @@ mod arrive;
 mod authorize;
 mod borrow;
 mod conclude;
+mod configured;
 mod consent;
 mod depart;
 mod familiar;
@@ -22,6 +23,7 @@ pub mod journal;
 mod key_sets;
 mod let_go;
 pub mod live;
+mod manage;
 mod outcome;
 pub mod ports;
 mod prove;
@@ -37,6 +39,7 @@ mod sign;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unused;
 mod vault;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -61,13 +64,13 @@ pub use self::{
     outcome::Arrived,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
-    register::Registered,
+    register::{ConfiguredClient, Management, Registered, RegistrationPolicy},
     second::ArrivalPage,
 };
 use crate::domain::{
     access::Access,
     catalog::Catalog,
-    client::{Client, Credentials},
+    client::{Client, Credentials, Source},
     document::{DocumentRules, is_url_shaped},
     provider::Provider,
     redirect::{MatchedRedirect, RedirectRules},
@@ -131,6 +134,8 @@ pub struct Policy {
     pub documents: DocumentsFrom,
     /// Hosts that documents are read from; empty: any (`domain::document::is_allowed`).
     pub allowed_domains: Vec<String>,
+    /// How clients become known, apart from documents.
+    pub registration: RegistrationPolicy,
 }
 
 /// Where metadata documents may be.
@@ -179,6 +184,7 @@ pub struct Flows {
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
     links: LinkCells,
+    unused: unused::UnusedCount,
     /// Metadata documents of clients.
     library: resolve::Library,
     key_sets: KeySets,
@@ -202,6 +208,7 @@ impl Flows {
             runtime: parts.runtime,
             live: LiveGrants::default(),
             links: LinkCells::default(),
+            unused: unused::UnusedCount::default(),
             library: resolve::Library::default(),
             key_sets: KeySets::default(),
             signing: SigningKeys::default(),
@@ -308,7 +315,7 @@ impl Flows {
     async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or_else(|| prove::refused(None, "client_unknown"))?.record;
-        if !client.is_usable(self.now()) {
+        if !self.is_usable(&client) {
             return Err(prove::refused(Some(&client.id), "client_gone").into());
         }
         self.refuse_document_that_is_not_allowed(&client)?;
@@ -333,7 +340,7 @@ impl Flows {
         } else {
             self.records.load::<Client>(request.client_id.as_bytes()).await?.ok_or(GONE)?.record
         };
-        if !client.is_usable(self.now()) {
+        if !self.is_usable(&client) {
             return Err(GONE.into());
         }
         let redirect =
@@ -353,8 +360,10 @@ impl Flows {
         if client.noting_use(now).is_none() {
             return Ok(());
         }
-        let used = client.noting_use(now).map_or(now, |used| used.expires_at());
-        self.records.index_expiry(used, ports::Table::Client, client.id.as_bytes(), now).await?;
+        if client.source != Source::Configured {
+            let used = client.noting_use(now).map_or(now, |used| used.expires_at());
+            self.records.index_expiry(used, ports::Table::Client, client.id.as_bytes(), now).await?;
+        }
         self.records.update::<Client>(client.id.as_bytes(), |known| known.noting_use(now)).await?;
         Ok(())
     }

@@ -6,6 +6,8 @@
 //! **Index entries** answer "all grants of this person, client or link" and "what expires in this hour". They are
 //! written before the record they point to, so a record is never without them; a reader checks what it finds.
 
+mod registrations;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +31,8 @@ use crate::domain::{
     ticket::Ticket,
     time::Timestamp,
 };
+
+pub use self::registrations::Unused;
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync {

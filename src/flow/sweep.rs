@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Failure, Flows,
     fault::{self, Fault},
+    journal::{self, Event},
     ports::Table,
     records::{Expiring, GrantsOf, Record},
 };
@@ -169,7 +170,16 @@ impl Flows {
         if let Some(mark) = loaded.record.over_until() {
             self.end_grants_of(GrantsOf::client(&loaded.record.id), mark, |_| true, Ending::Revoked).await?;
         }
-        let when = loaded.record.expires_at();
+        if self.is_configured(&loaded.record.id) {
+            return Ok(Fate::Done);
+        }
+        // What the configuration brought and has no more goes as soon as its mark may.
+        let lives = match loaded.record.source {
+            Source::Configured => now,
+            Source::Document | Source::Registered => loaded.record.expires_at(),
+        };
+        let marked = loaded.record.over_until().map_or(lives, |mark| mark.after(super::revoke::MARK_TTL));
+        let when = lives.max(marked);
         if !when.has_passed(now) {
             return Ok(Fate::Later(when));
         }
@@ -178,6 +188,10 @@ impl Flows {
             return Ok(Fate::Later(now));
         }
         let removed = self.records.take::<Client>(&entry.id, loaded.version).await?;
+        if removed {
+            self.forget_unused(&loaded.record).await?;
+            journal::note(Event::ClientForgotten).client(&loaded.record.id).reason("unused").write();
+        }
         Ok(if removed { Fate::Done } else { Fate::Later(now) })
     }
 

@@ -18,11 +18,12 @@ use crate::{
     config::{self, Settings},
     domain::{
         catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
+        name::ReservedNames,
         resource::Resource,
         secret::Digest,
     },
     flow::{
-        DocumentsFrom, Flows, Parts, Policy,
+        ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
         ports::{Clock, Documents, Entropy, Sealer, Store},
     },
@@ -168,7 +169,7 @@ fn policy(settings: &Settings) -> Policy {
         cache_ttl: tokens.cache_ttl,
         consent_is_remembered: settings.consent.mode == config::ConsentMode::Remember,
         missing_resource_is_refused: settings.consent.missing_resource == config::MissingResource::Refuse,
-        dynamic_registration: settings.registration.dynamic == config::DynamicRegistration::On,
+        dynamic_registration: settings.registration.dynamic != config::DynamicRegistration::Off,
         private_schemes: settings.registration.allowed_redirect_schemes.clone(),
         unused_client_ttl: settings.registration.unused_client_ttl,
         max_grants_per_person: settings.limits.max_grants_per_person,
@@ -179,8 +180,39 @@ fn policy(settings: &Settings) -> Policy {
             _ => DocumentsFrom::Internet,
         },
         allowed_domains: settings.registration.allowed_domains.clone(),
+        registration: registration(settings),
     }
 }
+
+/// How clients become known, and which names they are not believed.
+fn registration(settings: &Settings) -> RegistrationPolicy {
+    let registration = &settings.registration;
+    let titles = settings.providers.iter().map(|provider| provider.title.as_str());
+    let reserved = registration.reserved_names.iter().map(String::as_str);
+    let names = ReservedNames::default()
+        .and(titles.chain(reserved).chain([PRODUCT]))
+        .and_whole(settings.servers.iter().map(|server| server.name.as_str()));
+    let configured = settings.clients.iter().map(|client| ConfiguredClient {
+        id: client.id.clone(),
+        metadata: client.metadata.clone(),
+        secret: client.secret,
+    });
+    RegistrationPolicy {
+        allow_listed: registration.dynamic == config::DynamicRegistration::AllowListed,
+        initial_access_token: registration.initial_access_token,
+        management: match registration.management {
+            config::RegistrationManagement::All => Management::All,
+            config::RegistrationManagement::Confidential => Management::Confidential,
+            config::RegistrationManagement::Off => Management::Off,
+        },
+        max_unused: registration.max_unused_clients,
+        names: Arc::new(names),
+        configured: configured.collect(),
+    }
+}
+
+/// What this program is called.
+const PRODUCT: &str = "mcp-deputy";
 
 type Kept = (Arc<dyn Store>, Arc<dyn Sealer>);
 

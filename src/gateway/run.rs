@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Surroundings, flows};
 use crate::{
     config::{self, LimitSettings, Settings},
-    flow::{Flows, admit::Sessions, fault::Fault},
+    flow::{Failure, Flows, admit::Sessions, fault::Fault},
     net::{
         backend::{Backend, BackendSettings},
         body::Body,
@@ -101,6 +101,12 @@ impl Gateway {
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
         let gateway =
             Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls) };
+        gateway.flows.settle_configured().await.map_err(|failure| match failure {
+            Failure::Fault(fault) => fault,
+            Failure::Refused(_) | Failure::TooFast(_) => {
+                Fault::new("bring the configured clients into the store")
+            }
+        })?;
         // Whoever was revoked before a crash is not served after it, not even once.
         gateway.sweep().await?;
         // A backend that cannot be made is found now and not with the first request.
@@ -187,7 +193,7 @@ impl Gateway {
                 tracing::debug!(seen = swept.seen, removed = swept.removed, failed = swept.failed, "swept");
                 Ok(())
             }
-            Err(crate::flow::Failure::Fault(fault)) => Err(fault),
+            Err(Failure::Fault(fault)) => Err(fault),
             Err(_) => Ok(()),
         }
     }

@@ -82,6 +82,7 @@ fn context(site: &Site, id: String, shown: &ArrivalPage) -> Arrival {
         server,
         provider,
         scopes: server.definitions(&arrival.request.scopes),
+        names: &site.flows.policy().registration.names,
         now: site.clock.now(),
     };
     let is_wider = !arrival.wider.is_empty();

@@ -7,8 +7,8 @@ use http::{StatusCode, header::SET_COOKIE};
 use super::{
     limits::Gate,
     page::{
-        self, Account, Asking, Consent, ErrorKind, Face, Label, NamedBy, ScopeLine, Server, StartAgain,
-        Verbatim,
+        self, Account, Asking, Consent, ErrorKind, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
+        StartAgain, Verbatim,
     },
     parameters::{Parameters, REPEATED},
     reply::{self, Reply},
@@ -19,6 +19,7 @@ use crate::{
         catalog::{McpServer, ScopeDefinition},
         client::{Client, Source},
         document::host_of,
+        name::ReservedNames,
         provider::Provider,
         redirect::Destination,
         refusal::Refusal,
@@ -99,6 +100,7 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         server: &shown.server,
         provider: &shown.provider,
         scopes: shown.scopes.iter(),
+        names: &visit.site.flows.policy().registration.names,
         now: shown.rendered_at,
     };
     let mut asking = asked.asking();
@@ -150,6 +152,8 @@ pub(super) struct Asked<'a, S> {
     pub(super) server: &'a McpServer,
     pub(super) provider: &'a Provider,
     pub(super) scopes: S,
+    /// Names that apps are not believed.
+    pub(super) names: &'a ReservedNames,
     pub(super) now: Timestamp,
 }
 
@@ -160,11 +164,13 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
             Destination::Loopback { port, .. } => page::Destination::Computer { port: Some(*port) },
             Destination::Site { host } => page::Destination::Web { host: Verbatim::new(host) },
         };
+        let is_configured = self.client.source == Source::Configured;
         Asking {
             loopback_warning: !matches!(self.destination, Destination::Site { .. }),
             destination,
             client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
-            named_by: NamedBy::App,
+            named_by: if is_configured { NamedBy::Operator } else { NamedBy::App },
+            name_warnings: if is_configured { Vec::new() } else { warnings(&self) },
             published_by: publisher(self.client).map(Verbatim::new),
             client_id: Verbatim::new(&self.client.id),
             source: Label::sentence(&source(self.client, self.now)),
@@ -180,6 +186,20 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
                 .collect(),
         }
     }
+}
+
+/// What is odd about the name of an app, considering who publishes it, or else where it would get access.
+fn warnings<S>(asked: &Asked<'_, S>) -> Vec<NameWarning> {
+    let host = publisher(asked.client).or(match asked.destination {
+        Destination::Site { host } => Some(host.as_str()),
+        Destination::App { .. } | Destination::Loopback { .. } => None,
+    });
+    let name = asked.client.metadata.client_name.as_deref().unwrap_or_default();
+    let verdict = asked.names.judge(name, host);
+    let like = verdict.looks_like.as_deref().map(|name| NameWarning::LooksLike { name: Label::new(name) });
+    let hides = verdict.hides.then_some(NameWarning::Hides);
+    let mixes = verdict.mixes.then_some(NameWarning::Mixes);
+    like.into_iter().chain(hides).chain(mixes).collect()
 }
 
 /// A third-party scope: its name, and words where there are any.
@@ -202,7 +222,8 @@ fn source(client: &Client, now: Timestamp) -> String {
                 ago(client.registered_at, now)
             )
         }
-        _ => format!("registered itself {}", ago(client.registered_at, now)),
+        (Source::Configured, _) => "set up by the operator of this gateway".to_owned(),
+        (Source::Registered, _) => format!("registered itself {}", ago(client.registered_at, now)),
     }
 }
 

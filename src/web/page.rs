@@ -36,7 +36,7 @@ use minijinja::{
 use serde::Serialize;
 
 pub use arrival::{Arrival, ArrivalReason};
-pub use consent::{Account, Asking, Consent, Destination, Face, NamedBy, ScopeLine, Server};
+pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use home::Home;
 pub use leave::{Leave, LeaveTo, LeaveUrl};

@@ -54,6 +54,7 @@ enum Place<'a> {
     Metadata,
     Nothing,
     Register,
+    Registration,
     Revoke,
     Token,
 }
@@ -68,7 +69,12 @@ impl Web {
     pub async fn answer(&self, request: Request<Body>, caller: &Caller) -> Response<Body> {
         let id = RequestId::new(&*self.site.entropy);
         let place = self.place(request.uri().path());
-        let path = if matches!(place, Place::Nothing) { "(unknown)" } else { request.uri().path() };
+        let path = match place {
+            Place::Nothing => "(unknown)",
+            // What follows is whatever a stranger wrote there.
+            Place::Registration => "/register/(client)",
+            _ => request.uri().path(),
+        };
         let span = tracing::info_span!("request", id = %id, method = method_name(request.method()), path);
         let begun = self.site.clock.now();
         async {
@@ -102,6 +108,12 @@ impl Web {
             "/revoke" => Place::Revoke,
             "/token" => Place::Token,
             ISSUER => Place::Metadata,
+            _ if path.len() > register::MANAGED.len()
+                && path.starts_with(register::MANAGED)
+                && self.site.manages_registrations() =>
+            {
+                Place::Registration
+            }
             _ if path.starts_with(RESOURCE) && self.site.metadata.at(path).is_some() => Place::Metadata,
             _ => {
                 let providers = &self.site.flows.catalog().providers;
@@ -135,6 +147,9 @@ impl Web {
             (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
             (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,
             (Place::Register, &Method::POST) => register::answer(visit, body).await,
+            (Place::Registration, &Method::GET | &Method::PUT | &Method::DELETE) => {
+                register::manage(visit, body).await
+            }
             (Place::Authorize, &Method::GET) => authorize::answer(&visit).await,
             (Place::Consent, &Method::POST) => consent::answer(visit, body).await,
             (Place::Callback(provider), &Method::GET) => callback::answer(&visit, provider).await,
@@ -169,6 +184,7 @@ impl Place<'_> {
         match self {
             Place::Jwks | Place::Metadata => ("GET, HEAD", Cors::Anybody),
             Place::Register | Place::Revoke | Place::Token => ("POST", Cors::Anybody),
+            Place::Registration => ("GET, PUT, DELETE", Cors::Anybody),
             Place::Home => ("GET, HEAD", Cors::Nobody),
             Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
             Place::Arrival => ("GET, POST", Cors::Nobody),

@@ -25,7 +25,7 @@ use crate::{
         refusal::Refusal,
     },
     flow::{
-        DocumentsFrom, Flows,
+        DocumentsFrom, Flows, Management,
         ports::{Clock, Entropy},
     },
     proxy::{Backend, Body, Route, held::Held},
@@ -157,6 +157,11 @@ impl Site {
             doors,
             trusted_proxies,
         }))
+    }
+
+    /// Whether registrations can be managed here (RFC 7592).
+    pub(super) fn manages_registrations(&self) -> bool {
+        self.flows.policy().registration.management != Management::Off
     }
 
     /// The address that a request counts against.

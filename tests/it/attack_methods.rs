@@ -129,6 +129,11 @@ async fn attack_path_in_another_writing() {
         ] {
             for method in ["GET", "POST"] {
                 let reply = gateway.raw(&format!("{method} {path}"), &[("authorization", &bearer)]).await;
+                // Below the registration endpoint each client has an address, and this is the token of none.
+                if path.starts_with("/register/") && reply.status != 404 {
+                    assert!([401, 405].contains(&reply.status), "{method} {path}: {}", reply.text);
+                    continue;
+                }
                 // 400 where the parser of HTTP refuses it already.
                 assert!([400, 404].contains(&reply.status), "{method} {path}: {}", reply.text);
                 for name in ["set-cookie", "location", "www-authenticate", "access-control-allow-origin"] {

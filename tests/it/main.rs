@@ -51,6 +51,8 @@ mod attack_redirects;
 #[cfg(test)]
 mod attack_refresh;
 #[cfg(test)]
+mod attack_registration;
+#[cfg(test)]
 mod attack_sessions;
 #[cfg(test)]
 mod attack_smuggling;
@@ -92,5 +94,7 @@ mod wire_endpoints;
 mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;
+#[cfg(test)]
+mod wire_registration;
 #[cfg(test)]
 mod wire_tls;

@@ -1,13 +1,9 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, provider, resource_server::RESOURCE_SERVER};
+use super::{Key, Kind, Section, Shape, clients, provider, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
-pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[
-    ("client", "clients registered by configuration"),
-    ("metrics_listen", "a listener for metrics"),
-    ("registration.initial_access_token", "registration with an initial access token"),
-];
+pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[("metrics_listen", "a listener for metrics")];
 
 /// Every section, parents first.
 pub(in crate::config) const SECTIONS: &[Section] = &[
@@ -265,65 +261,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        path: "registration",
-        shape: Shape::Table,
-        doc: "How clients make themselves known.",
-        shown: false,
-        keys: &[
-            Key::with(
-                "dynamic",
-                Kind::Choice(&["on", "off"]),
-                r#""on""#,
-                "Dynamic client registration (RFC 7591).",
-            ),
-            Key::with(
-                "client_id_metadata_documents",
-                Kind::Flag,
-                "true",
-                "Whether a client id may be the https URL of a document that says who the client is. The gateway must be \
-                 able to reach such hosts: switch it off where it cannot, else clients that could register do not. \
-                 Switched off, such clients are refused from then on, those that people approved too.",
-            ),
-            Key::maybe(
-                "allowed_domains",
-                Kind::TextList,
-                "any",
-                r#"["claude.ai", "*.example.com"]"#,
-                "Hosts that clients may come from: those of metadata documents and of their keys. A name counts for itself \
-                 only, with `*.` in front for every host below it.",
-            ),
-            Key::with(
-                "loopback_documents",
-                Kind::Flag,
-                "false",
-                "Whether metadata documents on this computer are read, for tests of clients. Only where `public_url` is on \
-                 loopback itself.",
-            ),
-            Key::maybe(
-                "egress_proxy",
-                Kind::Text,
-                "none: directly",
-                r#""http://proxy.internal:3128""#,
-                "HTTP proxy through which metadata documents and keys of clients are fetched (CONNECT). The proxy then \
-                 decides which addresses names may lead to: forbid it those inside your network.",
-            ),
-            Key::maybe(
-                "allowed_redirect_schemes",
-                Kind::TextList,
-                "none",
-                r#"["cursor"]"#,
-                "Private-use schemes of native apps that may stand in redirect URIs, beside https and http on \
-                 loopback.",
-            ),
-            Key::with(
-                "unused_client_ttl",
-                Kind::Duration,
-                r#""24h""#,
-                "How long a registration is kept that nobody ever approved.",
-            ),
-        ],
-    },
+    clients::REGISTRATION,
+    clients::CLIENT,
     Section {
         path: "tokens",
         shape: Shape::Table,

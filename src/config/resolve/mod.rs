@@ -7,6 +7,7 @@
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
 mod access;
+mod client;
 mod elsewhere;
 mod provider;
 mod server;
@@ -27,8 +28,8 @@ use super::file::{
 use super::keys;
 use super::master_key::MasterKey;
 use super::settings::{
-    ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource, RegistrationSettings,
-    Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
+    ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource,
+    RegistrationManagement, RegistrationSettings, Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
 };
 use crate::domain::origin::Origin;
 use value::{amount, choice, duration, parse};
@@ -52,6 +53,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let servers = server::resolve(&file.mcp_server, &public_url, &providers)?;
+    let registration = registration(&file.registration, &public_url)?;
     let elsewhere = elsewhere::servers(&file.mcp_server, &public_url, &providers)?;
     let resource_servers = elsewhere::askers(&file.resource_server, &public_url, &servers, &elsewhere)?;
     Ok(Settings {
@@ -65,7 +67,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         elsewhere,
         resource_servers,
         consent: consent(&file.consent, &public_url)?,
-        registration: registration(&file.registration, &public_url)?,
+        clients: client::resolve(&file.client, &public_url, &registration.allowed_redirect_schemes)?,
+        registration,
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
         access,
@@ -205,8 +208,25 @@ fn consent(file: &ConsentFile, public_url: &Origin) -> Result<ConsentSettings, R
 
 fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
-    if let Some(written) = file.dynamic.as_ref().filter(|written| written.value == "allow_listed") {
-        let sentence = "dynamic = \"allow_listed\" is not supported yet; it comes with a later release";
+    let allowed_domains = value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?;
+    // Whoever writes a list does not mean everybody.
+    let natural = if allowed_domains.is_empty() { default.dynamic } else { DynamicRegistration::AllowListed };
+    let dynamic = choice(
+        "dynamic",
+        file.dynamic.as_ref(),
+        natural,
+        &[
+            ("on", DynamicRegistration::On),
+            ("allow_listed", DynamicRegistration::AllowListed),
+            ("off", DynamicRegistration::Off),
+        ],
+    )?;
+    if let Some(written) = file
+        .dynamic
+        .as_ref()
+        .filter(|_| dynamic == DynamicRegistration::AllowListed && allowed_domains.is_empty())
+    {
+        let sentence = "dynamic = \"allow_listed\" needs allowed_domains; write it";
         return Err(Refused::at(written.place, sentence));
     }
     let loopback_documents = file.loopback_documents.as_ref().filter(|written| written.value);
@@ -216,19 +236,32 @@ fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<Registra
         return Err(Refused::at(written.place, sentence));
     }
     let proxy = file.egress_proxy.as_ref();
+    let management = [
+        ("confidential", RegistrationManagement::Confidential),
+        ("all", RegistrationManagement::All),
+        ("off", RegistrationManagement::Off),
+    ];
     Ok(RegistrationSettings {
         client_id_metadata_documents: file
             .client_id_metadata_documents
             .unwrap_or(default.client_id_metadata_documents),
-        allowed_domains: value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?,
         loopback_documents: loopback_documents.is_some(),
         egress_proxy: proxy.map(|written| parse("egress_proxy", written, value::http_proxy)).transpose()?,
-        dynamic: choice(
-            "dynamic",
-            file.dynamic.as_ref(),
-            default.dynamic,
-            &[("on", DynamicRegistration::On), ("off", DynamicRegistration::Off)],
+        dynamic,
+        allowed_domains,
+        initial_access_token: file
+            .initial_access_token
+            .as_ref()
+            .map(|written| client::secret("initial_access_token", written))
+            .transpose()?,
+        management: choice("management", file.management.as_ref(), default.management, &management)?,
+        max_unused_clients: amount(
+            "max_unused_clients",
+            file.max_unused_clients.as_ref(),
+            default.max_unused_clients,
+            10..=1_000_000,
         )?,
+        reserved_names: value::list("reserved_names", file.reserved_names.as_ref(), value::words)?,
         allowed_redirect_schemes: value::list(
             "allowed_redirect_schemes",
             file.allowed_redirect_schemes.as_ref(),

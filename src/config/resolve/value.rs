@@ -135,9 +135,14 @@ pub(super) fn words(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// A host, or `*.` and a host for all below it, as the hosts of URLs are written: lower case, in ASCII.
+/// A host, or `*.` and a host for all below it, as the hosts of URLs are written: lower case, in ASCII. `localhost` is the
+/// only one of one label.
 pub(super) fn domain(text: &str) -> Result<String, &'static str> {
-    const MUST: &str = "must be host names in lower case such as \"example.com\" or \"*.example.com\"";
+    const MUST: &str =
+        "must be host names in lower case such as \"example.com\" or \"*.example.com\", or \"localhost\"";
+    if text == "localhost" {
+        return Ok(text.to_owned());
+    }
     let name = text.strip_prefix("*.").unwrap_or(text);
     let label = |label: &str| {
         !label.is_empty()

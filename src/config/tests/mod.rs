@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::keys::{Absent, SECTIONS, Shape};
 use super::*;
+use crate::domain::metadata::AuthMethod;
 use crate::domain::origin::Origin;
 use crate::domain::provider::{IssPolicy, Revocation, TokenAuthMethod};
 
@@ -330,6 +331,114 @@ fn lifetimes_and_limits_are_read() {
     assert_eq!(settings.limits.mcp_max_body_bytes, 1_048_576);
     assert_eq!(settings.registration.allowed_redirect_schemes, ["cursor"]);
     assert_eq!(settings.registration.dynamic, DynamicRegistration::Off);
+}
+
+#[test]
+fn whoever_lists_domains_does_not_mean_everybody() {
+    let dynamic = |keys: &str| good(&with("[registration]", keys)).registration.dynamic;
+    assert_eq!(dynamic(""), DynamicRegistration::On);
+    assert_eq!(dynamic("allowed_domains = [\"app.example\"]"), DynamicRegistration::AllowListed);
+    assert_eq!(dynamic("allowed_domains = [\"app.example\"]\ndynamic = \"on\""), DynamicRegistration::On);
+    assert!(bad(&with("[registration]", "max_unused_clients = 0")).contains("between 10 and 1000000"));
+    for domain in ["app.example", "*.app.example", "localhost", "xn--bcher-kva.example"] {
+        let settings = good(&with("[registration]", &format!("allowed_domains = [\"{domain}\"]")));
+        assert_eq!(settings.registration.allowed_domains, [domain]);
+    }
+    for domain in [
+        "",
+        "*",
+        "*.",
+        "*.com",
+        "app.*.example",
+        "App.example",
+        "app.example.",
+        "app.example:1",
+        "com",
+        "ä.example",
+    ] {
+        assert!(
+            bad(&with("[registration]", &format!("allowed_domains = [\"{domain}\"]"))).contains("host names"),
+            "{domain}"
+        );
+    }
+}
+
+#[test]
+fn clients_of_the_operator_are_judged_like_all() {
+    let client = |keys: &str| with("[[client]]", keys);
+    let known = good(&client(
+        "client_id = \"reports\"\nname = \"Our reports\"\nredirect_uris = [\"https://reports.example/cb\"]",
+    ));
+    let [reports] = known.clients.as_slice() else { panic!("one client") };
+    assert_eq!(reports.id, "reports");
+    assert_eq!(reports.metadata.token_endpoint_auth_method, AuthMethod::None);
+    assert_eq!(reports.metadata.client_name.as_deref(), Some("Our reports"));
+    assert!(reports.secret.is_none());
+    let with_keys = |more: &str| {
+        client(&format!(
+            "client_id = \"reports\"\nname = \"x\"\nredirect_uris = [\"https://reports.example/cb\"]\n{more}"
+        ))
+    };
+    for (more, method) in [
+        ("client_secret = \"our-canary-secret\"", AuthMethod::ClientSecretBasic),
+        (
+            "client_secret = \"our-canary-secret\"\ntoken_endpoint_auth_method = \"client_secret_post\"",
+            AuthMethod::ClientSecretPost,
+        ),
+        ("jwks = \"https://reports.example/keys\"", AuthMethod::PrivateKeyJwt),
+    ] {
+        assert_eq!(good(&with_keys(more)).clients[0].metadata.token_endpoint_auth_method, method, "{more}");
+    }
+    assert!(!format!("{:?}", good(&with_keys("client_secret = \"our-canary-secret\""))).contains("canary"));
+    for (more, sentence) in [
+        ("client_secret = \"short\"", "client_secret must be at least 16 printable"),
+        (
+            "token_endpoint_auth_method = \"client_secret_post\"",
+            "token_endpoint_auth_method must be none without",
+        ),
+        (
+            "token_endpoint_auth_method = \"private_key_jwt\"",
+            "token_endpoint_auth_method must be none without",
+        ),
+        (
+            "client_secret = \"our-canary-secret\"\ntoken_endpoint_auth_method = \"none\"",
+            "token_endpoint_auth_method must be none without",
+        ),
+        (
+            "client_secret = \"our-canary-secret\"\njwks = \"https://reports.example/keys\"",
+            "jwks does not go with client_secret",
+        ),
+        ("jwks = \"http://reports.example/keys\"", "jwks must be an https URL"),
+        ("jwks = \"{}\"", "cannot be used"),
+        (
+            "[[client]]\nclient_id = \"reports\"\nname = \"y\"\nredirect_uris = [\"https://y.example/\"]",
+            "two [[client]] entries have the same client_id",
+        ),
+    ] {
+        let error = bad(&with_keys(more));
+        assert!(error.contains(sentence), "{more}: {error}");
+    }
+    for (keys, sentence) in [
+        ("name = \"x\"\nredirect_uris = [\"https://x.example/\"]", "client_id is missing"),
+        ("client_id = \"x\"\nredirect_uris = [\"https://x.example/\"]", "name is missing"),
+        ("client_id = \"x\"\nname = \"x\"", "redirect_uris is missing"),
+        (
+            "client_id = \"mcpd_ci_x\"\nname = \"x\"\nredirect_uris = [\"https://x.example/\"]",
+            "must not begin",
+        ),
+        (
+            "client_id = \"HTTPS://x\"\nname = \"x\"\nredirect_uris = [\"https://x.example/\"]",
+            "must not begin",
+        ),
+        ("client_id = \"a b\"\nname = \"x\"\nredirect_uris = [\"https://x.example/\"]", "printable ASCII"),
+        ("client_id = \"x\"\nname = \"x\"\nredirect_uris = [\"http://x.example/\"]", "cannot be used"),
+        ("client_id = \"x\"\nname = \"x\"\nredirect_uris = [\"https://mcp.example.com/\"]", "cannot be used"),
+        ("client_id = \"x\"\nname = \"x\"\nredirect_uris = []", "cannot be used"),
+        ("client_id = \"x\"\nname = \"x\"\nredirect_uris = [\"cursor://x\"]", "cannot be used"),
+    ] {
+        let error = bad(&client(keys));
+        assert!(error.contains(sentence), "{keys}: {error}");
+    }
 }
 
 #[test]

@@ -127,7 +127,13 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         (
             "[registration]",
             "dynamic = \"allow_listed\"",
-            "proxy.toml:9: dynamic = \"allow_listed\" is not supported yet; it comes with a later release",
+            "proxy.toml:9: dynamic = \"allow_listed\" needs allowed_domains; write it",
+        ),
+        (
+            "[registration]",
+            "initial_access_token = \"short\"",
+            "proxy.toml:9: initial_access_token must be at least 16 printable ASCII characters without blanks; make one \
+             with: openssl rand -hex 32",
         ),
         (
             "[registration]",
@@ -138,12 +144,14 @@ fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
         (
             "[registration]",
             "allowed_domains = [\"https://app.example\"]",
-            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\"",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\", \
+             or \"localhost\"",
         ),
         (
             "[registration]",
             "allowed_domains = [\"*.com\"]",
-            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\"",
+            "proxy.toml:9: allowed_domains must be host names in lower case such as \"example.com\" or \"*.example.com\", \
+             or \"localhost\"",
         ),
         (
             "[registration]",

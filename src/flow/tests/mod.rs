@@ -9,6 +9,7 @@ pub(crate) mod library;
 mod noted;
 mod proofs;
 mod races;
+mod registrations;
 mod resource_servers;
 mod stops;
 
@@ -27,7 +28,7 @@ use url::Url;
 
 use super::{
     Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, Departed,
-    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, TokenAnswer,
+    DocumentsFrom, Failure, Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
     fault::Fault,
     ports::{
         BoxFuture, Clock, Departure, Entropy, Identity, Store, ThirdParty, ThirdPartyError, ThirdPartyTokens,
@@ -187,6 +188,8 @@ pub(crate) struct World {
     pub(crate) library: Arc<Library>,
     entropy: Arc<Counter>,
     provider: Provider,
+    /// What the next process is told about clients.
+    pub(super) registration: RegistrationPolicy,
 }
 
 impl World {
@@ -209,19 +212,32 @@ impl World {
         });
         let (store, entropy) = (Arc::new(MemoryStore::new()), Arc::new(Counter::default()));
         let library = Arc::new(Library::default());
-        let flows = assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider);
-        Self { flows, store, clock, third, library, entropy, provider }
+        let registration = RegistrationPolicy::default();
+        let flows =
+            assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider, &registration);
+        Self { flows, store, clock, third, library, entropy, provider, registration }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
         let store = Arc::clone(&self.store) as _;
-        self.flows = assemble(store, &self.clock, &self.entropy, &self.third, &self.library, &self.provider);
+        self.flows = assemble(
+            store,
+            &self.clock,
+            &self.entropy,
+            &self.third,
+            &self.library,
+            &self.provider,
+            &self.registration,
+        );
     }
 
+    /// A public client, another one with every call: those that say the very same of themselves are one.
     pub(super) async fn register(&self) -> String {
+        static VERSION: AtomicU64 = AtomicU64::new(0);
+        let version = VERSION.fetch_add(1, Ordering::Relaxed);
         let body = format!(
-            r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App"}}"#
+            r#"{{"redirect_uris":["{CALLBACK}"],"token_endpoint_auth_method":"none","client_name":"App","software_version":"{version}"}}"#
         );
         self.flows.register(body.into_bytes()).await.unwrap().client.id
     }
@@ -286,6 +302,7 @@ fn assemble(
     third: &Arc<Script>,
     library: &Arc<Library>,
     provider: &Provider,
+    registration: &RegistrationPolicy,
 ) -> Arc<Flows> {
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
@@ -303,6 +320,7 @@ fn assemble(
         access: Access::default(),
         documents: DocumentsFrom::Internet,
         allowed_domains: vec![],
+        registration: registration.clone(),
     };
     Flows::new(Parts {
         store,

@@ -126,7 +126,15 @@ impl Before {
         let _inside = self.runtime.enter();
         let (entropy, library) = (Arc::default(), Arc::default());
         let store = Arc::new(Stepping(store));
-        let flows = assemble(store, &self.clock, &entropy, &self.third, &library, &provider());
+        let flows = assemble(
+            store,
+            &self.clock,
+            &entropy,
+            &self.third,
+            &library,
+            &provider(),
+            &RegistrationPolicy::default(),
+        );
         Process { flows, sessions: Arc::new(Sessions::with_capacity(8)), before: Arc::clone(self) }
     }
 }

@@ -67,6 +67,8 @@ pub struct Asking {
     pub client_name: Label,
     /// Whose word that name is.
     pub named_by: NamedBy,
+    /// What is odd about that name.
+    pub name_warnings: Vec<NameWarning>,
     /// The host that publishes the client's metadata document, where the client id is the URL of one: the one thing about
     /// the client that was verified.
     pub published_by: Option<Verbatim>,
@@ -115,6 +117,21 @@ pub enum NamedBy {
     App,
     /// The operator of this gateway, in its configuration.
     Operator,
+}
+
+/// What is odd about a name that an app chose for itself.
+#[derive(Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NameWarning {
+    /// It holds characters that nobody sees or that change the order of others.
+    Hides,
+    /// It is, or looks like, the name of somebody else.
+    LooksLike {
+        /// That name.
+        name: Label,
+    },
+    /// It mixes alphabets whose letters look alike.
+    Mixes,
 }
 
 /// An MCP server as people see it.
@@ -230,6 +247,7 @@ impl Asking {
             destination: Destination::Web { host: Verbatim::new("claude.ai") },
             client_name: Label::new("Claude"),
             named_by: NamedBy::App,
+            name_warnings: Vec::new(),
             published_by: None,
             client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
             source: Label::new("registered itself 3 minutes ago"),
@@ -268,6 +286,11 @@ impl Asking {
             client_name: Label::new(
                 &"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300),
             ),
+            name_warnings: vec![
+                NameWarning::Hides,
+                NameWarning::Mixes,
+                NameWarning::LooksLike { name: Label::new("GitHub <b>&amp;</b>") },
+            ],
             client_id: Verbatim::new("\"><img src=x onerror='alert(1)'>&amp;"),
             redirect_uri: Verbatim::new(&format!("https://{host}/{}", "cb/".repeat(200))),
             destination: Destination::Web { host: Verbatim::new(&host) },

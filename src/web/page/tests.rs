@@ -44,6 +44,7 @@ fn no_field_becomes_markup() {
         destination,
         client_name: name(),
         named_by: NamedBy::App,
+        name_warnings: vec![NameWarning::LooksLike { name: name() }],
         published_by: None,
         client_id: verbatim(),
         source: name(),

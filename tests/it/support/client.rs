@@ -1,5 +1,7 @@
 //! An MCP client, as far as authorization goes: it registers, builds authorization requests, and spends what it gets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::Request;
@@ -19,16 +21,18 @@ pub(crate) struct Registration(pub(crate) Value);
 impl Registration {
     /// An app on this computer, without a secret.
     pub(crate) fn native(name: &str) -> Self {
-        Self(
-            json!({ "client_name": name, "redirect_uris": [LOOPBACK], "token_endpoint_auth_method": "none" }),
-        )
+        Self::hosted(name, LOOPBACK)
     }
 
-    /// A hosted app.
+    /// A hosted app. Each is another client, whatever its name: public ones that say the very same would be one.
     pub(crate) fn hosted(name: &str, redirect_uri: &str) -> Self {
-        Self(
-            json!({ "client_name": name, "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none" }),
-        )
+        static VERSION: AtomicU64 = AtomicU64::new(0);
+        Self(json!({
+            "client_name": name,
+            "redirect_uris": [redirect_uri],
+            "token_endpoint_auth_method": "none",
+            "software_version": VERSION.fetch_add(1, Ordering::Relaxed).to_string(),
+        }))
     }
 
     pub(crate) fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
@@ -77,7 +81,7 @@ impl Client {
     pub(crate) fn registered(origin: &str, answer: &Value) -> Self {
         let text = |name: &str| answer[name].as_str().map(ToOwned::to_owned);
         let secret = text("client_secret");
-        if let Some(secret) = &secret {
+        for secret in [secret.as_ref(), text("registration_access_token").as_ref()].into_iter().flatten() {
             secrets::note(secret);
         }
         Self {

@@ -327,6 +327,15 @@ impl Gateway {
         self.stop.cancel();
     }
 
+    /// The same gateway again, with other tables in its configuration.
+    pub(crate) async fn restart_with(&mut self, tables: String) {
+        let kept = self.text.len() - self.setup.tables.len();
+        self.text.truncate(kept);
+        self.text.push_str(&tables);
+        self.setup.tables = tables;
+        self.restart().await;
+    }
+
     /// The same gateway again, on what the store still knows.
     pub(crate) async fn restart(&mut self) {
         if self.running.is_some() {

@@ -253,6 +253,7 @@ fn server() -> McpServer {
         resource: Resource::at(PUBLIC, "/mcp"),
         name: "Notes".to_owned(),
         provider: crate::world::PROVIDER.to_owned(),
+        identity_assertion: false,
         scopes: vec![ScopeDefinition {
             name: "read".to_owned(),
             description: "Read".to_owned(),
@@ -263,7 +264,6 @@ fn server() -> McpServer {
             tools: None,
         }],
         filter_tools: false,
-        identity_assertion: false,
     }
 }
 
