@@ -20,6 +20,8 @@ import { freePort, startBrowser } from './browser.mjs';
 import { start as startThirdParty } from './third_party.mjs';
 
 const ERAS = ['2025-11-25', '2026-07-28'];
+// The client that the operator wrote into the configuration.
+const CLIENT = 'conformance-suite';
 const PATIENCE = 120_000;
 const [program, folder] = process.argv.slice(2);
 // What is undone at the end, the last one first.
@@ -32,12 +34,11 @@ async function main() {
   undo.push(third.close, backend.close);
   const callback = await freePort();
   const gateway = await startGateway(third.url, backend.url, callback);
-  const client = await clientAt(gateway, callback);
   const browser = await startBrowser();
   undo.push(browser.close);
 
-  for (const era of ERAS) await authorization(gateway, client, callback, browser, era);
-  const token = await tokenOf(gateway, client, callback, browser);
+  for (const era of ERAS) await authorization(gateway, CLIENT, callback, browser, era);
+  const token = await tokenOf(gateway, CLIENT, callback, browser);
   note(token);
   const bearer = await startBearer(`${gateway}/mcp`, () => token);
   undo.push(bearer.close);
@@ -74,6 +75,12 @@ path = "/mcp"
 name = "Conformance"
 upstream_url = "${upstream}"
 provider = "third"
+[[client]]
+client_id = "${CLIENT}"
+name = "Conformance suite"
+redirect_uris = ["http://127.0.0.1:${callback}/callback"]
+[registration]
+dynamic = "off"
 `;
   writeFileSync(join(folder, 'proxy.toml'), configuration, { mode: 0o600 });
   const log = openSync(logFile(), 'w');
@@ -91,19 +98,6 @@ provider = "third"
     await new Promise((done) => setTimeout(done, 50));
   }
   throw new Error(`the gateway does not start: ${readFileSync(logFile(), 'utf8').slice(-2000)}`);
-}
-
-async function clientAt(gateway, callback) {
-  const answer = await fetch(`${gateway}/register`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      client_name: 'Conformance suite',
-      redirect_uris: [`http://127.0.0.1:${callback}/callback`],
-      token_endpoint_auth_method: 'none',
-    }),
-  });
-  return (await answer.json()).client_id;
 }
 
 // A token for the `server` scenarios, as any client gets one.
