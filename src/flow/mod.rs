@@ -104,7 +104,6 @@ impl From<Refusal> for Failure {
 
 /// What the operator decided.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent decisions, each a key of its own")]
 pub struct Policy {
     /// How long an access token lives.
     pub access_ttl: Duration,

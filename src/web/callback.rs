@@ -39,7 +39,7 @@ pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
     let site = visit.site;
     let arriving = async { site.flows.arrive(callback(&parameters, provider, &cookies)?).await };
     let gate = Gate::FailedCallbacks;
-    let arrived = site.limits.judged(gate, visit.address(), &*site.clock, arriving, blame).await;
+    let arrived = Box::pin(site.limits.judged(gate, visit.address(), &*site.clock, arriving, blame)).await;
     match arrived {
         Ok(arrived) => answer_arrived(visit, provider, &cookies, arrived),
         Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),

@@ -45,7 +45,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
         give(site, &form, credentials).await
     };
     let blame = |failure: &Failure| blame_client(failure, credentials.as_ref());
-    let given = site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame).await;
+    let given = Box::pin(site.limits.judged(Gate::FailedTokens, address, &*site.clock, judging, blame)).await;
     match given {
         Ok(given) => {
             let tokens = Tokens {

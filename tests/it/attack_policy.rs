@@ -252,9 +252,9 @@ async fn attack_deep_and_huge_bodies() {
 
 #[tokio::test]
 async fn attack_header_trust() {
-    let stage = Stage::new().await;
     const MODERN: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
     const CALL: (&str, &str) = ("mcp-method", "tools/call");
+    let stage = Stage::new().await;
     // An older client's headers mean nothing, and do not get to an MCP server that believes them.
     for version in [None, Some("2025-06-18"), Some("2025-11-25"), Some("x")] {
         let mut headers = vec![("mcp-method", "ping"), ("mcp-name", "get_x")];

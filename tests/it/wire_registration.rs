@@ -119,7 +119,7 @@ async fn a_registration_lives_a_day_from_when_it_was_last_returned() {
     assert_eq!(client.id, id);
     gateway.forward(DAY / 2);
     assert_eq!(register(&gateway, &public("Slow")).await["client_id"], id.as_str());
-    gateway.forward(DAY - Duration::from_secs(1));
+    gateway.forward(DAY.saturating_sub(Duration::from_secs(1)));
     gateway.flows().sweep().await.unwrap();
     gateway.visitor(&ADA).consent_page(&client.asks()).await;
 

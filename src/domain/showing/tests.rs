@@ -96,11 +96,13 @@ impl Case {
     }
 }
 
+type Spoil<'a> = dyn Fn(&mut Case) + 'a;
+
 #[test]
 fn the_short_page_takes_all_of_its_conditions() {
     assert_eq!(Case::new().showing(), Showing::Short);
     let site = |host: &str| Destination::Site { host: host.to_owned() };
-    let spoilt: &[(&str, &dyn Fn(&mut Case))] = &[
+    let spoilt: &[(&str, &Spoil<'_>)] = &[
         ("always", &|case| case.remembers = false),
         ("prompt", &|case| case.is_plain = false),
         ("no resource", &|case| case.request.resource_named = false),
