@@ -242,7 +242,10 @@ fn is_ours(url: &Url, own_origin: &str) -> bool {
     if url.origin().ascii_serialization() == own_origin {
         return true;
     }
-    let on_loopback = |url: &Url| url.host().is_some_and(|host| origin::is_loopback_host(&host));
+    let on_loopback = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some_and(|host| origin::is_loopback_host(&host))
+    };
     Url::parse(own_origin).is_ok_and(|own| {
         on_loopback(&own) && on_loopback(url) && own.port_or_known_default() == url.port_or_known_default()
     })
