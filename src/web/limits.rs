@@ -80,7 +80,7 @@ pub struct Rates {
 /// What can be limited, and its name in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Gate {
-    /// `POST /register`: all.
+    /// `POST /register` and `PUT` of a registration: all.
     Registrations,
     /// `GET /authorize`: all.
     Authorizations,

@@ -69,10 +69,15 @@ pub(super) async fn manage(visit: Visit<'_>, body: Body) -> Reply {
     }
 }
 
-/// What is registered after the request; `None`: nothing any more. As at the token endpoint, only failures are counted, and
-/// only whoever failed too often waits: never for a body, so that is read before.
+/// What is registered after the request; `None`: nothing any more. A change is counted like a registration: it writes as
+/// much. A withdrawal is not, since there is one to a registration at most, and it must always be possible. Beyond that only
+/// failures are counted, as at the token endpoint, and only whoever failed too often waits: never for a body, so that is
+/// read before.
 async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Failure> {
     let Visit { site, head, .. } = visit;
+    if head.method == Method::PUT {
+        visit.pass(Gate::Registrations)?;
+    }
     let client_id = head.uri.path().strip_prefix(MANAGED).unwrap_or_default().to_owned();
     let read = async {
         let token = bearer(&head.headers)?;

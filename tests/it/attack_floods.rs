@@ -16,12 +16,15 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{
-    Client, Gateway, PATIENCE, Reply, Setup,
-    backend::{Backend, events},
-    chance,
-    client::{LOOPBACK, Registration},
-    gateway::form_request,
+use crate::{
+    support::{
+        Client, Gateway, PATIENCE, Reply, Setup,
+        backend::{Backend, events},
+        chance,
+        client::{HOSTED, LOOPBACK, Registration},
+        gateway::form_request,
+    },
+    wire_registration::register,
 };
 
 /// A gateway behind a proxy, which says where requests come from.
@@ -83,6 +86,37 @@ async fn attack_flood_of_registrations() {
     }
     assert_limited(&gateway.from("2001:db8:1:1:ffff::1", register()).await);
     assert_eq!(gateway.from("2001:db8:1:2::1", register()).await.status, 201);
+}
+
+/// Whoever registered once changes it again and again: each change is as much work as a registration.
+#[tokio::test]
+async fn attack_flood_of_changes_of_a_registration() {
+    let setup = Setup {
+        limits: "registrations_per_minute = 5\n".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        ..Setup::default()
+    };
+    let gateway = setup.start().await;
+    let body = json!({ "redirect_uris": [HOSTED], "token_endpoint_auth_method": "client_secret_post" });
+    let answer = register(&gateway, &body).await;
+    let (id, token) =
+        (answer["client_id"].as_str().unwrap(), answer["registration_access_token"].as_str().unwrap());
+    let manage = |method: &str, name: u32| {
+        let mut body = body.clone();
+        (body["client_id"], body["client_name"]) = (json!(id), json!(format!("App {name}")));
+        let request = Request::builder().method(method).uri(gateway.url(&format!("/register/{id}")));
+        let request = request.header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        request.body(Bytes::from(body.to_string())).unwrap()
+    };
+    for number in 0..5 {
+        assert_eq!(gateway.from(STRANGER, manage("PUT", number)).await.status, 200);
+    }
+    assert_limited(&gateway.from(STRANGER, manage("PUT", 5)).await);
+    assert_eq!(gateway.from(OTHER, manage("PUT", 6)).await.status, 200);
+    // To read it costs little, and to withdraw it must always be possible.
+    assert_eq!(gateway.from(STRANGER, manage("GET", 7)).await.status, 200);
+    assert_eq!(gateway.from(STRANGER, manage("DELETE", 8)).await.status, 204);
 }
 
 #[tokio::test]
