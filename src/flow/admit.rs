@@ -295,7 +295,7 @@ impl Flows {
     }
 
     /// While a link is in use, facts about its person that have become old are asked for again, without anybody waiting.
-    fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
+    pub(super) fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
         let now = self.now();
         let may_ask = is_stale && link.asked(|asked| asked.may_identify(now));
         if !may_ask {
