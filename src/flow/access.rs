@@ -39,6 +39,13 @@ impl Flows {
         person.is_stale(self.now()) || (person.membership.is_none() && !self.policy.access.is_open())
     }
 
+    /// Whether the MCP server of a grant still stands on the provider that the grant was approved for. Where the operator
+    /// wrote another one, nothing of the old approval may reach the server: neither the old third party's token, nor an
+    /// identity from there.
+    pub(super) fn stands_on_the_same_provider(&self, grant: &Grant) -> bool {
+        self.catalog.server_of(&grant.resource).is_none_or(|server| server.provider == grant.provider)
+    }
+
     /// Ends everything that the grant's person holds at its provider, if no rule names them any more.
     pub(super) async fn end_unadmitted(self: &Arc<Self>, grant: &Grant) -> Result<(), Failure> {
         // Nobody loses anything because the third party could not be asked.

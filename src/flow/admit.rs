@@ -257,6 +257,9 @@ impl Flows {
         if !grant.is_alive(now) {
             return Err(invalid_token("grant_ended").into());
         }
+        if !self.stands_on_the_same_provider(&grant) {
+            return Err(invalid_token("provider_changed").into());
+        }
         let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         if self.is_revoked(&grant).await? {

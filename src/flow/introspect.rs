@@ -112,6 +112,9 @@ impl Flows {
         if !asking.resources.contains(&grant.resource) {
             return Ok(Err("token_for_another_resource"));
         }
+        if !self.stands_on_the_same_provider(&grant) {
+            return Ok(Err("provider_changed"));
+        }
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         if self.is_revoked(&grant).await? {
             return Ok(Err("revoked"));

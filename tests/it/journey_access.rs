@@ -149,3 +149,49 @@ async fn rules_that_became_narrower_hold_for_an_open_second_page() {
     assert!(refused.body.contains("person_not_admitted"), "{}", refused.body);
     assert_eq!((refused.leads_to(), ada.delivered().len()), (None, before));
 }
+
+/// The operator has an MCP server stand on another third party: what people approved for the first one is over there.
+#[tokio::test]
+async fn another_provider_of_an_mcp_server_ends_what_was_approved_for_the_first() {
+    let tables =
+        format!("[[resource_server]]\nid = \"asks\"\nsecret = \"{ASKING}\"\nresources = [\"/mcp\"]\n");
+    let setup = Setup { sled: true, two_providers: true, tables, ..Setup::default() };
+    let mut gateway = setup.start().await;
+    let client = gateway.client("App").await;
+    let mut ada = gateway.visitor(&ADA);
+    let tokens = ada.tokens(&client).await;
+    let rotated = client.refresh(&tokens.refresh).await;
+    let waiting = ada.authorize(&client.asks()).await;
+    let mut departing = gateway.visitor(&ADA);
+    let departed = departing.approve(&client.asks()).await;
+    let about = |token: &str| [("token", token), ("client_id", "asks"), ("client_secret", ASKING)].map(owned);
+    assert_eq!(ask(&gateway, &about(&rotated.access)).await, json!(true));
+
+    gateway.reconfigure("provider = \"quarry\"", "provider = \"slate\"");
+    gateway.restart().await;
+    assert_eq!(gateway.tool(&rotated.access, "whoami", json!({})).await.status, 401);
+    assert_eq!(ask(&gateway, &about(&rotated.access)).await, json!(false));
+    for reply in [
+        client.try_refresh(&rotated.refresh).await,
+        // Nor the same answer again.
+        client.try_refresh(&tokens.refresh).await,
+        client.try_redeem(&waiting).await,
+    ] {
+        assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_grant"));
+    }
+    let back = departing.go_on(&departed).await;
+    assert!(back.body.contains("client_changed"), "{}", back.body);
+    // Asked again, people approve what is there now.
+    gateway.visitor(&ADA).tokens(&client).await;
+}
+
+const ASKING: &str = "a-secret-of-at-least-16-characters";
+
+fn owned((name, value): (&'static str, &str)) -> (&'static str, String) {
+    (name, value.to_owned())
+}
+
+async fn ask(gateway: &Gateway, form: &[(&'static str, String)]) -> serde_json::Value {
+    let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    gateway.post_form("/introspect", &form).await.json()["active"].clone()
+}
