@@ -178,6 +178,61 @@ async fn attack_flood_from_a_foreign_page() {
     gateway.tokens(&ADA).await;
 }
 
+/// The same with what browsers load without anybody clicking: images, scripts, frames, data.
+#[tokio::test]
+async fn attack_flood_of_pages_that_nobody_sees() {
+    let gateway = limited("authorizations_per_minute = 3").await;
+    let client = gateway.client("App").await;
+    let load = |path: &str, kind: &str| {
+        let url = if path == "/authorize" { client.asks().url() } else { gateway.url("/arrival?id=x") };
+        let request = Request::get(url).header("accept", "text/html").header("sec-fetch-dest", kind);
+        request.body(Bytes::new()).unwrap()
+    };
+    for path in ["/authorize", "/arrival"] {
+        for kind in ["image", "script", "iframe", "empty", "", "Document"] {
+            for _ in 0..4 {
+                let reply = gateway.from(STRANGER, load(path, kind)).await;
+                assert_eq!((reply.status, reply.header("set-cookie")), (403, None), "{path} {kind}");
+            }
+        }
+    }
+    assert_eq!(gateway.from(STRANGER, load("/authorize", "document")).await.status, 200);
+    // What people open counts, the second page too.
+    assert_eq!(gateway.from(STRANGER, load("/arrival", "document")).await.status, 400);
+    assert_eq!(gateway.from(STRANGER, load("/arrival", "document")).await.status, 400);
+    assert_limited(&gateway.from(STRANGER, load("/arrival", "document")).await);
+    assert_limited(&gateway.from(STRANGER, load("/authorize", "document")).await);
+    assert_eq!(gateway.from(OTHER, load("/arrival", "document")).await.status, 400);
+}
+
+/// And with registrations, which apps in browsers may send from their pages.
+#[tokio::test]
+async fn attack_flood_of_registrations_from_a_foreign_page() {
+    let setup = Setup {
+        limits: "registrations_per_minute = 3\n".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        ..Setup::default()
+    };
+    let gateway = setup.start().await;
+    let register = |site: Option<&str>| {
+        let body = json!({ "redirect_uris": [LOOPBACK] }).to_string();
+        let request = Request::post(gateway.url("/register")).header("content-type", "application/json");
+        let request = site.into_iter().fold(request, |request, site| request.header("sec-fetch-site", site));
+        request.body(Bytes::from(body)).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(gateway.from(STRANGER, register(Some("cross-site"))).await.status, 201);
+    }
+    for site in ["cross-site", "same-site"] {
+        assert_limited(&gateway.from(STRANGER, register(Some(site))).await);
+    }
+    // The programs of the same person have theirs.
+    for site in [None, Some("none"), None] {
+        assert_eq!(gateway.from(STRANGER, register(site)).await.status, 201);
+    }
+    assert_limited(&gateway.from(STRANGER, register(None)).await);
+}
+
 #[tokio::test]
 async fn attack_flood_of_open_approvals() {
     // Browsers of these tests have no proxy in front of them: 127.0.0.1 is the address that floods.
