@@ -8,15 +8,20 @@ use std::sync::Arc;
 
 use super::{
     Failure, Flows,
+    fault::{self, Fault},
     journal::{self, Event},
     records::GrantsOf,
 };
 use crate::domain::{
     access::{Membership, NOT_ADMITTED},
     grant::{Ending, Grant},
+    handle::GrantId,
     person::{Person, subject_key},
     refusal::{ErrorCode, Refusal},
 };
+
+/// How many grants in use are looked at in a round of the sweeper.
+const ASKED_IN_A_ROUND: usize = 256;
 
 impl Flows {
     /// Refuses somebody whom no rule names.
@@ -37,6 +42,35 @@ impl Flows {
     /// asked for before they were written.
     pub(super) fn should_ask_about(&self, person: &Person) -> bool {
         person.is_stale(self.now()) || (person.membership.is_none() && !self.policy.access.is_open())
+    }
+
+    /// Has the third party asked about people whose apps are in use here and whose facts are old. Requests do that by
+    /// themselves; but an open stream sends none, and would outlive that its person may be here. Some in each round of the
+    /// sweeper, which is often enough for those that it passes over now. A record that cannot be read is somebody else's
+    /// trouble: the others have their turn.
+    pub(super) async fn ask_about_those_in_use(self: &Arc<Self>) {
+        if self.policy.access.is_open() {
+            return;
+        }
+        for id in self.live.next_in_use(ASKED_IN_A_ROUND) {
+            if let Err(fault) = self.ask_about_the_person_of(id).await {
+                tracing::error!(error = fault::chain(&fault), "nobody could be asked about a person");
+            }
+        }
+    }
+
+    async fn ask_about_the_person_of(self: &Arc<Self>, id: GrantId) -> Result<(), Fault> {
+        let Some(grant) = self.records.load::<Grant>(id.as_bytes()).await? else { return Ok(()) };
+        let grant = grant.record;
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        let is_stale = person.is_none_or(|person| self.should_ask_about(&person.record));
+        if is_stale
+            && grant.is_alive(self.now())
+            && let Some(link) = self.hold_link(&grant).await?
+        {
+            self.ask_in_background(&grant, &link, is_stale);
+        }
+        Ok(())
     }
 
     /// Whether the MCP server of a grant still stands on the provider that the grant was approved for. Where the operator

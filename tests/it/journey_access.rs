@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use mcp_deputy::sandbox::third_party::{ADA, Behaviour, Event, GRACE, Health};
 use serde_json::json;
 
-use crate::support::{Answer, Gateway, PATIENCE, Setup, client::Registration};
+use crate::support::{
+    Answer, Gateway, PATIENCE, Setup,
+    backend::{Backend, events},
+    client::Registration,
+};
 
 /// Facts are asked for again after ten minutes; sessions are read again after ten seconds.
 const FACTS: Duration = Duration::from_mins(11);
@@ -90,6 +95,38 @@ async fn who_left_the_organization_loses_access_while_the_app_is_in_use() {
         tries += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// An open stream sends nothing that would find the facts old: the sweeper does.
+#[tokio::test]
+async fn who_left_the_organization_loses_the_open_stream() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::start(move |_| {
+        let (events, response) = events();
+        sender.send(events).unwrap();
+        async move { Ok(response) }
+    })
+    .await;
+    let behaviour = members(&[("ada", 42), ("grace", 42)]);
+    let tables = "[access]\norganizations = [\"42\"]\n".to_owned();
+    let setup = Setup { behaviour, upstream: Some(backend.url.clone()), tables, ..Setup::default() };
+    let gateway = setup.start().await;
+    let (_, ada) = gateway.tokens(&ADA).await;
+    let (_, grace) = gateway.tokens(&GRACE).await;
+    let open = async |token: &str| {
+        let request = gateway.at("/mcp", "GET", token).body("".into()).unwrap();
+        gateway.fetch().open(request).await.unwrap()
+    };
+    let (mut hers, _her_stream) = (open(&ada.access).await, streams.recv().await.unwrap());
+    let (mut other, other_stream) = (open(&grace.access).await, streams.recv().await.unwrap());
+    belongs(&gateway, &[("grace", 42)]);
+    gateway.flows().sweep().await.unwrap();
+    gateway.forward(FACTS);
+    gateway.flows().sweep().await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, hers.body_mut().frame()).await.expect("she still listens");
+    assert!(ended.is_none());
+    other_stream.send("data: 1\n\n".into()).await.unwrap();
+    assert!(other.body_mut().frame().await.unwrap().is_ok(), "whoever stayed listens on");
 }
 
 #[tokio::test]
