@@ -96,8 +96,9 @@ impl Flows {
         }
         let reason = NOT_ADMITTED.reason;
         journal::note(Event::PersonRefused).subject(&grant.subject).reason(reason).write();
-        self.end_grants_of(GrantsOf::subject(&grant.subject), self.now(), |_| true, Ending::NotAdmitted)
-            .await?;
+        let owner = GrantsOf::subject(&grant.subject);
+        let reach = self.reach_of(owner, |_| true).await?;
+        self.end_grants_of(owner, reach.all, |_| true, Ending::NotAdmitted).await?;
         Err(Refusal::invalid_grant(reason).into())
     }
 }

@@ -64,6 +64,10 @@ impl Hand {
     pub(crate) fn forward(&self, span: Duration) {
         self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
+
+    pub(super) fn back(&self, span: Duration) {
+        self.0.fetch_sub(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for Hand {
