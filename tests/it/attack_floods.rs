@@ -568,3 +568,37 @@ async fn attack_dribbling_upload() {
         assert_eq!(&answer, b"HTTP/1.1 408");
     }
 }
+
+/// All places for streams are taken. A call that could be answered with a stream is refused before it is done: who hears
+/// "try again" does so, and it would be done twice.
+#[tokio::test]
+async fn attack_full_streams_do_not_make_calls_happen_twice() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::start(move |_| {
+        let (events, response) = events();
+        sender.send(events).unwrap();
+        async move { Ok(response) }
+    })
+    .await;
+    let limits = "registrations_per_minute = 1000\nmax_streams = 2\n".to_owned();
+    let gateway = Setup { upstream: Some(backend.url.clone()), limits, ..Setup::default() }.start().await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    let call = || gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push((gateway.fetch().open(call()).await.unwrap(), streams.recv().await.unwrap()));
+    }
+    let refused = gateway.send(call()).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!(backend.count(), 2, "it was done all the same");
+    let (response, events) = open.pop().unwrap();
+    drop(response);
+    timeout(PATIENCE, events.closed()).await.unwrap();
+    for _ in 0..200 {
+        if gateway.fetch().open(call()).await.unwrap().status() == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("its place was never given back");
+}
