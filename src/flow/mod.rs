@@ -7,6 +7,7 @@
 //! Every step that consumes a record or calls the third party runs as a task of its own on the control runtime, to its
 //! end, whoever hangs up: [`Flows`] methods do that themselves.
 
+mod accepted;
 mod access;
 pub mod admit;
 mod arrive;
@@ -187,6 +188,8 @@ pub struct Flows {
     /// Metadata documents of clients.
     library: resolve::Library,
     key_sets: KeySets,
+    /// Assertions that were used up.
+    accepted: accepted::Accepted,
     signing: SigningKeys,
     /// Steps and background work under way.
     tasks: TaskTracker,
@@ -210,6 +213,7 @@ impl Flows {
             unused: unused::UnusedCount::default(),
             library: resolve::Library::default(),
             key_sets: KeySets::default(),
+            accepted: accepted::Accepted::default(),
             signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
         })
@@ -310,8 +314,12 @@ impl Flows {
             .ok_or_else(|| Fault::new("find the provider entry of a record: it is not configured any more"))
     }
 
-    /// The client that a request at the token or revocation endpoint comes from.
-    async fn authenticated(self: &Arc<Self>, credentials: &Credentials) -> Result<Client, Failure> {
+    /// The client that a request at the token or revocation endpoint comes from, and its proof, which has to be used up
+    /// before anything is done.
+    async fn authenticated(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+    ) -> Result<(Client, prove::Proof), Failure> {
         let client = self.records.load::<Client>(credentials.client_id.as_bytes()).await?;
         let client = client.ok_or_else(|| prove::refused(None, "client_unknown"))?.record;
         if !self.is_usable(&client) {
@@ -320,8 +328,8 @@ impl Flows {
         self.refuse_document_that_is_not_allowed(&client)?;
         // Before the proof: it may be the document that has the key which the record does not know yet.
         self.watch_document(&client);
-        self.prove(&client, credentials).await?;
-        Ok(client)
+        let proof = self.prove(&client, credentials).await?;
+        Ok((client, proof))
     }
 
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed

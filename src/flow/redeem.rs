@@ -62,7 +62,7 @@ impl Flows {
     }
 
     async fn redeem_here(self: &Arc<Self>, request: &CodeRequest) -> Result<TokenAnswer, Failure> {
-        let client = self.authenticated(&request.credentials).await?;
+        let (client, mut proof) = self.authenticated(&request.credentials).await?;
         let code = request.code.as_ref().ok_or(needed("code_missing", "code is needed."))?;
         let verifier =
             request.verifier.as_ref().ok_or(needed("verifier_missing", "code_verifier is needed."))?;
@@ -82,6 +82,7 @@ impl Flows {
             match grant.judge_code(&redemption, now) {
                 Redeemed::Refused(reason) => return Err(refused_code(reason, &client, &grant).into()),
                 Redeemed::Replayed => {
+                    self.use_up(&client, &mut proof).await?;
                     self.end_grant(grant.id, Ending::CodeReplayed).await?;
                     return Err(refused_code("code_replayed", &client, &grant).into());
                 }
@@ -91,6 +92,7 @@ impl Flows {
                 return Err(refused_code("provider_changed", &client, &grant).into());
             }
             refuse_other_resource(&request.resource, &grant)?;
+            self.use_up(&client, &mut proof).await?;
             let family: [u8; 16] = self.random()?;
             let fresh = self.fresh_tokens(&grant, family, grant.scopes.clone(), now)?;
             let Some(next) = grant.redeemed(Digest::of(family), fresh.minted.clone()) else { continue };

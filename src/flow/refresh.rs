@@ -42,7 +42,7 @@ impl Flows {
     }
 
     async fn refresh_here(self: &Arc<Self>, request: &RefreshRequest) -> Result<TokenAnswer, Failure> {
-        let client = self.authenticated(&request.credentials).await?;
+        let (client, mut proof) = self.authenticated(&request.credentials).await?;
         let presented =
             request.token.as_ref().ok_or(needed("refresh_token_missing", "refresh_token is needed."))?;
         let token = Presented::parse(Kind::RefreshToken, presented.expose_secret());
@@ -56,6 +56,7 @@ impl Flows {
             match grant.judge_refresh(&token, &client.id, self.policy.refresh_grace, now) {
                 Refreshed::Refused(reason) => return Err(refused(reason, &client, &grant).into()),
                 Refreshed::Reused => {
+                    self.use_up(&client, &mut proof).await?;
                     self.end_grant(grant.id, Ending::RefreshReused).await?;
                     return Err(refused("refresh_reused", &client, &grant).into());
                 }
@@ -67,6 +68,7 @@ impl Flows {
                     // The same answer, but not to another question.
                     refuse_other_resource(&request.resource, &grant)?;
                     asked_scopes(request.scope.as_deref(), &grant)?;
+                    self.use_up(&client, &mut proof).await?;
                     if self.records.replace(grant.id.as_bytes(), loaded.version, &*next).await?.is_some() {
                         journal::note(Event::RefreshReplayed).of(&grant).write();
                         return self.replayed_answer(&next, now);
@@ -77,6 +79,7 @@ impl Flows {
             }
             refuse_other_resource(&request.resource, &grant)?;
             let scopes = asked_scopes(request.scope.as_deref(), &grant)?;
+            self.use_up(&client, &mut proof).await?;
             if !checked {
                 checked = true;
                 self.renew_what_it_stands_on(&grant).await?;

@@ -35,33 +35,44 @@ impl Flows {
     }
 
     async fn revoke_here(self: &Arc<Self>, credentials: &Credentials, token: &str) -> Result<(), Failure> {
-        let client = self.authenticated(credentials).await?;
-        if let Some(refresh) = Presented::parse(Kind::RefreshToken, token) {
-            return self.revoke_refresh(&client, &refresh).await;
+        let (client, mut proof) = self.authenticated(credentials).await?;
+        if let Some(refresh) = Presented::parse(Kind::RefreshToken, token)
+            && let Some(grant) = self.given_back(&client, &refresh).await?
+        {
+            self.use_up(&client, &mut proof).await?;
+            self.end_grant(grant, Ending::Returned).await?;
+            return Ok(());
         }
         if let Some(access) = Presented::parse(Kind::AccessToken, token) {
             let mine = |grant: &Grant| {
                 (grant.client_id == client.id).then(|| grant.without_access(&access.digest)).flatten()
             };
+            let loaded = self.records.load::<Grant>(access.grant.as_bytes()).await?;
+            if loaded.is_none_or(|loaded| mine(&loaded.record).is_none()) {
+                return self.leave_unused(&client, &proof).await;
+            }
+            self.use_up(&client, &mut proof).await?;
             if self.records.update::<Grant>(access.grant.as_bytes(), mine).await?.is_some() {
                 self.live.end_access(access.grant, &access.digest);
                 journal::note(Event::AccessTokenReturned).client(&client.id).grant(access.grant).write();
             }
+            return Ok(());
         }
-        Ok(())
+        self.leave_unused(&client, &proof).await
     }
 
-    async fn revoke_refresh(self: &Arc<Self>, client: &Client, refresh: &Presented) -> Result<(), Failure> {
-        let Some(loaded) = self.records.load::<Grant>(refresh.grant.as_bytes()).await? else { return Ok(()) };
+    /// The grant that ends when its client gives this refresh token back.
+    async fn given_back(&self, client: &Client, refresh: &Presented) -> Result<Option<GrantId>, Failure> {
+        let Some(loaded) = self.records.load::<Grant>(refresh.grant.as_bytes()).await? else {
+            return Ok(None);
+        };
         // Any token of the family that we really issued ends the grant; a forgery, or another client's, ends nothing.
         let judged = loaded.record.judge_refresh(refresh, &client.id, self.policy.refresh_grace, self.now());
-        if !matches!(
+        let is_none = matches!(
             judged,
             Refreshed::Refused("refresh_forged" | "token_of_another_client" | "grant_not_live")
-        ) {
-            self.end_grant(loaded.record.id, Ending::Returned).await?;
-        }
-        Ok(())
+        );
+        Ok((!is_none).then_some(loaded.record.id))
     }
 
     /// Revokes everything of a client: the operator, or a registration that is withdrawn. Returns how many grants ended.

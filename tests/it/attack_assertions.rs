@@ -1,9 +1,10 @@
 //! Attacks on clients that prove themselves by a signature (`private_key_jwt`, RFC 7523).
 
+use mcp_deputy::sandbox::third_party::ADA;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Gateway, Reply,
+    Client, Gateway, Reply, Tokens,
     client::{LOOPBACK, Registration},
     gateway::form_request,
     signer::{Signer, TYPE, claims, proven, unsigned, with_mac},
@@ -126,8 +127,12 @@ async fn attack_assertions_that_say_or_prove_the_wrong_thing() {
 async fn attack_an_assertion_is_used_twice_or_by_many_at_once() {
     let gateway = Gateway::start().await;
     let (client, signer) = signing(&gateway).await;
+    let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
+    let first = signer.assertion(&gateway, &client.id, "0");
+    let tokens = Tokens::of(&gateway.post_form("/token", &proven(&answer.form(), &first)).await);
     let assertion = signer.assertion(&gateway, &client.id, "1");
-    let forms: Vec<_> = (0..16).map(|_| proven(&NOTHING, &assertion)).collect();
+    let token = [("token", tokens.access.as_str())];
+    let forms: Vec<_> = (0..16).map(|_| proven(&token, &assertion)).collect();
     let racers = forms.iter().map(|form| {
         let fetch = mcp_deputy::sandbox::fetch::Fetch::new();
         let request = form_request(&gateway.url("/revoke"), form);

@@ -51,7 +51,30 @@ impl Signing {
     }
 }
 
-/// Gives back a token that is none: succeeds for everybody who authenticates, and for nobody else.
+impl Signing {
+    /// An access token of it, which it can give back.
+    async fn token(&self, world: &World) -> SecretString {
+        let code = world.code(&self.id).await;
+        let request =
+            CodeRequest { credentials: self.assertion(world, "token"), ..code_request(&self.id, &code) };
+        world.flows.redeem(request).await.unwrap().access_token
+    }
+}
+
+/// Gives a token back, which uses the assertion up.
+async fn give_back(
+    world: &World,
+    credentials: Credentials,
+    token: &SecretString,
+) -> Result<(), &'static str> {
+    match world.flows.revoke(credentials, token.clone()).await {
+        Ok(()) => Ok(()),
+        Err(Failure::Refused(refusal)) => Err(refusal.reason),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// Gives back a token that is none: succeeds for everybody who authenticates, and for nobody else. Uses nothing up.
 async fn authenticate(world: &World, credentials: Credentials) -> Result<(), &'static str> {
     match world.flows.revoke(credentials, "no token".into()).await {
         Ok(()) => Ok(()),
@@ -84,11 +107,12 @@ async fn a_client_that_signs_gets_tokens_and_refreshes_them() {
 async fn attack_one_assertion_is_presented_by_many_at_once() {
     let world = World::new();
     let app = Signing::inline(&world).await;
+    let token = app.token(&world).await;
     let credentials = app.assertion(&world, "1");
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {
-        let (flows, credentials) = (Arc::clone(&world.flows), credentials.clone());
-        tasks.spawn(async move { flows.revoke(credentials, "no token".into()).await.is_ok() });
+        let (flows, credentials, token) = (Arc::clone(&world.flows), credentials.clone(), token.clone());
+        tasks.spawn(async move { flows.revoke(credentials, token).await.is_ok() });
     }
     let mut good = 0;
     while let Some(done) = tasks.join_next().await {
@@ -101,8 +125,9 @@ async fn attack_one_assertion_is_presented_by_many_at_once() {
 async fn attack_a_replay_after_a_restart_or_after_the_sweeper() {
     let mut world = World::new();
     let app = Signing::inline(&world).await;
+    let token = app.token(&world).await;
     let used = app.assertion(&world, "1");
-    assert_eq!(authenticate(&world, used.clone()).await, Ok(()));
+    assert_eq!(give_back(&world, used.clone(), &token).await, Ok(()));
     world.restart();
     assert_eq!(authenticate(&world, used.clone()).await, Err("assertion_replayed"));
     world.clock.forward(Duration::from_secs(299));
@@ -288,4 +313,51 @@ async fn attack_key_sets_of_strangers_push_out_no_keys_that_people_need() {
     world.library.set(KEYS, Err(DocumentError::Unavailable("document_unreachable")));
     assert_eq!(authenticate(&world, app.assertion(&world, "2")).await, Ok(()));
     assert_eq!(world.library.fetched(), before);
+}
+
+#[tokio::test]
+async fn attack_good_assertions_about_nothing_write_nothing() {
+    let world = World::new();
+    let (app, other) = (Signing::inline(&world).await, Signing::inline(&world).await);
+    let (mine, theirs) = (app.token(&world).await, other.token(&world).await);
+    assert_eq!(give_back(&world, app.assertion(&world, "gone"), &mine).await, Ok(()));
+    let code = world.code(&other.id).await;
+    journey::settle().await;
+    let before = world.store.writes_applied();
+    for number in 0..20 {
+        let fresh = |what: &str| app.assertion(&world, &format!("{what}{number}"));
+        for (what, token) in
+            [("none", &SecretString::from("x")), ("gone again", &mine), ("not mine", &theirs)]
+        {
+            assert_eq!(give_back(&world, fresh(what), token).await, Ok(()), "{what}");
+        }
+        let request = CodeRequest { credentials: fresh("code"), ..code_request(&app.id, &code) };
+        assert_eq!(reason(world.flows.redeem(request.clone()).await), "code_of_another_client");
+        let request = CodeRequest { credentials: fresh("no code"), code: None, ..request };
+        assert_eq!(reason(world.flows.redeem(request).await), "code_missing");
+        let token = |token: Option<&SecretString>, what| RefreshRequest {
+            credentials: fresh(what),
+            token: token.cloned(),
+            scope: None,
+            resource: vec![],
+        };
+        world.flows.refresh(token(None, "no refresh")).await.unwrap_err();
+        world.flows.refresh(token(Some(&theirs), "not a refresh")).await.unwrap_err();
+    }
+    assert_eq!(world.store.writes_applied(), before, "somebody made us write");
+}
+
+#[tokio::test]
+async fn attack_a_client_signs_too_often_and_only_it_waits() {
+    let world = World::new();
+    let (app, other) = (Signing::inline(&world).await, Signing::inline(&world).await);
+    let (mine, theirs) = (app.token(&world).await, other.token(&world).await);
+    while world.flows.accepted.take(&app.id, world.clock.now()).is_ok() {}
+    let before = world.store.writes_applied();
+    let hit = world.flows.revoke(app.assertion(&world, "1"), mine.clone()).await;
+    assert!(matches!(hit, Err(Failure::TooFast(_))), "{hit:?}");
+    assert_eq!(world.store.writes_applied(), before);
+    assert_eq!(give_back(&world, other.assertion(&world, "1"), &theirs).await, Ok(()));
+    world.clock.forward(Duration::from_mins(1));
+    assert_eq!(give_back(&world, app.assertion(&world, "2"), &mine).await, Ok(()));
 }
