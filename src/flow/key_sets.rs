@@ -2,7 +2,9 @@
 //!
 //! Fetched through the guarded port only, by one task at a time and at most once a minute for each address, whatever is
 //! presented: a `kid` that is not in the set is a reason to look again, and anybody can make one up. While the address does
-//! not answer, what it said last counts for a day. The number of sets that are kept is bounded.
+//! not answer, what it said last counts for a day. The number of sets that are kept is bounded, for clients that nobody
+//! ever approved apart from the others: neither the room on the way out nor what is remembered of a client that people use
+//! is a stranger's to use up.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,20 +13,25 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{Flows, ports::DocumentError};
+use super::{
+    Flows,
+    ports::{DocumentError, Standing},
+};
 use crate::domain::{
-    client::Client,
+    client::{Client, Source},
     document::{BadDocumentUrl, DocumentUrl},
     jwk::PublicKeys,
     time::Timestamp,
 };
 
-/// The most sets that are kept.
+/// The most sets that are kept, of known clients and of strangers.
 const MAX_SETS: usize = 1024;
 /// The largest set that is read, in bytes: keys come with their certificates in some.
 const MAX_BYTES: usize = 32 * 1024;
 /// An address is asked at most this often.
 const AGAIN: Duration = Duration::from_mins(1);
+/// How long a set waits that found no room on the way out.
+const BUSY: Duration = Duration::from_secs(2);
 /// How long a set counts that does not say how long it does, and the most that one that says so does: a key that was
 /// withdrawn must not be good for a day.
 const FRESH: Duration = Duration::from_hours(1);
@@ -33,11 +40,33 @@ const STALE: Duration = Duration::from_hours(24);
 
 /// The sets, by address.
 #[derive(Debug)]
-pub(super) struct KeySets(Cache<String, Arc<KeySet>>);
+pub(super) struct KeySets {
+    known: Cache<String, Arc<KeySet>>,
+    strangers: Cache<String, Arc<KeySet>>,
+}
 
 impl Default for KeySets {
     fn default() -> Self {
-        Self(Cache::new(MAX_SETS))
+        Self { known: Cache::new(MAX_SETS), strangers: Cache::new(MAX_SETS) }
+    }
+}
+
+impl KeySets {
+    fn at(&self, address: &str, standing: Standing) -> Arc<KeySet> {
+        let sets = match standing {
+            Standing::Known => &self.known,
+            Standing::Stranger => &self.strangers,
+        };
+        sets.get_or_insert_with(address, || Ok::<_, ()>(Arc::default())).unwrap_or_default()
+    }
+}
+
+/// Whether a client's keys have room as those of clients that people use.
+fn standing_of(client: &Client) -> Standing {
+    if client.used_at.is_some() || client.source == Source::Configured {
+        Standing::Known
+    } else {
+        Standing::Stranger
     }
 }
 
@@ -54,6 +83,7 @@ struct Known {
     fresh_until: Timestamp,
     stale_until: Timestamp,
     asked_at: Option<Timestamp>,
+    busy_until: Timestamp,
     problem: &'static str,
 }
 
@@ -69,7 +99,7 @@ impl Known {
     }
 
     fn may_ask(&self, now: Timestamp) -> bool {
-        self.asked_at.is_none_or(|asked| now.since(asked) >= AGAIN)
+        self.busy_until.has_passed(now) && self.asked_at.is_none_or(|asked| now.since(asked) >= AGAIN)
     }
 }
 
@@ -95,8 +125,8 @@ impl Flows {
         }
         let address = client.metadata.jwks_uri.as_deref().ok_or("keys_missing")?;
         let url = DocumentUrl::key_set(address, &self.document_rules()).map_err(BadDocumentUrl::slug)?;
-        let set = self.key_sets.0.get_or_insert_with(address, || Ok::<_, ()>(Arc::default()));
-        let set = set.unwrap_or_default();
+        let standing = standing_of(client);
+        let set = self.key_sets.at(address, standing);
         if let Some(keys) = set.known().fresh(kid, self.now()) {
             return Ok(keys);
         }
@@ -109,8 +139,17 @@ impl Flows {
         if !known.may_ask(now) {
             return known.what_there_is(now);
         }
+        let Ok(_room) = self.room_for(standing).await else {
+            let now = self.now();
+            // Nobody was asked; those who wait for this set need not wait for room one after the other.
+            set.learn(|known| {
+                known.problem = "documents_busy";
+                known.busy_until = now.after(BUSY);
+            });
+            return set.known().what_there_is(now);
+        };
         set.learn(|known| known.asked_at = Some(self.now()));
-        let fetched = self.documents.fetch(&url, MAX_BYTES).await;
+        let fetched = self.documents.fetch(&url, standing, MAX_BYTES).await;
         let read = match fetched {
             Ok(document) => PublicKeys::parse(&document.body)
                 .map(|keys| (keys, document.fresh_for))

@@ -370,15 +370,25 @@ pub enum DocumentError {
     Unavailable(&'static str),
 }
 
+/// Whose URL is read. Each has room of their own on the way out, so that no stranger can use up what people's clients need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// A client that nobody has ever approved.
+    Stranger,
+    /// A client that somebody approved, or that the operator wrote down.
+    Known,
+}
+
 /// Reads what strangers name: metadata documents of clients and their key sets. The one guarded way out.
 ///
 /// Implementations judge every address on the socket that they open, never follow a redirect, count only status 200, keep
-/// no connection, bound time, and bound how many calls are under way at once.
+/// no connection, bound time, and bound how many calls and look-ups are under way at once, for strangers apart from known clients.
 pub trait Documents: Send + Sync {
-    /// Fetches a document of at most `most` bytes.
+    /// Fetches a document of at most `most` bytes, for a client of this standing.
     fn fetch<'a>(
         &'a self,
         url: &'a DocumentUrl,
+        standing: Standing,
         most: usize,
     ) -> BoxFuture<'a, Result<Document, DocumentError>>;
 }

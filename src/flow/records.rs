@@ -290,6 +290,36 @@ impl Records {
         Ok(due.filter_map(|(entry, found)| expiring(entry, &found)).collect())
     }
 
+    /// Entries that are due by `now` and whose records may bear marks of revocation, those behind `after` only, and where to
+    /// go on. Entries of other tables are leapt over, however many there are.
+    pub async fn expiring_marks(
+        &self,
+        now: Timestamp,
+        after: Option<&Bytes>,
+    ) -> Result<(Vec<Expiring>, Option<Bytes>), Fault> {
+        let last = hour_prefix(now);
+        let page = self.0.scan(Table::Index, b"e", after.map(|after| &after[..]), PAGE).await?;
+        let is_whole = page.len() == PAGE;
+        let mut marks = Vec::new();
+        let mut next = None;
+        for (entry, found) in page {
+            let Some((hour, &[table, ..])) = entry.split_first_chunk::<5>() else { continue };
+            if *hour > last {
+                return Ok((marks, None));
+            }
+            if let Some(beyond) = table.checked_add(1)
+                && !MARKED.iter().any(|marked| *marked as u8 == table)
+            {
+                // Behind everything of this table in this hour: no entry is as short as this.
+                let leap = [hour.as_slice(), &[beyond]].concat();
+                return Ok((marks, Some(leap.into())));
+            }
+            next = Some(entry.clone());
+            marks.extend(expiring(entry, &found));
+        }
+        Ok((marks, next.filter(|_| is_whole)))
+    }
+
     /// Removes an entry of the expiry index.
     pub async fn forget_expiry(&self, entry: &Expiring) -> Result<(), Fault> {
         self.write(Table::Index, &entry.entry, Expect::Version(entry.version), Change::Delete).await?;
@@ -311,6 +341,8 @@ impl Records {
 }
 
 const PAGE: usize = 256;
+/// The tables whose records may bear marks of revocation.
+const MARKED: [Table; 3] = [Table::Client, Table::Person, Table::Consent];
 
 fn hour_prefix(when: Timestamp) -> [u8; 5] {
     let hour = u32::try_from(when.as_millis() / HOUR_MILLIS).unwrap_or(u32::MAX);

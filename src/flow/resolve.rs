@@ -6,7 +6,7 @@
 //! - *The page* may be rendered from a copy that is a little old ([`Library`]). A document that cannot be had now means
 //!   that there is no page; there is no falling back to what was once there.
 //! - *An answer* (the POST, the callback, the second page) holds the approval against the document as its own headers say
-//!   it is now: where they do not promise that it stays the same, it is read again. Only where nobody answers does the
+//!   it is now: where they do not promise that it stays the same, or have promised it for an hour, it is read again. Only where nobody answers does the
 //!   record decide, which says what was approved.
 //! - *Tokens* ([`Flows::watch_document`]) go by the record, and the document is read in the background.
 //!
@@ -25,13 +25,13 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::{
     DocumentsFrom, Failure, Flows,
     fault::Fault,
     journal::{self, Event},
-    ports::{Document, DocumentError, Table},
+    ports::{Document, DocumentError, Standing, Table},
     records::GrantsOf,
 };
 use crate::domain::{
@@ -49,11 +49,13 @@ const CAPACITY: usize = 2000;
 const SHORTEST: Duration = Duration::from_secs(1);
 /// How long a document is used for pages whose headers say nothing.
 const USUAL: Duration = Duration::from_secs(10);
-/// How long a document is used at most (section 4.4 of the draft).
+/// How long a document is used for pages at most (section 4.4 of the draft).
 const LONGEST: Duration = Duration::from_hours(24);
+/// How long an answer goes by a document without reading it again at most, whatever its headers promise.
+const LONGEST_FOR_ANSWER: Duration = Duration::from_hours(1);
 /// How often a document is asked for at most because of tokens that are asked for.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-/// Fetches under way at once for ids that nobody has ever approved. Those that people use have room of their own.
+/// Fetches under way at once for clients that nobody has ever approved. Those that people use have room of their own.
 const MAX_UNKNOWN: usize = 24;
 /// How long a request waits for such room.
 const UNKNOWN_PATIENCE: Duration = Duration::from_secs(2);
@@ -70,7 +72,7 @@ const REFUSED: Refusal = Refusal::new(
 pub(super) enum Reading {
     /// A little, for a page that will be judged again.
     ForPage,
-    /// As old as its headers allow, and no older.
+    /// As old as its headers allow and no older, and an hour old at most.
     ForAnswer,
 }
 
@@ -79,7 +81,7 @@ pub(super) enum Reading {
 struct Read {
     metadata: ClientMetadata,
     at: Timestamp,
-    /// Until when its headers promise that it stays the same.
+    /// Until when its headers promise that it stays the same, as far as they are believed.
     promised_until: Timestamp,
     /// Until when a page may be rendered from it.
     kept_until: Timestamp,
@@ -131,7 +133,8 @@ impl Flows {
         if known.as_ref().is_some_and(|known| known.revoked_at.is_some()) {
             return Err(refused(id, "client_gone").into());
         }
-        match self.read_document(&url, reading, known.is_some()).await {
+        let standing = if known.is_some() { Standing::Known } else { Standing::Stranger };
+        match self.read_document(&url, reading, standing).await {
             Ok(read) => Ok(self.as_read(id, known, &read)),
             Err(DocumentError::Unavailable(reason)) => match known {
                 Some(known) if reading == Reading::ForAnswer && known.is_usable(self.now()) => {
@@ -171,7 +174,7 @@ impl Flows {
         let Ok(url) = self.document_url(&id) else { return };
         self.library.watched.insert(id.clone(), now);
         self.in_background("look at a metadata document", move |flows| async move {
-            match flows.read_document(&url, Reading::ForPage, true).await {
+            match flows.read_document(&url, Reading::ForPage, Standing::Known).await {
                 Ok(read) => flows.note_document(&id, &read).await,
                 Err(DocumentError::Gone) => flows.document_is_gone(&id).await,
                 Err(DocumentError::Refused(reason) | DocumentError::Unavailable(reason)) => {
@@ -313,7 +316,7 @@ impl Flows {
     }
 
     /// What is remembered of a document, or what it says now. Of all who ask at the same time one fetches it.
-    async fn read_document(&self, url: &DocumentUrl, reading: Reading, is_known: bool) -> Outcome {
+    async fn read_document(&self, url: &DocumentUrl, reading: Reading, standing: Standing) -> Outcome {
         if let Some(read) = self.library.remembered(url.as_str(), reading, self.now()) {
             return Ok(read);
         }
@@ -321,7 +324,7 @@ impl Flows {
             let mut under_way = self.library.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(under_way.entry(url.as_str().to_owned()).or_default())
         };
-        let outcome = cell.get_or_init(|| self.fetch_document(url, is_known)).await.clone();
+        let outcome = cell.get_or_init(|| self.fetch_document(url, standing)).await.clone();
         let mut under_way = self.library.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // What comes after this is a fetch of its own: an error is for those who waited for it.
         if under_way.get(url.as_str()).is_some_and(|other| Arc::ptr_eq(other, &cell)) {
@@ -330,14 +333,21 @@ impl Flows {
         outcome
     }
 
-    async fn fetch_document(&self, url: &DocumentUrl, is_known: bool) -> Outcome {
-        let _room = if is_known {
-            None
-        } else {
-            let room = tokio::time::timeout(UNKNOWN_PATIENCE, self.library.unknown.acquire()).await;
-            Some(room.ok().and_then(Result::ok).ok_or(DocumentError::Unavailable("documents_busy"))?)
-        };
-        let judged = self.documents.fetch(url, content::MAX_LENGTH).await.and_then(|document| {
+    /// Room for a fetch: those for clients that nobody has ever approved, of documents and of keys, share some.
+    pub(super) async fn room_for(
+        &self,
+        standing: Standing,
+    ) -> Result<Option<SemaphorePermit<'_>>, DocumentError> {
+        if standing == Standing::Known {
+            return Ok(None);
+        }
+        let room = tokio::time::timeout(UNKNOWN_PATIENCE, self.library.unknown.acquire()).await;
+        room.ok().and_then(Result::ok).map(Some).ok_or(DocumentError::Unavailable("documents_busy"))
+    }
+
+    async fn fetch_document(&self, url: &DocumentUrl, standing: Standing) -> Outcome {
+        let _room = self.room_for(standing).await?;
+        let judged = self.documents.fetch(url, standing, content::MAX_LENGTH).await.and_then(|document| {
             let Document { body, fresh_for } = document;
             let metadata = content::judge(url, &body, &self.redirect_rules());
             Ok((metadata.map_err(DocumentError::Refused)?, fresh_for))
@@ -350,7 +360,7 @@ impl Flows {
                 let read = Arc::new(Read {
                     metadata,
                     at,
-                    promised_until: at.after(promised),
+                    promised_until: at.after(promised.min(LONGEST_FOR_ANSWER)),
                     kept_until: at.after(kept),
                 });
                 self.library.read.insert(url.as_str().to_owned(), Arc::clone(&read));

@@ -3,8 +3,17 @@
 //! It walks the expiry index. The index may be early (a refresh token that was used lives longer): the sweeper believes
 //! the record. It repeats the second half of revocations, lets go of links that were leaving, and ends codes that nobody
 //! redeemed, exactly as a revocation would.
+//!
+//! **Before anybody is served** only marks of revocation are looked for ([`Flows::carry_out_marks`]): whoever was revoked
+//! before a crash is not served after it, not even once. Everything else that may be in the index, however much a flood has
+//! left there, is swept while requests are answered.
+//!
+//! What anybody can make many of, and what nothing hangs on (tickets, browsers, used assertions), is removed many at a time, so
+//! that the store syncs once for all of them. Everything else goes one after the other.
 
 use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
 
 use super::{
     Failure, Flows,
@@ -37,6 +46,25 @@ pub struct Swept {
     pub failed: usize,
 }
 
+impl Swept {
+    fn count(&mut self, table: Table, outcome: Result<bool, Fault>) {
+        self.seen += 1;
+        match outcome {
+            Ok(removed) => self.removed += usize::from(removed),
+            Err(fault) => {
+                // One damaged record must not keep all others alive.
+                tracing::error!(table = ?table, error = fault::chain(&fault), "a record could not be swept");
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+/// Whether the records of a table have nothing to do with any other record.
+const fn stands_alone(table: Table) -> bool {
+    matches!(table, Table::Assertion | Table::Browser | Table::Ticket)
+}
+
 /// What becomes of an index entry.
 enum Fate {
     /// The record is gone or has been dealt with.
@@ -48,37 +76,135 @@ enum Fate {
 const PAGE: usize = 256;
 /// An entry younger than this stays, in case its record is about to be written.
 const SETTLED: Duration = Duration::from_hours(1);
+/// The same for assertions that were used, whose records follow their entries at once and are never changed. Longer than one
+/// lives, so that neither is looked at before the record has expired.
+const ASSERTION_SETTLED: Duration = Duration::from_mins(10);
+const _: () =
+    assert!(ASSERTION_SETTLED.as_secs() > assertion::MAX_LIFE.as_secs() + assertion::LEEWAY.as_secs());
+/// Removals under way at once.
+const AT_ONCE: usize = 64;
 
 impl Flows {
     /// One round over everything that is due.
     pub async fn sweep(self: &Arc<Self>) -> Result<Swept, Failure> {
         self.detached(|flows| async move {
+            flows.ask_about_those_in_use().await;
             let mut swept = Swept::default();
             let mut after = None;
             loop {
                 let now = flows.now();
                 let due = flows.records.expiring(now, after.as_ref(), PAGE).await?;
-                for entry in &due {
-                    swept.seen += 1;
-                    match flows.sweep_entry(entry, now).await {
-                        Ok(removed) => swept.removed += usize::from(removed),
-                        Err(fault) => {
-                            // One damaged record must not keep all others alive.
-                            tracing::error!(table = ?entry.table, error = fault::chain(&fault), "a record could not be swept");
-                            swept.failed += 1;
-                        }
-                    }
+                after = due.last().filter(|_| due.len() == PAGE).map(|last| last.entry.clone());
+                let (many, few): (Vec<_>, Vec<_>) =
+                    due.into_iter().partition(|entry| stands_alone(entry.table));
+                for entry in &few {
+                    swept.count(entry.table, flows.sweep_entry(entry, now).await);
                 }
-                match due.last() {
-                    Some(last) if due.len() == PAGE => after = Some(last.entry.clone()),
-                    _ => return Ok(swept),
+                flows.sweep_many(many, now, &mut swept).await;
+                if after.is_none() {
+                    return Ok(swept);
                 }
             }
         })
         .await
     }
 
+    /// Entries whose records have nothing to do with one another, some at a time.
+    async fn sweep_many(self: &Arc<Self>, entries: Vec<Expiring>, now: Timestamp, swept: &mut Swept) {
+        let mut under_way = JoinSet::new();
+        for entry in entries {
+            if under_way.len() >= AT_ONCE
+                && let Some(Ok((table, outcome))) = under_way.join_next().await
+            {
+                swept.count(table, outcome);
+            }
+            let flows = Arc::clone(self);
+            under_way.spawn(async move { (entry.table, flows.sweep_entry(&entry, now).await) });
+        }
+        while let Some(Ok((table, outcome))) = under_way.join_next().await {
+            swept.count(table, outcome);
+        }
+    }
+
+    /// The second half of every revocation that may have been cut off: nothing else, and nothing is removed. To be called
+    /// before anybody is served. How long it takes depends on what was revoked, and on how many apps and people are due to be
+    /// looked at; not on how much else is.
+    pub async fn carry_out_marks(self: &Arc<Self>) -> Result<(), Failure> {
+        self.detached(|flows| async move {
+            let now = flows.now();
+            let mut after = None;
+            loop {
+                let (entries, next) = flows.records.expiring_marks(now, after.as_ref()).await?;
+                for entry in &entries {
+                    if let Err(fault) = flows.carry_out(entry).await {
+                        // One damaged record must not keep everybody out: admission reads the marks themselves.
+                        tracing::error!(table = ?entry.table, error = fault::chain(&fault), "a mark of revocation could not be carried out");
+                    }
+                }
+                match next {
+                    Some(next) => after = Some(next),
+                    None => return Ok(()),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn carry_out(self: &Arc<Self>, entry: &Expiring) -> Result<(), Fault> {
+        match entry.table {
+            Table::Client => {
+                if let Some(loaded) = self.records.load::<Client>(&entry.id).await? {
+                    self.carry_out_client(&loaded.record).await?;
+                }
+            }
+            Table::Person => {
+                if let Some(loaded) = self.records.load::<Person>(&entry.id).await?
+                    && let Some(mark) = loaded.record.revoked_at
+                {
+                    let owner = GrantsOf::subject(&loaded.record.subject);
+                    self.end_grants_of(owner, mark, |_| true, Ending::Revoked).await?;
+                }
+            }
+            Table::Consent => {
+                if let Some(loaded) = self.records.load::<Consent>(&entry.id).await?
+                    && let Some(mark) = loaded.record.revoked_at
+                {
+                    self.carry_out_consent(&loaded.record, &entry.id, mark).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn carry_out_client(self: &Arc<Self>, client: &Client) -> Result<(), Fault> {
+        if client.source == Source::Document {
+            self.end_what_left_the_document(client, false).await?;
+        }
+        if let Some(mark) = client.over_until() {
+            self.end_grants_of(GrantsOf::client(&client.id), mark, |_| true, Ending::Revoked).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out_consent(
+        self: &Arc<Self>,
+        consent: &Consent,
+        key: &[u8],
+        mark: Timestamp,
+    ) -> Result<(), Fault> {
+        let part = key.get(32..).unwrap_or_default().to_vec();
+        let same = move |grant: &Grant| grant.consent.as_bytes().as_slice() == part.as_slice();
+        self.end_grants_of(GrantsOf::subject(&consent.subject), mark, same, Ending::Revoked).await?;
+        Ok(())
+    }
+
     async fn sweep_entry(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<bool, Fault> {
+        let is_assertion = entry.table == Table::Assertion;
+        let settled = entry.written_at.after(if is_assertion { ASSERTION_SETTLED } else { SETTLED });
+        if is_assertion && !settled.has_passed(now) {
+            return Ok(false);
+        }
         let fate = match entry.table {
             Table::Arrival => self.sweep_arrival(entry, now).await?,
             Table::Assertion => self.sweep_by::<assertion::Used>(entry, now, |used| used.expires_at).await?,
@@ -102,7 +228,7 @@ impl Flows {
             self.records.index_expiry(when, entry.table, &entry.id, now).await?;
         }
         // A young entry may have been written for a change of its record that is just coming.
-        if !entry.written_at.after(SETTLED).has_passed(now) {
+        if !settled.has_passed(now) {
             return Ok(false);
         }
         self.records.forget_expiry(entry).await?;
@@ -164,12 +290,7 @@ impl Flows {
     /// A client goes when nobody used it for long and no grant of it is left.
     async fn sweep_client(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<Client>(&entry.id).await? else { return Ok(Fate::Done) };
-        if loaded.record.source == Source::Document {
-            self.end_what_left_the_document(&loaded.record, false).await?;
-        }
-        if let Some(mark) = loaded.record.over_until() {
-            self.end_grants_of(GrantsOf::client(&loaded.record.id), mark, |_| true, Ending::Revoked).await?;
-        }
+        self.carry_out_client(&loaded.record).await?;
         if self.is_configured(&loaded.record.id) {
             return Ok(Fate::Done);
         }
@@ -228,9 +349,7 @@ impl Flows {
     async fn sweep_consent(self: &Arc<Self>, entry: &Expiring, now: Timestamp) -> Result<Fate, Fault> {
         let Some(loaded) = self.records.load::<Consent>(&entry.id).await? else { return Ok(Fate::Done) };
         let Some(mark) = loaded.record.revoked_at else { return Ok(Fate::Done) };
-        let part = entry.id.get(32..).unwrap_or_default().to_vec();
-        let same = move |grant: &Grant| grant.consent.as_bytes().as_slice() == part.as_slice();
-        self.end_grants_of(GrantsOf::subject(&loaded.record.subject), mark, same, Ending::Revoked).await?;
+        self.carry_out_consent(&loaded.record, &entry.id, mark).await?;
         let kept = mark.after(super::revoke::MARK_TTL);
         if !kept.has_passed(now) {
             return Ok(Fate::Later(kept));

@@ -108,7 +108,7 @@ impl Gateway {
             }
         })?;
         // Whoever was revoked before a crash is not served after it, not even once.
-        gateway.sweep().await?;
+        gateway.carry_out_marks().await?;
         // A backend that cannot be made is found now and not with the first request.
         gateway.mounts()?;
         Ok(gateway)
@@ -187,6 +187,13 @@ impl Gateway {
         self.settings.servers.iter().map(mount).collect()
     }
 
+    async fn carry_out_marks(&self) -> Result<(), Fault> {
+        match self.flows.carry_out_marks().await {
+            Err(Failure::Fault(fault)) => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     async fn sweep(&self) -> Result<(), Fault> {
         match self.flows.sweep().await {
             Ok(swept) => {
@@ -201,7 +208,7 @@ impl Gateway {
     async fn keep_sweeping(self: Arc<Self>, stop: CancellationToken) {
         let mut interval = tokio::time::interval(SWEEP);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        interval.tick().await;
+        // The first round comes at once: it is what the last process, or a crash, has left.
         while stop.run_until_cancelled(interval.tick()).await.is_some() {
             if let Err(fault) = self.sweep().await {
                 tracing::error!(

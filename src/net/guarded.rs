@@ -8,7 +8,11 @@
 //! What every caller may rely on: https only; nothing but a GET without credentials is sent; a redirect is an answer and
 //! never followed; the body is read only where the status is 200, up to a limit; deadlines for connecting and overall;
 //! every call has a connection of its own; no proxy from the environment. The number of calls and of name look-ups under
-//! way is bounded, in all and for one host, so that nobody turns us against somebody else.
+//! way is bounded, in all, for one host and for one site, so that nobody turns us against somebody else.
+//!
+//! **Lanes.** What strangers name and what known clients name have room apart ([`Lane`]). A look-up of the operating system
+//! cannot be cancelled, so it takes up its room, its host's and its site's until it really ends, long after nobody waits
+//! for it: whoever owns a zone that never answers fills the share of that zone, and nobody else's.
 //!
 //! With an explicit egress proxy the connection is a tunnel through it (HTTP CONNECT), and the *proxy* judges what names
 //! lead to: only it knows. Addresses in URLs are judged here all the same.
@@ -48,12 +52,8 @@ use super::{
     connect::{TrustError, TrustRoots, tls},
 };
 
-/// Calls under way at once, in all.
-const MAX_CALLS: usize = 64;
-/// Calls under way at once to one host.
+/// Calls under way at once to one host, in each lane.
 const MAX_CALLS_TO_A_HOST: usize = 8;
-/// Name look-ups under way at once. The operating system's cannot be cancelled.
-const MAX_LOOK_UPS: usize = 32;
 /// Addresses of a name that are tried.
 const MAX_TRIES: usize = 4;
 /// The longest answer of the egress proxy to CONNECT, in bytes.
@@ -76,6 +76,34 @@ impl Names for SystemNames {
     fn look_up<'a>(&'a self, host: &'a str, port: u16) -> Addresses<'a> {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
+}
+
+/// Who is called for. Neither can use up what the other has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lane {
+    /// Strangers.
+    Strangers,
+    /// Clients that people use.
+    Known,
+}
+
+/// What a lane has.
+struct Room {
+    /// Calls under way at once.
+    calls: Semaphore,
+    /// Name look-ups under way at once.
+    look_ups: Arc<Semaphore>,
+    /// Calls and look-ups under way at once to the hosts of one site.
+    of_a_site: usize,
+    /// Calls and look-ups under way, by host and by site.
+    under_way: Arc<Mutex<HashMap<Whose, usize>>>,
+}
+
+/// What calls are counted for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Whose {
+    Host(String),
+    Site(String),
 }
 
 /// How long a call may take.
@@ -145,9 +173,8 @@ pub struct Guarded {
     tls: TlsConnector,
     proxy: Option<String>,
     deadlines: Deadlines,
-    calls: Semaphore,
-    look_ups: Arc<Semaphore>,
-    hosts: Mutex<HashMap<String, usize>>,
+    strangers: Room,
+    known: Room,
 }
 
 impl Guarded {
@@ -166,24 +193,34 @@ impl Guarded {
             tls: TlsConnector::from(Arc::new(config)),
             proxy,
             deadlines,
-            calls: Semaphore::new(MAX_CALLS),
-            look_ups: Arc::new(Semaphore::new(MAX_LOOK_UPS)),
-            hosts: Mutex::default(),
+            strangers: Room::new(24, 24, 6),
+            known: Room::new(48, 64, 16),
         })
     }
 
-    /// Gets a URL. `loopback`: its host is this computer by its own name, and the caller allows that; then only this
+    /// Gets a URL for somebody of this lane. `loopback`: its host is this computer by its own name, and the caller allows that; then only this
     /// computer is connected to. `most`: the largest body, in bytes.
-    pub async fn get(&self, url: &str, loopback: bool, most: usize) -> Result<Fetched, FetchError> {
+    pub async fn get(
+        &self,
+        url: &str,
+        lane: Lane,
+        loopback: bool,
+        most: usize,
+    ) -> Result<Fetched, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         if url.scheme() != "https" {
             return Err(FetchError::Url);
         }
         let host = url.host().ok_or(FetchError::Url)?;
-        let _slot = self.slot(&host.to_string())?;
+        let room = match lane {
+            Lane::Strangers => &self.strangers,
+            Lane::Known => &self.known,
+        };
+        let slot = room.slot(&host)?;
         let call = async {
-            let _permit = self.calls.acquire().await.map_err(|_| FetchError::Busy)?;
-            let connecting = timeout(self.deadlines.connect, self.connect(&url, &host, loopback));
+            let _permit = room.calls.acquire().await.map_err(|_| FetchError::Busy)?;
+            let connecting =
+                timeout(self.deadlines.connect, self.connect(&url, &host, loopback, room, &slot));
             let stream = connecting.await.map_err(|_| FetchError::Timeout)??;
             exchange(stream, &url, most).await
         };
@@ -195,6 +232,8 @@ impl Guarded {
         url: &Url,
         host: &Host<&str>,
         loopback: bool,
+        room: &Room,
+        slot: &Arc<Slot>,
     ) -> Result<TlsStream<TcpStream>, FetchError> {
         let port = url.port_or_known_default().ok_or(FetchError::Url)?;
         let allowed = |ip: IpAddr| if loopback { is_loopback(ip) } else { is_public(ip) };
@@ -210,7 +249,7 @@ impl Guarded {
             (Some(proxy), _, _) if !loopback => tunnel(proxy, &format!("{host}:{port}")).await?,
             (_, Some(ip), _) => open(&[SocketAddr::new(ip, port)], allowed).await?,
             (_, None, Host::Domain(name)) => {
-                let addresses = self.look_up(name, port).await?;
+                let addresses = self.look_up(name, port, room, slot).await?;
                 if !addresses.iter().all(|address| allowed(address.ip())) {
                     return Err(FetchError::Address);
                 }
@@ -226,46 +265,80 @@ impl Guarded {
     }
 
     /// Looks a name up in a task that goes on when nobody waits any more, since the operating system's look-up does so too
-    /// and must be counted for as long as it lasts.
-    async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, FetchError> {
-        let permit = Arc::clone(&self.look_ups).acquire_owned().await.map_err(|_| FetchError::Busy)?;
+    /// and must be counted for as long as it lasts: among all of its lane, for its host and for its site.
+    async fn look_up(
+        &self,
+        name: &str,
+        port: u16,
+        room: &Room,
+        slot: &Arc<Slot>,
+    ) -> Result<Vec<SocketAddr>, FetchError> {
+        let permit = Arc::clone(&room.look_ups).acquire_owned().await.map_err(|_| FetchError::Busy)?;
+        let slot = Arc::clone(slot);
         let (names, name) = (Arc::clone(&self.names), name.to_owned());
         let look_up = tokio::spawn(async move {
             let found = names.look_up(&name, port).await;
-            drop(permit);
+            drop((permit, slot));
             found
         });
         let found = look_up.await.map_err(|_| FetchError::Name)?.map_err(|_| FetchError::Name)?;
         if found.is_empty() { Err(FetchError::Name) } else { Ok(found) }
     }
+}
 
-    /// Counts a call to a host.
-    fn slot(&self, host: &str) -> Result<Slot<'_>, FetchError> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = hosts.entry(host.to_owned()).or_default();
-        if *count >= MAX_CALLS_TO_A_HOST {
+impl Room {
+    fn new(calls: usize, look_ups: usize, of_a_site: usize) -> Self {
+        let look_ups = Arc::new(Semaphore::new(look_ups));
+        Self { calls: Semaphore::new(calls), look_ups, of_a_site, under_way: Arc::default() }
+    }
+
+    /// Counts a call to a host, and to its site.
+    fn slot(&self, host: &Host<&str>) -> Result<Arc<Slot>, FetchError> {
+        let whose = [Whose::Host(host.to_string()), Whose::Site(site_of(host))];
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |whose: &Whose| {
+            let most = if matches!(whose, Whose::Host(_)) { MAX_CALLS_TO_A_HOST } else { self.of_a_site };
+            under_way.get(whose).is_some_and(|count| *count >= most)
+        };
+        if whose.iter().any(is_full) {
             return Err(FetchError::Busy);
         }
-        *count += 1;
-        Ok(Slot { hosts: &self.hosts, host: host.to_owned() })
+        for whose in &whose {
+            *under_way.entry(whose.clone()).or_default() += 1;
+        }
+        Ok(Arc::new(Slot { under_way: Arc::clone(&self.under_way), whose }))
     }
 }
 
-/// A call to a host that is under way.
-struct Slot<'a> {
-    hosts: &'a Mutex<HashMap<String, usize>>,
-    host: String,
+/// A call that is under way, or a look-up that goes on although its call has ended.
+struct Slot {
+    under_way: Arc<Mutex<HashMap<Whose, usize>>>,
+    whose: [Whose; 2],
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = hosts.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                hosts.remove(&self.host);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        for whose in &self.whose {
+            if let Some(count) = under_way.get_mut(whose) {
+                *count -= 1;
+                if *count == 0 {
+                    under_way.remove(whose);
+                }
             }
         }
+    }
+}
+
+/// What one owner has, near enough: the last two labels of a name, three where the second looks like a registry's
+/// (`co.uk`). Nothing is trusted by it; it only says what is counted together.
+fn site_of(host: &Host<&str>) -> String {
+    let Host::Domain(name) = host else { return host.to_string() };
+    let mut labels = name.trim_end_matches('.').rsplit('.');
+    let (Some(top), Some(second)) = (labels.next(), labels.next()) else { return (*name).to_owned() };
+    match labels.next() {
+        Some(third) if top.len() == 2 && second.len() <= 3 => format!("{third}.{second}.{top}"),
+        _ => format!("{second}.{top}"),
     }
 }
 

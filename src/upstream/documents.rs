@@ -14,8 +14,8 @@ use http::{
 
 use crate::{
     domain::document::DocumentUrl,
-    flow::ports::{BoxFuture, Document, DocumentError, Documents},
-    net::guarded::{FetchError, Guarded},
+    flow::ports::{BoxFuture, Document, DocumentError, Documents, Standing},
+    net::guarded::{FetchError, Guarded, Lane},
 };
 
 /// The guarded way out, as the steps see it.
@@ -32,10 +32,16 @@ impl Documents for GuardedDocuments {
     fn fetch<'a>(
         &'a self,
         url: &'a DocumentUrl,
+        standing: Standing,
         most: usize,
     ) -> BoxFuture<'a, Result<Document, DocumentError>> {
         Box::pin(async move {
-            let fetched = self.0.get(url.as_str(), url.is_loopback(), most).await.map_err(unanswered)?;
+            let lane = match standing {
+                Standing::Stranger => Lane::Strangers,
+                Standing::Known => Lane::Known,
+            };
+            let fetched =
+                self.0.get(url.as_str(), lane, url.is_loopback(), most).await.map_err(unanswered)?;
             match fetched.status {
                 StatusCode::OK => Ok(Document { body: fetched.body, fresh_for: freshness(&fetched.headers) }),
                 status => Err(no_document(status)),

@@ -354,3 +354,16 @@ async fn a_client_id_of_ours_never_looks_like_the_url_of_a_document() {
     }
     assert_eq!(world.library.fetched(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn attack_a_promise_of_a_day_hides_no_change_from_an_answer() {
+    let world = World::new();
+    let day = Some(Duration::from_hours(24));
+    world.library.put(ID, &document(""), day);
+    world.page(ID).await;
+    world.library.put(ID, &document("").replace(CALLBACK, "https://evil.example/cb"), day);
+    world.clock.forward(Duration::from_mins(61));
+    let (form, cookie) = world.page(ID).await;
+    assert_eq!(world.library.fetched(), 1, "a page may be rendered from what is remembered");
+    assert_eq!(reason(world.approve(&form, &cookie).await), "client_changed");
+}

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     domain::document::DocumentUrl,
-    flow::ports::{BoxFuture, Document, DocumentError, Documents},
+    flow::ports::{BoxFuture, Document, DocumentError, Documents, Standing},
 };
 
 /// What answers at which URL. Everything else cannot be reached.
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Library {
     answers: Mutex<BTreeMap<String, Result<Document, DocumentError>>>,
     fetched: AtomicUsize,
+    /// For whom something was asked for last.
+    pub(crate) standing: Mutex<Option<Standing>>,
     /// How long an answer takes.
     pub(crate) delay: Mutex<Duration>,
 }
@@ -41,10 +43,12 @@ impl Documents for Library {
     fn fetch<'a>(
         &'a self,
         url: &'a DocumentUrl,
+        standing: Standing,
         most: usize,
     ) -> BoxFuture<'a, Result<Document, DocumentError>> {
         Box::pin(async move {
             self.fetched.fetch_add(1, Ordering::SeqCst);
+            *self.standing.lock().unwrap() = Some(standing);
             let delay = *self.delay.lock().unwrap();
             tokio::time::sleep(delay).await;
             let answer = self.answers.lock().unwrap().get(url.as_str()).cloned();

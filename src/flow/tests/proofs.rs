@@ -4,8 +4,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::assertion::tests::{Signer, claims},
-    flow::ports::{DocumentError, Store as _, Table},
+    domain::{
+        assertion::tests::{Signer, claims},
+        client::Client,
+    },
+    flow::ports::{DocumentError, Standing, Store as _, Table},
 };
 
 const KEYS: &str = "https://app.example/keys";
@@ -238,4 +241,51 @@ async fn attack_what_stands_at_the_address_is_no_key_set() {
         }
         assert_eq!(authenticate(&world, app.assertion(&world, "1")).await, Err(expected));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attack_key_sets_of_strangers_take_the_strangers_room_only() {
+    let world = Arc::new(World::new());
+    let app = Signing::published(&world).await;
+    world.code(&app.id).await;
+    let mut strangers = Vec::new();
+    for number in 0..40 {
+        let keys = format!("https://h{number}.example/keys");
+        strangers.push(Signing::registered(&world, |_| json!({ "jwks_uri": keys })).await);
+    }
+    *world.library.delay.lock().unwrap() = Duration::from_secs(5);
+    let flood: Vec<_> = strangers
+        .into_iter()
+        .map(|stranger| {
+            let (flows, credentials) = (Arc::clone(&world.flows), stranger.assertion(&world, "1"));
+            tokio::spawn(async move { flows.revoke(credentials, "no token".into()).await.is_err() })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.library.fetched(), 24, "fetches for strangers are bounded");
+    assert_eq!(*world.library.standing.lock().unwrap(), Some(Standing::Stranger));
+    assert_eq!(authenticate(&world, app.assertion(&world, "1")).await, Ok(()), "people use this one");
+    assert_eq!(*world.library.standing.lock().unwrap(), Some(Standing::Known));
+    for request in flood {
+        assert!(request.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn attack_key_sets_of_strangers_push_out_no_keys_that_people_need() {
+    let world = World::new();
+    let app = Signing::published(&world).await;
+    world.code(&app.id).await;
+    assert_eq!(authenticate(&world, app.assertion(&world, "1")).await, Ok(()));
+    let stranger = Signing::registered(&world, |_| json!({ "jwks_uri": "https://evil.example/keys" })).await;
+    let stranger = world.flows.records.load::<Client>(stranger.id.as_bytes()).await.unwrap().unwrap().record;
+    for number in 0..2500 {
+        let mut another = stranger.clone();
+        another.metadata.jwks_uri = Some(format!("https://evil.example/keys/{number}"));
+        world.flows.keys_of(&another, None).await.unwrap_err();
+    }
+    let before = world.library.fetched();
+    world.library.set(KEYS, Err(DocumentError::Unavailable("document_unreachable")));
+    assert_eq!(authenticate(&world, app.assertion(&world, "2")).await, Ok(()));
+    assert_eq!(world.library.fetched(), before);
 }

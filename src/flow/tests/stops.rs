@@ -5,13 +5,18 @@ use secrecy::ExposeSecret as _;
 use super::{journey::settle, *};
 use crate::{
     domain::{
+        assertion,
         grant::{Grant, Stage},
         handle::GrantId,
         link::Link,
         person,
         secret::Digest,
     },
-    flow::{journal, records::GrantsOf},
+    flow::{
+        journal,
+        ports::{Store as _, Table},
+        records::GrantsOf,
+    },
 };
 
 /// Everything about the person that is left in the store.
@@ -241,4 +246,114 @@ async fn a_flood_of_refusals_is_quiet_in_every_step() {
     let quiet = journal::quietly(true, look(Arc::clone(&world.flows))).await;
     assert!(quiet.unwrap(), "a step of its own forgets it");
     assert!(!look(Arc::clone(&world.flows)).await.unwrap(), "and nobody else is quiet");
+}
+
+/// Entries and records of assertions that were used, as a flood leaves them.
+async fn flood_of_assertions(world: &World, amount: u32) {
+    let now = world.clock.now();
+    for number in 0..amount {
+        let id = Digest::of(number.to_be_bytes());
+        let used = assertion::Used { expires_at: now.after(Duration::from_mins(5)) };
+        world
+            .flows
+            .records
+            .index_expiry(used.expires_at, Table::Assertion, id.as_bytes(), now)
+            .await
+            .unwrap();
+        world.flows.records.create(id.as_bytes(), &used).await.unwrap().unwrap();
+    }
+}
+
+async fn assertions_left(world: &World) -> (usize, usize) {
+    let records = world.store.scan(Table::Assertion, b"", None, usize::MAX).await.unwrap();
+    let entries = world.store.scan(Table::Index, b"e", None, usize::MAX).await.unwrap();
+    let entries = entries.iter().filter(|(entry, _)| entry.get(5) == Some(&(Table::Assertion as u8)));
+    (records.len(), entries.count())
+}
+
+#[tokio::test]
+async fn attack_used_assertions_are_swept_when_they_have_expired_and_not_looked_at_before() {
+    let world = World::new();
+    flood_of_assertions(&world, 700).await;
+    world.flows.sweep().await.unwrap();
+    assert_eq!(assertions_left(&world).await, (700, 700), "nothing has expired");
+    world.clock.forward(Duration::from_mins(11));
+    let swept = world.flows.sweep().await.unwrap();
+    assert_eq!((swept.removed, swept.failed), (700, 0));
+    assert_eq!(assertions_left(&world).await, (0, 0));
+}
+
+#[tokio::test]
+async fn attack_a_start_looks_at_marks_only_however_much_a_flood_has_left() {
+    for how in ["client", "person", "consent"] {
+        let mut world = World::new();
+        let app = world.register().await;
+        let code = world.code(&app).await;
+        let tokens = world.redeem(&app, &code).await.unwrap();
+        let access = tokens.access_token.expose_secret().to_owned();
+        let id = Presented::grant_of(&code);
+        let grant = world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().unwrap().record;
+        flood_of_assertions(&world, 700).await;
+        // Two hours of them, before the mark and in its hour.
+        world.clock.forward(Duration::from_hours(2));
+        let more = world.clock.now();
+        for number in 0..300_u32 {
+            let id = Digest::of((number + 10_000).to_be_bytes());
+            world.flows.records.index_expiry(more, Table::Ticket, id.as_bytes(), more).await.unwrap();
+        }
+        // The mark is durable, and the process dies before the first grant is ended.
+        world.store.crash_after(2);
+        let revoked = match how {
+            "client" => world.flows.revoke_client(app.clone()).await,
+            "person" => world.flows.revoke_person(grant.subject.clone()).await,
+            _ => world.flows.revoke_consent(grant.subject.clone(), grant.consent).await,
+        };
+        assert!(revoked.is_err(), "{how}");
+        world.store.recover();
+        world.restart();
+        let before = world.store.writes_applied();
+        world.flows.carry_out_marks().await.unwrap();
+        settle().await;
+        let grant = world.flows.records.load::<Grant>(id.as_bytes()).await.unwrap().unwrap().record;
+        assert!(grant.has_ended(), "{how}: the mark was not carried out");
+        assert!(!world.is_admitted(&access).await, "{how}");
+        let writes = world.store.writes_applied() - before;
+        assert!(writes < 20, "{how}: {writes} writes before anybody was served");
+        assert_eq!(assertions_left(&world).await, (700, 700), "{how}: a start swept");
+    }
+}
+
+/// The clock of the computer was ahead, and was set right between an approval and its revocation.
+#[tokio::test]
+async fn a_revocation_reaches_what_was_approved_before_the_clock_went_back() {
+    for (step, how) in [
+        (Duration::from_secs(30), "person"),
+        (Duration::from_secs(30), "client"),
+        (Duration::from_secs(30), "consent"),
+        (Duration::from_hours(24), "person"),
+        (Duration::from_hours(24), "client"),
+        (Duration::from_hours(24), "consent"),
+    ] {
+        let world = World::new();
+        let app = world.register().await;
+        let code = world.code(&app).await;
+        let tokens = world.redeem(&app, &code).await.unwrap();
+        let grant = world.flows.records.grants_of(GrantsOf::client(&app)).await.unwrap().remove(0).record;
+        world.clock.back(step);
+        let ended = match how {
+            "person" => world.flows.revoke_person(grant.subject.clone()).await,
+            "client" => world.flows.revoke_client(app.clone()).await,
+            _ => world.flows.revoke_consent(grant.subject.clone(), grant.consent).await,
+        };
+        assert_eq!(ended.unwrap(), 1, "{how}");
+        assert!(!world.is_admitted(tokens.access_token.expose_secret()).await, "{how}");
+        if step < Duration::from_mins(5) {
+            // The mark alone says so, were the second half cut off.
+            assert!(world.flows.is_revoked(&grant).await.unwrap(), "{how}");
+        }
+        // However far ahead the clock had been, people come back soon.
+        world.clock.forward(Duration::from_mins(6));
+        let next = if how == "client" { world.register().await } else { app };
+        world.code(&next).await;
+    }
 }

@@ -1,6 +1,9 @@
 //! The guard against whatever a name or a URL may lead to, on real sockets of this computer.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -102,7 +105,7 @@ async fn attack_addresses_in_urls_are_judged_although_no_name_service_is_asked()
         "169.254.169.254",
         "localhost",
     ] {
-        let refused = client.get(&format!("https://{host}:{port}/"), false, 10).await;
+        let refused = client.get(&format!("https://{host}:{port}/"), Lane::Known, false, 10).await;
         assert_eq!(refused.unwrap_err(), FetchError::Address, "{host}");
     }
     assert_eq!(server.connections(), 0, "somebody was connected to");
@@ -122,7 +125,8 @@ async fn attack_a_name_that_leads_inside_is_refused_even_beside_a_public_address
         &["fe80::1"],
     ] {
         let client = server.client(Fixed::new(&[answer]), None);
-        let refused = client.get(&format!("https://app.example:{}/", server.port), false, 10).await;
+        let refused =
+            client.get(&format!("https://app.example:{}/", server.port), Lane::Known, false, 10).await;
         assert_eq!(refused.unwrap_err(), FetchError::Address, "{answer:?}");
     }
     assert_eq!(server.connections(), 0, "somebody was connected to");
@@ -135,15 +139,15 @@ async fn attack_rebinding_a_name_is_asked_once_for_each_call() {
     let names = Fixed::new(&[&["240.0.0.1"], &["127.0.0.1"]]);
     let client = server.client(Arc::clone(&names) as _, None);
     let url = format!("https://app.example:{}/", server.port);
-    assert_eq!(client.get(&url, false, 10).await.unwrap_err(), FetchError::Address);
+    assert_eq!(client.get(&url, Lane::Known, false, 10).await.unwrap_err(), FetchError::Address);
     assert_eq!(names.1.load(Ordering::SeqCst), 1);
-    assert_eq!(client.get(&url, false, 10).await.unwrap_err(), FetchError::Address);
+    assert_eq!(client.get(&url, Lane::Known, false, 10).await.unwrap_err(), FetchError::Address);
     assert_eq!(server.connections(), 0);
 
     // What was judged is what is connected to: a call that succeeds has asked once as well.
     let names = Fixed::new(&[&["127.0.0.1"], &["240.0.0.1"]]);
     let client = server.client(Arc::clone(&names) as _, None);
-    assert_eq!(client.get(&url, true, 10).await.unwrap().body, b"{}");
+    assert_eq!(client.get(&url, Lane::Known, true, 10).await.unwrap().body, b"{}");
     assert_eq!(names.1.load(Ordering::SeqCst), 1);
 }
 
@@ -153,16 +157,19 @@ async fn this_computer_is_reached_only_where_that_is_allowed_and_nothing_else_th
     let client = server.client(Fixed::new(&[&["127.0.0.1"]]), None);
     let url = format!("https://localhost:{}/client.json", server.port);
     for _ in 0..2 {
-        let fetched = client.get(&url, true, 10).await.unwrap();
+        let fetched = client.get(&url, Lane::Known, true, 10).await.unwrap();
         assert_eq!((fetched.status, fetched.body.as_slice()), (StatusCode::OK, b"{}".as_slice()));
         assert_eq!(fetched.headers["cache-control"], "max-age=60");
     }
     assert_eq!(server.connections(), 2, "a connection was kept");
     let outside = server.client(Fixed::new(&[&["127.0.0.1", "1.1.1.1"]]), None);
-    assert_eq!(outside.get(&url, true, 10).await.unwrap_err(), FetchError::Address);
+    assert_eq!(outside.get(&url, Lane::Known, true, 10).await.unwrap_err(), FetchError::Address);
     for url in ["http://localhost/", "ftp://localhost/", "localhost", "https:///x"] {
         assert!(
-            matches!(client.get(url, true, 10).await, Err(FetchError::Url | FetchError::Connect)),
+            matches!(
+                client.get(url, Lane::Known, true, 10).await,
+                Err(FetchError::Url | FetchError::Connect)
+            ),
             "{url}"
         );
     }
@@ -173,7 +180,7 @@ async fn a_certificate_for_another_name_is_refused() {
     let server = Server::start("other.example", HELLO, Duration::ZERO).await;
     let client = server.client(Fixed::new(&[&["127.0.0.1"]]), None);
     let url = format!("https://localhost:{}/", server.port);
-    assert_eq!(client.get(&url, true, 10).await.unwrap_err(), FetchError::Tls);
+    assert_eq!(client.get(&url, Lane::Known, true, 10).await.unwrap_err(), FetchError::Tls);
 }
 
 #[tokio::test]
@@ -185,7 +192,8 @@ async fn only_status_200_has_a_body_and_it_is_bounded() {
     ] {
         let server = Server::start("localhost", answer, Duration::ZERO).await;
         let client = server.client(Arc::new(SystemNames), None);
-        let fetched = client.get(&format!("https://localhost:{}/", server.port), true, 10).await.unwrap();
+        let fetched =
+            client.get(&format!("https://localhost:{}/", server.port), Lane::Known, true, 10).await.unwrap();
         assert_eq!((fetched.status.as_u16(), fetched.body.len()), (status, 0));
         assert_eq!(server.connections(), 1);
     }
@@ -198,7 +206,7 @@ async fn only_status_200_has_a_body_and_it_is_bounded() {
     ] {
         let server = Server::start("localhost", answer, Duration::ZERO).await;
         let client = server.client(Arc::new(SystemNames), None);
-        let got = client.get(&format!("https://localhost:{}/", server.port), true, 10).await;
+        let got = client.get(&format!("https://localhost:{}/", server.port), Lane::Known, true, 10).await;
         assert_eq!(got.err(), expected, "{}", String::from_utf8_lossy(answer));
     }
 }
@@ -213,7 +221,7 @@ async fn attack_a_slow_host_is_cut_off_and_cannot_hold_more_than_its_share() {
     let calls: Vec<_> = (0..=MAX_CALLS_TO_A_HOST)
         .map(|_| {
             let (client, url) = (Arc::clone(&client), url.clone());
-            tokio::spawn(async move { client.get(&url, true, 10).await.unwrap_err() })
+            tokio::spawn(async move { client.get(&url, Lane::Known, true, 10).await.unwrap_err() })
         })
         .collect();
     let mut errors = Vec::new();
@@ -222,7 +230,7 @@ async fn attack_a_slow_host_is_cut_off_and_cannot_hold_more_than_its_share() {
     }
     assert_eq!(errors.iter().filter(|error| **error == FetchError::Busy).count(), 1, "{errors:?}");
     assert_eq!(errors.iter().filter(|error| **error == FetchError::Timeout).count(), MAX_CALLS_TO_A_HOST);
-    assert!(client.hosts.lock().unwrap().is_empty(), "a slot was not given back");
+    assert!(client.known.under_way.lock().unwrap().is_empty(), "a slot was not given back");
 }
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -252,15 +260,99 @@ async fn an_egress_proxy_is_asked_for_names_and_never_for_addresses_inside() {
     });
     // Nobody here can look the name up.
     let client = server.client(Fixed::new(&[&[]]), Some(proxy));
-    assert_eq!(client.get("https://app.example/client.json", false, 10).await.unwrap().body, b"{}");
-    assert_eq!(client.get("https://refused.example/x", false, 10).await.unwrap_err(), FetchError::Proxy);
+    assert_eq!(
+        client.get("https://app.example/client.json", Lane::Known, false, 10).await.unwrap().body,
+        b"{}"
+    );
+    assert_eq!(
+        client.get("https://refused.example/x", Lane::Known, false, 10).await.unwrap_err(),
+        FetchError::Proxy
+    );
     assert_eq!(
         *asked.lock().unwrap(),
         ["CONNECT app.example:443 HTTP/1.1", "CONNECT refused.example:443 HTTP/1.1"]
     );
     for host in ["10.0.0.1", "[::1]", "[64:ff9b::a00:1]"] {
-        let refused = client.get(&format!("https://{host}/"), false, 10).await;
+        let refused = client.get(&format!("https://{host}/"), Lane::Known, false, 10).await;
         assert_eq!(refused.unwrap_err(), FetchError::Address, "{host}");
     }
     assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+/// Names under `dark` are never answered, as where a zone has no server that speaks; everything else is this computer.
+struct Dark(AtomicUsize);
+
+impl Names for Dark {
+    fn look_up<'a>(&'a self, host: &'a str, port: u16) -> Addresses<'a> {
+        let is_dark = host.contains("dark");
+        self.0.fetch_add(usize::from(is_dark), Ordering::SeqCst);
+        Box::pin(async move {
+            if is_dark {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)])
+        })
+    }
+}
+
+/// Asks for what stands at many hosts whose names lead nowhere for ever, and waits until all have given up.
+async fn in_the_dark(client: &Arc<Guarded>, lane: Lane, hosts: impl Iterator<Item = String>) {
+    let calls: Vec<_> = hosts
+        .map(|host| {
+            let client = Arc::clone(client);
+            tokio::spawn(
+                async move { client.get(&format!("https://{host}/"), lane, true, 10).await.is_err() },
+            )
+        })
+        .collect();
+    for call in calls {
+        assert!(call.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn attack_a_zone_that_never_answers_takes_its_own_share_only() {
+    let server = Server::start("localhost", HELLO, Duration::ZERO).await;
+    let names = Arc::new(Dark(AtomicUsize::new(0)));
+    let roots = TrustRoots::Only(Arc::new(server.roots.clone()));
+    let deadlines = Deadlines { connect: Duration::from_secs(2), overall: Duration::from_secs(2) };
+    let client = Arc::new(Guarded::new(&roots, Arc::clone(&names) as _, None, deadlines).unwrap());
+    let url = format!("https://localhost:{}/", server.port);
+    for (lane, share) in [(Lane::Strangers, 6), (Lane::Known, 16)] {
+        let before = names.0.load(Ordering::SeqCst);
+        // Twice: what was looked up first is still under way when its callers have gone.
+        for round in 0..2 {
+            in_the_dark(&client, lane, (0..100).map(|n| format!("h{round}-{n}.dark.example"))).await;
+        }
+        assert_eq!(names.0.load(Ordering::SeqCst) - before, share, "{lane:?}");
+        assert_eq!(client.get(&url, lane, true, 10).await.unwrap().body, b"{}", "{lane:?}");
+    }
+}
+
+#[tokio::test]
+async fn attack_many_zones_that_never_answer_do_not_reach_known_clients() {
+    let server = Server::start("localhost", HELLO, Duration::ZERO).await;
+    let names = Arc::new(Dark(AtomicUsize::new(0)));
+    let roots = TrustRoots::Only(Arc::new(server.roots.clone()));
+    let deadlines = Deadlines { connect: Duration::from_secs(2), overall: Duration::from_secs(2) };
+    let client = Arc::new(Guarded::new(&roots, Arc::clone(&names) as _, None, deadlines).unwrap());
+    in_the_dark(&client, Lane::Strangers, (0..100).map(|n| format!("app.dark{n}.example"))).await;
+    assert_eq!(names.0.load(Ordering::SeqCst), 24, "look-ups for strangers are bounded");
+    let url = format!("https://localhost:{}/", server.port);
+    assert_eq!(client.get(&url, Lane::Known, true, 10).await.unwrap().body, b"{}");
+}
+
+#[test]
+fn hosts_of_one_owner_count_together() {
+    for (host, site) in [
+        ("example.com", "example.com"),
+        ("a.b.example.com", "example.com"),
+        ("a.example.co.uk", "example.co.uk"),
+        ("example.co.uk", "example.co.uk"),
+        ("a.example.io", "example.io"),
+        ("localhost", "localhost"),
+    ] {
+        assert_eq!(site_of(&Host::Domain(host)), site);
+    }
+    assert_eq!(site_of(&Host::Ipv4(Ipv4Addr::LOCALHOST)), "127.0.0.1");
 }
