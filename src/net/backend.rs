@@ -5,6 +5,10 @@
 //! included) has a deadline. How long an answer may take is the caller's to say: dropping [`Backend::send`] or the body
 //! of its answer closes the connection, which is how the MCP server learns that nobody waits any more.
 //!
+//! **HTTP/2 on several connections.** A pool keeps one connection for all requests, and a server takes so many at a time on
+//! it (100 or more, RFC 9113 section 6.5.2): a person with that many open streams would keep everybody else waiting. So
+//! there are several pools, and each gets at most [`STREAMS`] requests at a time, until the last byte of their answers.
+//!
 //! **Nothing is sent twice** that the MCP server may have seen. The pool tries another connection only when the one it
 //! had chosen turned out to be closed before the first byte of the request was handed to it.
 
@@ -12,7 +16,7 @@ use std::{
     error::Error as _,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -38,6 +42,10 @@ use super::body::{Body, BodyError};
 /// How long an unused connection is kept. Shorter than what the servers in use close theirs after (5 s and more), so that
 /// a request seldom meets a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// How many requests there are at the same time on one connection of HTTP/2: fewer than servers take, and together they wait
+/// for less than the window of the connection.
+const STREAMS: usize = 64;
 
 /// How often a silent connection is asked whether somebody is still there (HTTP/2 pings, TCP keep-alive).
 const PROBE: Duration = Duration::from_secs(30);
@@ -102,7 +110,9 @@ pub enum BackendSettingsError {
 /// One MCP server, from one worker. Make one per worker.
 #[derive(Debug)]
 pub struct Backend {
-    pool: legacy::Client<Connector, Body>,
+    builder: legacy::Builder,
+    connector: Connector,
+    pools: Mutex<Vec<Pool>>,
     upstream: Uri,
     shown: String,
     host: HeaderValue,
@@ -120,7 +130,8 @@ impl Backend {
             return Err(BackendSettingsError::NoTls);
         }
         let connector = Connector::new(tls, http2, connect_timeout);
-        let pool = legacy::Client::builder(TokioExecutor::new())
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -131,11 +142,11 @@ impl Backend {
             // A stream that its client reads slowly stops after one window and leaves the connection to the others.
             .http2_initial_stream_window_size(128 * 1024)
             .http2_initial_connection_window_size(16 * 1024 * 1024)
-            .http2_max_header_list_size(64 * 1024)
-            .build(connector);
+            .http2_max_header_list_size(64 * 1024);
         let version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         let shown = upstream.to_string().split('?').next().unwrap_or_default().to_owned();
-        Ok(Self { pool, upstream, shown, host, version })
+        let pools = Mutex::new(vec![Pool::new(builder.build(connector.clone()))]);
+        Ok(Self { builder, connector, pools, upstream, shown, host, version })
     }
 
     /// The URL of the MCP server for the log: without user information and query, where secrets could stand.
@@ -161,7 +172,56 @@ impl Backend {
         *request.uri_mut() = self.upstream.clone();
         *request.version_mut() = self.version;
         *request.headers_mut() = headers;
-        self.pool.request(request).await.map_err(|error| classify(&error))
+        let Pool { client, open } = self.pool();
+        let mut answer = client.request(request).await.map_err(|error| classify(&error))?;
+        answer.extensions_mut().insert(Open(open));
+        Ok(answer)
+    }
+
+    /// The pool for one more request. On HTTP/2 the first one that is not full; what is unused at the end goes.
+    fn pool(&self) -> Pool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        // HTTP/1.1 has a connection for each request anyway.
+        let has_room = |pool: &Pool| self.version != Version::HTTP_2 || pool.open() < STREAMS;
+        if let Some(index) = pools.iter().position(has_room) {
+            let pool = pools.get(index).cloned();
+            let used = pools.iter().rposition(|pool| pool.open() > 0).unwrap_or_default();
+            pools.truncate(used.max(index) + 1);
+            if let Some(pool) = pool {
+                return pool;
+            }
+        }
+        let pool = Pool::new(self.builder.build(self.connector.clone()));
+        pools.push(pool.clone());
+        pool
+    }
+}
+
+/// Connections, and who counts as open on them: every clone of `open` but our own.
+#[derive(Clone, Debug)]
+struct Pool {
+    client: legacy::Client<Connector, Body>,
+    open: Arc<()>,
+}
+
+impl Pool {
+    fn new(client: legacy::Client<Connector, Body>) -> Self {
+        Self { client, open: Arc::new(()) }
+    }
+
+    fn open(&self) -> usize {
+        Arc::strong_count(&self.open).saturating_sub(1)
+    }
+}
+
+/// A request that counts on its connection; an extension of its answer. To be held until the last byte of the body.
+#[derive(Clone, Debug)]
+pub(crate) struct Open(Arc<()>);
+
+impl Open {
+    /// What is to be held.
+    pub(crate) fn anchor(self) -> Arc<dyn std::any::Any + Send + Sync> {
+        self.0
     }
 }
 

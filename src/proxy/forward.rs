@@ -37,7 +37,7 @@ use crate::{
         ports::{Clock, Sealer},
     },
     net::{
-        backend::{Backend, BackendError},
+        backend::{Backend, BackendError, Open},
         body::{Body, BodyError, empty, full},
     },
 };
@@ -202,6 +202,7 @@ fn relay(
     stays_open: bool,
 ) -> Response<Body> {
     let (mut head, body) = answer.into_parts();
+    let open = head.extensions.remove::<Open>();
     headers::clean_response(&mut head.headers, &route.credential);
     owner.bind(&mut head.headers);
     let ended = permit.ended().clone();
@@ -216,7 +217,10 @@ fn relay(
     let mut relayed = Response::new(Body::stream(Relay::new(body, until)).hold(permit.anchor()));
     *relayed.status_mut() = head.status;
     *relayed.headers_mut() = head.headers;
-    relayed
+    match open {
+        Some(open) => relayed.map(|body| body.hold(open.anchor())),
+        None => relayed,
+    }
 }
 
 fn redirected(route: &Route, backend: &Backend, answer: &Response<Incoming>) -> Forwarded {

@@ -10,7 +10,8 @@
 //! where the proper spelling passes: `mcp_session_id` must not slip past the session check.
 //!
 //! **From the MCP server** go: the same about the connection; challenges (only ours count), cookies and whatever else
-//! would change how a browser treats our origin; addresses (`Location`); and instructions to a reverse proxy in front of us.
+//! would change how a browser treats our origin; addresses (`Location`); instructions to a reverse proxy in front of us; and
+//! what the third party's token may do. An answer belongs to one person: no cache that others share may keep it.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -71,10 +72,37 @@ pub fn clean_response(headers: &mut HeaderMap, credential: &Credential) {
         is_hop_by_hop(&proper) || is_not_the_servers_to_say(&proper) || own.as_ref() == Some(&proper)
     });
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, private(headers));
     if is_event_stream(headers) {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
+}
+
+/// What the MCP server says about caching (RFC 9111 section 5.2.2), without what would let shared caches keep the answer.
+/// Where it says nothing, or what cannot be read: `no-store`.
+fn private(headers: &HeaderMap) -> HeaderValue {
+    const NOTHING: HeaderValue = HeaderValue::from_static("no-store");
+    let said: Option<Vec<&str>> =
+        headers.get_all(CACHE_CONTROL).iter().map(|value| value.to_str().ok()).collect();
+    let Some(said) = said.map(|said| said.join(",")) else { return NOTHING };
+    let mut kept = Vec::new();
+    for directive in said.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        // A quoted list of fields, whose commas mean something else. Nobody needs it.
+        if directive.contains('"') {
+            return NOTHING;
+        }
+        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "no-store" => return NOTHING,
+            "public" | "private" | "s-maxage" | "must-revalidate" | "proxy-revalidate" => {}
+            _ => kept.push(directive),
+        }
+    }
+    if said.split(',').all(|directive| directive.trim().is_empty()) {
+        return NOTHING;
+    }
+    kept.insert(0, "private");
+    HeaderValue::try_from(kept.join(", ")).unwrap_or(NOTHING)
 }
 
 /// Whether these headers announce an event stream.
@@ -137,7 +165,7 @@ fn is_for_us(name: &str) -> bool {
         // For what else.
         | "x-http-method" | "x-http-method-override" | "x-method-override" | "x-rewrite-url"
         // Who.
-        | "client-cert" | "client-cert-chain" | "from" | "x-sub"
+        | "client-cert" | "client-cert-chain" | "from" | "sudo" | "x-sub"
     ) || match name.strip_prefix("x-") {
         Some(rest) => X_PREFIXES.iter().any(|prefix| rest.starts_with(prefix)),
         None => PREFIXES.iter().any(|prefix| name.starts_with(prefix)),
@@ -145,16 +173,25 @@ fn is_for_us(name: &str) -> bool {
 }
 
 /// Beginnings of names that gateways and login proxies use for their own word.
-const PREFIXES: &[&str] =
-    &["auth-", "cf-access-", "cf-connecting-", "oidc-", "remote-", "sec-fetch-", "ssl-client-", "tailscale-"];
+const PREFIXES: &[&str] = &[
+    "auth-",
+    "cf-access-",
+    "cf-connecting-",
+    "impersonate-",
+    "oidc-",
+    "remote-",
+    "sec-fetch-",
+    "ssl-client-",
+    "tailscale-",
+];
 
 /// The same behind `x-`.
 const X_PREFIXES: &[&str] = &[
     "access-token",
     "account",
     "amzn-oidc-",
-    "auth-request-",
-    "auth-user",
+    "apigateway-",
+    "auth-",
     "authenticated-",
     "authentik-",
     "client-cert",
@@ -163,6 +200,7 @@ const X_PREFIXES: &[&str] = &[
     "consumer-",
     "credential-",
     "email",
+    "endpoint-",
     "envoy-",
     "forwarded",
     "goog-authenticated-",
@@ -182,6 +220,7 @@ const X_PREFIXES: &[&str] = &[
     "real-ip",
     "remote-",
     "role",
+    "scope-orgid",
     "ssl-client-",
     "subject",
     "tenant",
@@ -207,18 +246,21 @@ fn is_not_the_servers_to_say(name: &str) -> bool {
         // Framing, which is made anew.
         "content-length"
         // Challenges and credentials.
-        |         "www-authenticate" | "authentication-info" | "authorization" | "dpop-nonce"
+        | "www-authenticate" | "authentication-info" | "authorization" | "dpop-nonce"
         // What changes the state that a browser keeps about our origin.
         | "set-cookie" | "set-cookie2" | "set-login" | "clear-site-data" | "service-worker-allowed" | "refresh"
         | "alt-svc" | "strict-transport-security" | "public-key-pins" | "expect-ct" | "origin-agent-cluster"
         | "nel" | "report-to" | "reporting-endpoints" | "accept-ch" | "critical-ch" | "link"
         // What shows the inside.
         | "location" | "content-location" | "server" | "x-powered-by" | "via"
-        // Orders to a reverse proxy in front of us; and what we say ourselves.
-        | "x-sendfile" | "x-reproxy-url" | "x-content-type-options"
-    ) || ["access-control-", "x-accel-", "x-lighttpd-", "x-mcp-deputy"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+        // Orders to a reverse proxy or a cache in front of us; and what we say ourselves.
+        | "x-sendfile" | "x-reproxy-url" | "x-content-type-options" | "edge-control"
+        // What the third party's token may do.
+        | "x-accepted-oauth-scopes" | "x-oauth-scopes"
+    ) || name.ends_with("cdn-cache-control")
+        || ["access-control-", "surrogate-", "x-accel-", "x-lighttpd-", "x-mcp-deputy"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 fn secret(scheme: &str, credential: &SecretString) -> Option<HeaderValue> {
@@ -263,6 +305,8 @@ mod tests {
             Forwarded X-Forwarded-For X-Forwarded-User X-Forwarded-Access-Token X-Real-IP X-Auth-Request-Email
             X-Remote-User Remote-Groups X-User X-User-Id X-Username X-Email X-Sub X-MCP-Deputy-Subject X-Original-URL
             X-HTTP-Method-Override X_Forwarded_User x_auth-request_email X-Remote_User REMOTE_USER x.real.ip
+            X-Auth-Email X-Auth-Roles X-Auth-Groups X-Auth-Token X-Endpoint-API-UserInfo X-Apigateway-Api-Userinfo
+            Impersonate-User Impersonate-Extra-Scopes Sudo X-Scope-OrgID impersonate_group x_auth_email
             X_MCP_Deputy_Subject proxy_authorization ssl_client_cert mcp_session_id Last_Event_ID mcp_method
             content_length transfer_encoding";
         for name in gone.split_whitespace() {
@@ -324,13 +368,15 @@ mod tests {
         let gone = "WWW-Authenticate Set-Cookie Clear-Site-Data Service-Worker-Allowed Refresh Alt-Svc Content-Length
             Access-Control-Allow-Origin Access-Control-Expose-Headers Strict-Transport-Security Server Connection
             Keep-Alive Transfer-Encoding Proxy-Authenticate Trailer Location X-Accel-Redirect X-Sendfile
-            X-MCP-Deputy-Subject NEL Report-To Authorization";
-        let kept = "content-type cache-control mcp-session-id x-oauth-scopes etag";
+            X-MCP-Deputy-Subject NEL Report-To Authorization Surrogate-Control Surrogate-Key CDN-Cache-Control
+            Cloudflare-CDN-Cache-Control Edge-Control X-OAuth-Scopes X-Accepted-OAuth-Scopes x_oauth_scopes";
+        let kept = "content-type mcp-session-id x-ratelimit-remaining etag";
         let mut answer = headers(gone);
         answer.extend(headers(kept));
         let mut expected = headers(kept);
         clean_response(&mut answer, PLAIN);
         expected.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        expected.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         assert_eq!(answer, expected);
     }
 
@@ -345,7 +391,31 @@ mod tests {
             headers[CACHE_CONTROL].clone()
         };
         assert_eq!(stream(None), "no-store");
-        assert_eq!(stream(Some("no-cache, no-transform")), "no-cache, no-transform");
+        assert_eq!(stream(Some("no-cache, no-transform")), "private, no-cache, no-transform");
+    }
+
+    #[test]
+    fn no_shared_cache_may_keep_an_answer() {
+        for (said, told) in [
+            (&[][..], "no-store"),
+            (&["public, max-age=60"], "private, max-age=60"),
+            (&["Public", "S-MaxAge=60 , immutable"], "private, immutable"),
+            (&["max-age=60, must-revalidate"], "private, max-age=60"),
+            (&["private, max-age=5"], "private, max-age=5"),
+            (&["private=\"set-cookie\", max-age=5"], "no-store"),
+            (&["public, no-store"], "no-store"),
+            (&["no-cache"], "private, no-cache"),
+            (&["", " "], "no-store"),
+            (&["public"], "private"),
+            (&["max-age=60, \u{e9}"], "no-store"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in said {
+                headers.append(CACHE_CONTROL, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            clean_response(&mut headers, PLAIN);
+            assert_eq!(headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), [told], "{said:?}");
+        }
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Sight {
         }
         let mut any = false;
         for (_, value) in result.0.iter_mut().filter(|(key, _)| key == "tools") {
+            if value == "null" {
+                // No tools: some servers write an empty list so.
+                any = true;
+                continue;
+            }
             let tools: Vec<&RawValue> = serde_json::from_str(value).map_err(|_| Unreadable)?;
             // What has no name can be called by nobody.
             let name = |tool: &RawValue| serde_json::from_str::<Tool>(tool.get()).ok().map(|tool| tool.name);
@@ -324,6 +329,16 @@ mod tests {
         Sight::new(&server, &ScopeSet::from_iter(["read"]), caches)
     }
 
+    #[test]
+    fn no_list_at_all_is_an_empty_one() {
+        let empty = r#"{"jsonrpc":"2.0","id":1,"result":{"tools": null ,"nextCursor":null}}"#;
+        let shown =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":null,"nextCursor":null,"cacheScope":"private"}}"#;
+        assert_eq!(sight(true).filter(empty), Ok(Some(shown.to_owned())));
+        let odd = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}"#;
+        assert_eq!(sight(true).filter(odd), Err(Unreadable));
+    }
+
     const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"get_x","max":18446744073709551617, "z":1,"a":2},{"name":"set_x"},{"title":"get_y"},{"name":"get_z"}],"nextCursor":"c/1","cacheScope":"public","ttlMs":5}}"#;
     const SHOWN: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"get_x","max":18446744073709551617, "z":1,"a":2},{"name":"get_z"}],"nextCursor":"c/1","cacheScope":"private","ttlMs":5}}"#;
 
@@ -363,7 +378,6 @@ mod tests {
             "{",
             r#"{"id":1,"result":{"tools":{"name":"set_x"}}}"#,
             r#"{"id":1,"result":{"tools":"set_x"}}"#,
-            r#"{"id":1,"result":{"tools":null}}"#,
             r#"[{"id":1},2]"#,
             r#"{"id":1}{"id":2}"#,
         ] {

@@ -81,15 +81,15 @@ pub fn name_of(method: &str) -> Option<&'static str> {
 
 /// The text as a parser sees it that has no regard for case and punctuation: letters and digits only, case folded in both
 /// directions (so that `ſ` is an `s` and the Kelvin sign a `k`).
-fn folded(text: &str) -> String {
+fn folded(text: &str) -> impl Iterator<Item = char> {
     let letters = text.chars().filter(|c| c.is_alphanumeric());
-    letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// Whether `text`, which is none of `known`, could be taken for one of them.
+/// Whether `text`, which is none of `known`, could be taken for one of them. Ends at the first letter that differs: there may
+/// be very many texts, and very long ones.
 fn resembles(text: &str, known: &[&str]) -> bool {
-    let text_folded = folded(text);
-    text.contains(char::is_control) || known.iter().any(|known| folded(known) == text_folded)
+    text.contains(char::is_control) || known.iter().any(|known| folded(known).eq(folded(text)))
 }
 
 /// Carries the reason out of serde, and how deep it may still go.

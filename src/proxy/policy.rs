@@ -75,27 +75,68 @@ pub async fn judge(
     plain_json(&head.headers)?;
     let body = timeout(route.response_timeout, whole(body, route, &mut hold)).await;
     let body = body.unwrap_or(Err(BROKE_OFF))?;
-    let lists_tools = {
-        let messages = Messages::read(&body).map_err(malformed)?;
-        let revision = Revision::of(&head.headers);
-        match &messages {
-            Messages::Batch(_) if !revision.has_batches() => return Err(malformed(Malformed("batch"))),
-            Messages::Batch(all) if all.iter().any(is_stateless) => {
-                return Err(malformed(Malformed("batch")));
-            }
-            Messages::One(message) if revision.is_stateless() || is_stateless(message) => {
-                mirrored(&head.headers, revision, message)?;
-            }
-            Messages::One(_) | Messages::Batch(_) => {
-                for name in [MCP_METHOD, MCP_NAME] {
-                    head.headers.remove(name);
-                }
+    let hold = Arc::new(hold);
+    let lists_tools = if body.len() <= AT_ONCE {
+        decide(&mut head.headers, &body, server, permit.scopes())?
+    } else {
+        decide_beside(&mut head.headers, &body, server, permit, memory, &hold).await?
+    };
+    Ok(Judged { body, hold, lists_tools })
+}
+
+/// The largest body that is judged where requests are served, in bytes: a worker has one thread, and everybody whom it
+/// serves waits meanwhile.
+const AT_ONCE: usize = 256 * 1024;
+
+/// Judges a large body on another thread.
+async fn decide_beside(
+    headers: &mut HeaderMap,
+    body: &Bytes,
+    server: &McpServer,
+    permit: &Permit,
+    memory: &Arc<Held>,
+    hold: &Arc<Hold>,
+) -> Result<bool, Refused> {
+    const FAILED: Refused = Refused::Answer(Failure::Unavailable, "judging_failed");
+    // All that it needs goes along: it runs to its end even if the client goes away.
+    let kept = (memory.desk().await.ok_or(FAILED)?, Arc::clone(hold));
+    let (mut judged, body, server) = (headers.clone(), body.clone(), server.clone());
+    let scopes = permit.scopes().clone();
+    let judging = tokio::task::spawn_blocking(move || {
+        let decided = decide(&mut judged, &body, &server, &scopes);
+        drop(kept);
+        (judged, decided)
+    });
+    let (judged, decided) = judging.await.map_err(|_| FAILED)?;
+    *headers = judged;
+    decided
+}
+
+/// Judges what a body says, and whether it asks for a list of tools.
+fn decide(
+    headers: &mut HeaderMap,
+    body: &[u8],
+    server: &McpServer,
+    held: &ScopeSet,
+) -> Result<bool, Refused> {
+    let messages = Messages::read(body).map_err(malformed)?;
+    let revision = Revision::of(headers);
+    match &messages {
+        Messages::Batch(_) if !revision.has_batches() => return Err(malformed(Malformed("batch"))),
+        Messages::Batch(all) if all.iter().any(is_stateless) => {
+            return Err(malformed(Malformed("batch")));
+        }
+        Messages::One(message) if revision.is_stateless() || is_stateless(message) => {
+            mirrored(headers, revision, message)?;
+        }
+        Messages::One(_) | Messages::Batch(_) => {
+            for name in [MCP_METHOD, MCP_NAME] {
+                headers.remove(name);
             }
         }
-        calls(&messages, server, permit.scopes())?;
-        messages.iter().any(|message| message.method.as_deref() == Some(TOOLS_LIST))
-    };
-    Ok(Judged { body, hold: Arc::new(hold), lists_tools })
+    }
+    calls(&messages, server, held)?;
+    Ok(messages.iter().any(|message| message.method.as_deref() == Some(TOOLS_LIST)))
 }
 
 fn is_stateless(message: &Message<'_>) -> bool {
@@ -141,7 +182,9 @@ fn plain_json(headers: &HeaderMap) -> Result<(), Refused> {
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let value = value.trim().trim_matches('"');
-        if name.trim().eq_ignore_ascii_case("charset") && !is_utf8(value) {
+        let name = name.trim().to_ascii_lowercase();
+        // `charset*` (RFC 2231) says the same to some, and may say another thing.
+        if name.starts_with("charset") && (name != "charset" || !is_utf8(value)) {
             return refuse("charset");
         }
     }
@@ -266,6 +309,54 @@ mod tests {
             judge(&mut head, body, &server(), &permit, &route(), &Held::for_bodies_of(route().max_body))
                 .await;
         (judged, head.headers)
+    }
+
+    #[tokio::test]
+    async fn a_large_body_does_not_hold_up_the_worker() {
+        let mut route = route();
+        route.max_body = 16 * 1024 * 1024;
+        let memory = Held::for_bodies_of(route.max_body);
+        let permit = Permit::for_test("ada", "c", "ada", Timestamp::from_millis(1), CancellationToken::new())
+            .with_scopes("read");
+        for (size, is_beside) in [(100 * 1024, false), (4 * 1024 * 1024, true)] {
+            for (tool, passes) in [("get_x", true), ("set_x", false)] {
+                let arguments = json!({ "x": vec![0; size / 2] });
+                let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                    "params": { "name": tool, "arguments": arguments } });
+                let request = Request::post("/").header("mcp-name", "odd").body(full(body.to_string()));
+                let (mut head, body) = request.unwrap().into_parts();
+                let server = server();
+                let mut judging = Box::pin(judge(&mut head, body, &server, &permit, &route, &memory));
+                // All of the body is there: what waits, waits for another thread.
+                let first =
+                    std::future::poll_fn(|context| std::task::Poll::Ready(judging.as_mut().poll(context)));
+                let judged = match first.await {
+                    std::task::Poll::Ready(judged) => {
+                        assert!(!is_beside, "{size} bytes were judged by the worker");
+                        judged
+                    }
+                    std::task::Poll::Pending => {
+                        assert!(is_beside, "{size} bytes");
+                        judging.as_mut().await
+                    }
+                };
+                drop(judging);
+                assert_eq!(judged.is_ok(), passes, "{tool} {size}");
+                assert!(!passes || !head.headers.contains_key("mcp-name"), "what is not believed goes");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_charset_in_another_spelling_is_not_json() {
+        for kind in [
+            "application/json; charset*=utf-16''x",
+            "application/json; charset=utf-8; Charset*=utf-7",
+            "application/json; charset*0=utf-16",
+            "application/json; charset=utf-16",
+        ] {
+            assert_eq!(outcome(&[("content-type", kind)], call("get_x", None)).await, "charset", "{kind}");
+        }
     }
 
     /// What is refused, in one word.

@@ -27,9 +27,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{address::Address, limit::Limit};
+use super::{
+    address::Address,
+    limit::Limit,
+    read::{BODY_BROKEN, BODY_SLOW},
+};
 use crate::{
-    domain::{client::Credentials, refusal::ErrorCode, refusal::Refusal, time::Timestamp},
+    domain::{
+        client::Credentials,
+        handle::{GrantId, Kind, Presented},
+        refusal::{ErrorCode, Refusal},
+        time::Timestamp,
+    },
     flow::{
         Failure,
         journal::{self, Event},
@@ -100,10 +109,12 @@ pub(super) enum Gate {
     RequestsOfPerson,
     /// Event streams at the same time.
     Streams,
+    /// Bodies from one address that are being read at our own endpoints.
+    Bodies,
 }
 
 /// How many gates there are.
-const GATES: usize = 10;
+const GATES: usize = Gate::Bodies as usize + 1;
 
 impl Gate {
     const fn slug(self) -> &'static str {
@@ -118,6 +129,7 @@ impl Gate {
             Self::FailedAdmissions => "failed_admissions",
             Self::RequestsOfPerson => "requests_of_person",
             Self::Streams => "streams",
+            Self::Bodies => "bodies",
         }
     }
 }
@@ -131,6 +143,8 @@ pub(super) enum Blame<'a> {
     Matter(&'a str),
     /// A wrong secret for this client: the same, and slowly.
     Secret(&'a str),
+    /// A token of this permission that is not good: the permission at this address.
+    Grant(GrantId),
 }
 
 /// All limits of a gateway, shared by its workers.
@@ -187,7 +201,9 @@ impl Limits {
             Gate::RegistrationsFromPages => &self.registrations_from_pages,
             Gate::Authorizations => &self.authorizations,
             Gate::Approvals => &self.approvals,
-            Gate::OpenApprovals | Gate::RequestsOfPerson | Gate::Streams => &self.open_of_address,
+            Gate::OpenApprovals | Gate::RequestsOfPerson | Gate::Streams | Gate::Bodies => {
+                &self.open_of_address
+            }
             Gate::FailedCallbacks => &self.failed_callbacks,
             Gate::FailedTokens => &self.failed_tokens,
             Gate::FailedAdmissions => &self.failed_admissions,
@@ -222,6 +238,7 @@ impl Limits {
             None => Ok(()),
             Some(Blame::Address) => limit.take(address, "", now),
             Some(Blame::Matter(matter)) => limit.take(address, matter, now),
+            Some(Blame::Grant(grant)) => limit.take(address, &grant.to_string(), now),
             Some(Blame::Secret(client)) => {
                 let taken = limit.take(address, client, now);
                 self.hold_back(client, now).await;
@@ -342,6 +359,10 @@ pub(super) fn blame_client<'a>(failure: &Failure, credentials: Option<&'a Creden
             Some(Blame::Matter(&client.client_id))
         }
         (ErrorCode::InvalidClient | ErrorCode::InvalidGrant, _) => Some(Blame::Address),
+        // Who begins bodies and does not end them holds what others need, and nobody knows yet for whom.
+        _ if [BODY_SLOW, BODY_BROKEN].iter().any(|slow| slow.reason == refusal.reason) => {
+            Some(Blame::Address)
+        }
         _ => None,
     }
 }
@@ -367,12 +388,16 @@ fn is_made_up(refusal: &Refusal) -> bool {
     )
 }
 
-/// Whom a token that was not admitted counts against: what was made up, against the address; anything else, against this
-/// very token there, so that whoever has an old token is told so, whatever their neighbours do.
-pub(super) fn blame_token<'a>(failure: &Failure, token: &'a str) -> Option<Blame<'a>> {
+/// Whom a token that was not admitted counts against: what was made up, against the address; anything else, against its
+/// permission there, so that whoever has an old token is told so, whatever their neighbours do. Not against the token:
+/// whoever ever had one could make up as many as they like that look as if they were of the same permission.
+pub(super) fn blame_token(failure: &Failure, token: &str) -> Option<Blame<'static>> {
     match failure {
         Failure::Refused(refusal) if is_made_up(refusal) => Some(Blame::Address),
-        Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken => Some(Blame::Matter(token)),
+        Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken => {
+            let presented = Presented::parse(Kind::AccessToken, token);
+            Some(presented.map_or(Blame::Address, |presented| Blame::Grant(presented.grant)))
+        }
         _ => None,
     }
 }

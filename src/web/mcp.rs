@@ -15,6 +15,7 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     request::Parts,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     credentials::{Bearer, bearer},
@@ -108,12 +109,23 @@ async fn admitted(
     let gate = Gate::FailedAdmissions;
     let admitted = site.limits.judged(gate, visit.address(), &*site.clock, admitting, blame).await;
     match admitted {
-        Ok(permit) => judged(Asked { mount, door, server, permit: &permit }, visit, body).await,
-        Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::InvalidToken => {
+        Ok(permit) => {
+            // Kept where the body is read first, since the token is looked at again then.
+            let again = server.has_tool_policy().then(|| (sessions, SecretString::from(token)));
+            judged(Asked { mount, door, server, permit: &permit }, again, visit, body).await
+        }
+        Err(failure) => not_admitted(door, &failure),
+    }
+}
+
+/// The answer to a token that is not good here, or cannot be looked up.
+fn not_admitted(door: &Door, failure: &Failure) -> Reply {
+    match failure {
+        Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");
             challenged(&door.invalid_token, INVALID_TOKEN)
         }
-        Err(failure) => reply::mcp_error(&failure),
+        failure => reply::mcp_error(failure),
     }
 }
 
@@ -134,7 +146,13 @@ enum Payload {
     Judged(Bytes, Arc<Hold>),
 }
 
-async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
+/// `again`: the token that was admitted, where the policy reads the body first.
+async fn judged(
+    asked: Asked<'_>,
+    again: Option<(&Sessions, SecretString)>,
+    visit: Visit<'_>,
+    body: Body,
+) -> Reply {
     let Asked { mount, server, permit, .. } = asked;
     let Visit { site, caller, mut head, .. } = visit;
     // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
@@ -144,9 +162,17 @@ async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
         Err(failure) => return reply::mcp_error(&failure),
     };
     let is_stateless = Revision::of(&head.headers).is_stateless();
-    let (payload, lists_tools) = if server.has_tool_policy() {
+    let renewed;
+    let (asked, payload, lists_tools) = if let Some((sessions, token)) = again {
         match policy::judge(&mut head, body, server, permit, &mount.route, &site.held).await {
-            Ok(Judged { body, hold, lists_tools }) => (Payload::Judged(body, hold), lists_tools),
+            Ok(Judged { body, hold, lists_tools }) => {
+                // To read it may have taken minutes: what is said about the person to the MCP server is said now.
+                renewed = match site.flows.admit(sessions, token.expose_secret(), &server.resource).await {
+                    Ok(permit) => permit,
+                    Err(failure) => return not_admitted(asked.door, &failure),
+                };
+                (Asked { permit: &renewed, ..asked }, Payload::Judged(body, hold), lists_tools)
+            }
             Err(Refused::Scopes(needed)) => {
                 return raised(asked, needed, is_stateless, "tool_policy");
             }
@@ -156,7 +182,7 @@ async fn judged(asked: Asked<'_>, visit: Visit<'_>, body: Body) -> Reply {
             }
         }
     } else {
-        (Payload::Unread(body), false)
+        (asked, Payload::Unread(body), false)
     };
     // A list can be asked for again on a stream of the older revisions.
     let has_list = server.filter_tools && (lists_tools || head.method == Method::GET);

@@ -31,7 +31,8 @@ pub const BODY_TOO_LARGE: Refusal =
 pub const BODY_SLOW: Refusal =
     Refusal::new(ErrorCode::InvalidRequest, "body_slow", "The body did not arrive in time.");
 
-const BODY_BROKEN: Refusal =
+/// The client broke off.
+pub const BODY_BROKEN: Refusal =
     Refusal::new(ErrorCode::InvalidRequest, "body_broken", "The body did not arrive completely.");
 const NOT_A_FORM: Refusal = Refusal::new(
     ErrorCode::InvalidRequest,

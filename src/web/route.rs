@@ -138,6 +138,19 @@ impl Web {
             return mcp::answer(&self.sessions, mount, visit, body).await;
         }
         let (methods, cors) = place.manners();
+        let body = match visit.reading(body) {
+            Ok(body) => body,
+            Err(failure) => {
+                let mut reply = match place {
+                    Place::Consent | Place::Arrival => {
+                        reply::failure_page(&visit.site.pages, &failure, visit.id, None)
+                    }
+                    _ => reply::oauth_error(&failure, false, visit.id),
+                };
+                cors.apply(reply.headers_mut());
+                return reply;
+            }
+        };
         let mut reply = match (place, &visit.head.method) {
             (_, method) if origin::is_preflight(method) && cors == Cors::Anybody => {
                 Cors::preflight(methods, &visit.head.headers)

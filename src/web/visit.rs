@@ -1,8 +1,9 @@
 //! A request on its way through the web layer: who sent it, what belongs to it, whether a person is looking.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode, header::ACCEPT, request::Parts};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +19,13 @@ use super::{
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
     flow::{Failure, journal::Event},
+    proxy::Body,
 };
+
+/// How many bodies from one address are read at our own endpoints at the same time.
+const BODIES_OF_ADDRESS: u32 = 64;
+/// When whoever has more may try again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -97,6 +104,19 @@ impl Visit<'_> {
     fn refused_uncounted(&self, refusal: Refusal) -> Failure {
         self.site.limits.note_uncounted(Event::PageRefused, refusal.reason, self.site.clock.now());
         refusal.into()
+    }
+
+    /// The body, which has a place among those that are read for this address until it is read or let go. Whoever began very
+    /// many and ended none would hold as many connections, and behind a proxy those are everybody's.
+    pub(super) fn reading(&self, body: Body) -> Result<Body, Failure> {
+        if body.is_end_stream() {
+            return Ok(body);
+        }
+        let address = self.address();
+        match self.site.shares.take(("body", address), BODIES_OF_ADDRESS) {
+            Some(share) => Ok(body.hold(Arc::new(share))),
+            None => Err(self.site.limits.hit(Gate::Bodies, Some(address), SOON, self.site.clock.now())),
+        }
     }
 
     /// The cookies.

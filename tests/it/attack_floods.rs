@@ -602,3 +602,63 @@ async fn attack_full_streams_do_not_make_calls_happen_twice() {
     }
     panic!("its place was never given back");
 }
+
+/// Bodies that are begun and never ended, through a proxy that passes them on as they come.
+#[tokio::test]
+async fn attack_many_bodies_that_never_end() {
+    let gateway = limited("").await;
+    let begin = async |from: &str| {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!(
+            "POST /token HTTP/1.1\r\nhost: {}\r\nx-forwarded-for: {from}\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\na",
+            gateway.address()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(begin(STRANGER).await);
+    }
+    let ask = || form_request(&gateway.url("/token"), &[("grant_type", "x"), ("client_id", "x")]);
+    let until = async |status: u16| {
+        let asking = async {
+            while gateway.from(STRANGER, ask()).await.status != status {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never {status}"));
+    };
+    until(429).await;
+    assert_limited(&gateway.from(STRANGER, ask()).await);
+    assert_eq!(gateway.from(OTHER, ask()).await.status, 400, "another address");
+    assert_eq!(
+        gateway.from(STRANGER, Request::get(gateway.url("/")).body(Bytes::new()).unwrap()).await.status,
+        200
+    );
+    drop(held);
+    until(400).await;
+}
+
+/// Whoever had a token once knows the id of its permission, and can make up tokens that look like its own.
+#[tokio::test]
+async fn attack_made_up_tokens_of_an_own_permission() {
+    let gateway = limited("failed_admissions_per_minute = 5").await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    let (dead_client, dead) = gateway.tokens(&GRACE).await;
+    dead_client.revoke(&dead.refresh).await;
+    let grant = Presented::parse(Kind::AccessToken, &tokens.access).unwrap().grant;
+    let made_up = || {
+        let token = Handle::of_grant(Kind::AccessToken, grant, chance()).expose().to_owned();
+        gateway.tool_request("/mcp", &token, "whoami", json!({}))
+    };
+    for _ in 0..5 {
+        assert_eq!(gateway.from(STRANGER, made_up()).await.status, 401);
+    }
+    assert_limited(&gateway.from(STRANGER, made_up()).await);
+    // Nobody else at that address hears less, and the good token is as good as before.
+    let call = |token: &str| gateway.tool_request("/mcp", token, "whoami", json!({}));
+    assert_eq!(gateway.from(STRANGER, call(&dead.access)).await.status, 401);
+    assert_eq!(gateway.from(STRANGER, call(&tokens.access)).await.status, 200);
+}

@@ -290,6 +290,11 @@ async fn attack_answer_of_a_malicious_mcp_server() {
         "x-accel-expires",
         "x-accel-limit-rate",
         "x-lighttpd-send-file",
+        "surrogate-control",
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "x-oauth-scopes",
+        "x-accepted-oauth-scopes",
         "x-mcp-deputy-login",
         "access-control-allow-origin",
         "access-control-allow-credentials",
@@ -312,7 +317,11 @@ async fn attack_answer_of_a_malicious_mcp_server() {
             let mut answer =
                 Response::builder().header("content-type", "application/json").header("x-kept", "1");
             for name in said.iter().filter(|name| !["trailer", "upgrade"].contains(&name.as_str())) {
-                answer = answer.header(name.as_str(), EVIL).header(name.as_str(), EVIL);
+                answer = answer.header(name.as_str(), EVIL);
+            }
+            // Some of them twice; of more than 100 headers in all nothing is read.
+            for name in said.iter().filter(|name| name.len() > 12) {
+                answer = answer.header(name.as_str(), EVIL);
             }
             let answer = answer.body(http_body_util::Full::new(Bytes::from_static(b"{}")).boxed()).unwrap();
             async move { Ok(answer) }

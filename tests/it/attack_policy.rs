@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Request;
 use mcp_deputy::sandbox::{
@@ -9,7 +10,10 @@ use mcp_deputy::sandbox::{
     third_party::{ADA, GRACE},
 };
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Gateway, PATIENCE, Reply, Setup, backend::Backend};
 
@@ -383,4 +387,54 @@ async fn without_a_policy_no_body_is_judged() {
             (body.as_bytes(), &"x".parse().unwrap())
         );
     }
+}
+
+/// What is said about the person is said when the request is sent, not when its first byte came: a body can take its time,
+/// and an assertion that is old already could be refused, or believed for longer than it should be.
+#[tokio::test]
+async fn attack_body_that_outlives_the_assertion() {
+    let backend = Backend::start(async |_| Ok(text(http::StatusCode::OK, "{}"))).await;
+    let setup = Setup {
+        upstream: Some(backend.url.clone()),
+        scopes: SCOPES.to_owned(),
+        server: "identity_assertion = true\n".to_owned(),
+        ..Setup::default()
+    };
+    let gateway = setup.start().await;
+    let (client, tokens) = gateway.tokens(&ADA).await;
+    let body = call("get_x").to_string();
+    let (first, rest) = body.split_at(10);
+    let begin = async || {
+        let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{first}",
+            gateway.address(),
+            tokens.access,
+            body.len(),
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // Until it was admitted.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        socket
+    };
+    let end = async |mut socket: TcpStream| {
+        socket.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8(answer.to_vec()).unwrap()
+    };
+    let slow = begin().await;
+    gateway.forward(Duration::from_secs(120));
+    assert_eq!(end(slow).await, "HTTP/1.1 200");
+    let seen = backend.last();
+    let assertion = seen.headers["x-mcp-deputy-assertion"].to_str().unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["iat"], gateway.now());
+    // And a token that ended meanwhile opens nothing any more.
+    let slow = begin().await;
+    client.revoke(&tokens.refresh).await;
+    assert_eq!(end(slow).await, "HTTP/1.1 401");
+    assert_eq!(backend.count(), 1);
 }

@@ -40,7 +40,8 @@ async fn a_request_arrives_clean_and_its_answer_too() {
     wire.say("content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").await;
     let head = client.until("{}").await;
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
-    assert_eq!(header(&head, "x-oauth-scopes"), Some("repo"));
+    assert_eq!(header(&head, "x-oauth-scopes"), None);
+    assert_eq!(header(&head, "cache-control"), Some("no-store"));
     assert_eq!(header(&head, "x-content-type-options"), Some("nosniff"));
     assert!(!head.contains("set-cookie") && !head.contains("www-authenticate"), "{head}");
 }

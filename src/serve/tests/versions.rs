@@ -272,3 +272,60 @@ async fn a_panic_costs_one_stream_of_http2() {
     assert_eq!(text(answer).await, "HTTP/2.0 false");
     assert!(!never.is_finished());
 }
+
+/// An answer that never ends.
+struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = Bytes;
+    type Error = crate::net::body::BodyError;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn open_streams_leave_http2_behind_to_others() {
+    use crate::net::body::{Body, full};
+
+    async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let stays = request.method() == "GET";
+        let mut answer = Response::new(if stays { Body::stream(Silent) } else { full("{}") });
+        if stays {
+            answer.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+        }
+        Ok(answer)
+    }
+    // A server that takes 100 requests at a time on a connection, as most do.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.max_concurrent_streams(100);
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        }
+    });
+    let mut setup = Setup::before(address);
+    setup.http2_behind = true;
+    let plane = setup.start();
+    let mut open = Vec::new();
+    for number in 0..150 {
+        let mut client = plane.connect().await;
+        client.get("/mcp", "").await;
+        let head = timeout(PATIENCE, client.head()).await.unwrap_or_else(|_| panic!("stream {number} waits"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        open.push(client);
+    }
+    let mut other = plane.connect().await;
+    other.post("test-person: grace\r\n", "{}").await;
+    timeout(PATIENCE, other.until("\r\n\r\n{}")).await.expect("somebody else waits");
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 3);
+}

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::{super::address::address, *};
+use crate::domain::handle::Handle;
 
 /// Numbers for tests.
 pub(crate) fn rates() -> Rates {
@@ -207,7 +208,13 @@ fn a_failure_counts_against_whoever_could_have_sent_it() {
     assert_eq!(blame_client(&Failure::TooFast(SLOWLY), None), None);
     let token = |reason| Refusal::new(ErrorCode::InvalidToken, reason, "").into();
     assert_eq!(blame_token(&token("token_unknown"), "t"), Some(Blame::Address));
-    assert_eq!(blame_token(&token("grant_ended"), "t"), Some(Blame::Matter("t")));
+    let grant = GrantId::new([7; 16]);
+    for chance in [[1; 32], [2; 32]] {
+        let handle = Handle::of_grant(Kind::AccessToken, grant, chance);
+        let blamed = blame_token(&token("token_expired_or_unknown"), handle.expose());
+        assert_eq!(blamed, Some(Blame::Grant(grant)), "whatever the rest of it is");
+    }
+    assert_eq!(blame_token(&token("grant_ended"), "t"), Some(Blame::Address));
 }
 
 #[test]
@@ -220,4 +227,12 @@ fn a_flood_is_one_entry_a_second() {
     }
     limits.hit(Gate::Registrations, None, SLOWLY, now.after(NOTED_EVERY));
     assert_eq!(noted(), 0, "and later the number of those since");
+}
+
+#[test]
+fn bodies_that_never_end_count_against_the_address() {
+    for refusal in [BODY_SLOW, BODY_BROKEN] {
+        assert_eq!(blame_client(&refusal.into(), None), Some(Blame::Address));
+    }
+    assert_eq!(blame_client(&crate::web::read::BODY_TOO_LARGE.into(), None), None);
 }
