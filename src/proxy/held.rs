@@ -160,11 +160,11 @@ mod tests {
 
     /// Holds bodies of this size for somebody until there is no room.
     fn fill(held: &Arc<Held>, whose: &str, size: u64) -> Vec<Hold> {
-        let one = || {
-            let mut hold = held.hold(whose);
-            hold.grow(size).map(|()| hold).ok()
+        let next = || {
+            let mut one = held.hold(whose);
+            one.grow(size).map(|()| one).ok()
         };
-        std::iter::repeat_with(one).map_while(|hold| hold).collect()
+        std::iter::repeat_with(next).map_while(|one| one).collect()
     }
 
     #[test]

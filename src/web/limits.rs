@@ -64,6 +64,9 @@ const SLOWLY: Duration = Duration::from_secs(1);
 const HELD_BACK: usize = 256;
 /// How often one limit is written of.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
+/// Lines a minute in the log about what strangers ask for and do not get, for each address and for all.
+const LINES: u32 = 120;
+const ALL_LINES: u32 = 6000;
 
 /// The numbers of the configuration. Rates are per minute and address.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +163,8 @@ pub(super) struct Limits {
     failed_tokens: Limit,
     failed_admissions: Limit,
     wrong_secrets: Limit,
+    lines: Limit,
+    all_lines: Limit,
     desks: [Semaphore; LANES],
     lanes: RandomState,
     held_back: Semaphore,
@@ -187,6 +192,8 @@ impl Limits {
             failed_tokens: Limit::per_minute(rates.failed_tokens),
             failed_admissions: Limit::per_minute(rates.failed_admissions),
             wrong_secrets: Limit::per_minute(WRONG_SECRETS),
+            lines: Limit::per_minute(LINES),
+            all_lines: Limit::per_minute(ALL_LINES),
             desks: std::array::from_fn(|_| Semaphore::new(DESKS)),
             lanes: RandomState::new(),
             held_back: Semaphore::new(HELD_BACK),
@@ -311,6 +318,11 @@ impl Limits {
         if let Some(count) = due(&self.uncounted, now) {
             journal::note(event).reason(reason).count(count).write();
         }
+    }
+
+    /// Whether one more line is written at the usual level about something that anybody can do, as often as they like.
+    pub(super) fn is_worth_a_line(&self, address: Address, now: Timestamp) -> bool {
+        self.lines.take(address, "", now).is_ok() && self.all_lines.take(Address::anybody(), "", now).is_ok()
     }
 
     /// Writes that a limit was hit, now and then, and makes the failure of it.

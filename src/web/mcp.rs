@@ -64,7 +64,9 @@ pub(super) async fn answer(sessions: &Sessions, mount: &Mount, visit: Visit<'_>,
     };
     let cors = match door.origins.judge(&visit.head.headers) {
         Sender::Foreign => {
-            tracing::info!(reason = "origin_foreign", "refused");
+            if visit.is_worth_a_line() {
+                tracing::info!(reason = "origin_foreign", "refused");
+            }
             return json_rpc_error(StatusCode::FORBIDDEN, "this origin is not allowed here");
         }
         Sender::Program => Cors::Page(None),

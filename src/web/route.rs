@@ -79,12 +79,21 @@ impl Web {
         let begun = self.site.clock.now();
         async {
             let (head, body) = request.into_parts();
+            let is_free = is_free(place, &head.method);
             let visit = Visit { site: &self.site, caller, id, head };
+            let address = visit.address();
             let mut reply = Box::pin(self.judge(place, visit, body)).await;
             reply.headers_mut().insert("x-request-id", id.header());
             let millis = u64::try_from(self.site.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
             let status = reply.status().as_u16();
-            if reply.status() == StatusCode::TOO_MANY_REQUESTS {
+            let is_quiet = match reply.status() {
+                StatusCode::TOO_MANY_REQUESTS => true,
+                status if is_free || is_strangers(status) => {
+                    !self.site.limits.is_worth_a_line(address, self.site.clock.now())
+                }
+                _ => false,
+            };
+            if is_quiet {
                 // One line for each request of a flood would do the flood's work.
                 tracing::debug!(target: "mcp_deputy::access", status, millis, "answered");
             } else {
@@ -131,7 +140,10 @@ impl Web {
             return reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n");
         }
         if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
-            tracing::info!(reason = "host_foreign", expected = visit.site.public_url.authority(), "refused");
+            if visit.is_worth_a_line() {
+                let expected = visit.site.public_url.authority();
+                tracing::info!(reason = "host_foreign", expected, "refused");
+            }
             return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
         }
         if let Place::Mcp(mount) = place {
@@ -206,6 +218,26 @@ impl Place<'_> {
             Place::Nothing => ("", Cors::Nobody),
         }
     }
+}
+
+/// Whether anybody gets an answer there, as often as they like.
+fn is_free(place: Place<'_>, method: &Method) -> bool {
+    *method == Method::OPTIONS
+        || matches!(place, Place::Home | Place::Jwks | Place::Metadata | Place::Nothing)
+}
+
+/// Whether this is what somebody gets who proved nothing.
+fn is_strangers(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::MISDIRECTED_REQUEST
+    )
 }
 
 /// Only methods that are known by name are logged.

@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod journey;
+mod lines;
 mod mcp;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -55,6 +55,11 @@ impl Visit<'_> {
         self.site.address(self.caller.peer, &self.head.headers)
     }
 
+    /// Whether a line about it is written at the usual level.
+    pub(super) fn is_worth_a_line(&self) -> bool {
+        self.site.limits.is_worth_a_line(self.address(), self.site.clock.now())
+    }
+
     /// Counts this request among all of its kind from its address. An error: it is one too many.
     pub(super) fn pass(&self, gate: Gate) -> Result<(), Failure> {
         self.site.limits.pass(gate, self.address(), self.site.clock.now())

@@ -425,7 +425,7 @@ async fn attack_body_that_outlives_the_assertion() {
         String::from_utf8(answer.to_vec()).unwrap()
     };
     let slow = begin().await;
-    gateway.forward(Duration::from_secs(120));
+    gateway.forward(Duration::from_mins(2));
     assert_eq!(end(slow).await, "HTTP/1.1 200");
     let seen = backend.last();
     let assertion = seen.headers["x-mcp-deputy-assertion"].to_str().unwrap();
