@@ -40,7 +40,7 @@ pub enum Source {
 }
 
 /// A client record.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Client {
     /// Its client id: one that we gave out, the URL of its metadata document, or the operator's.
     pub id: String,

@@ -122,7 +122,8 @@ impl Pending {
             return Err(PAGE_EXPIRED);
         }
         let left_out = self.request.scopes.minus(&scopes);
-        let request = AuthorizationRequest { scopes, provider_scopes, ..self.request };
+        let unticked = left_out.clone();
+        let request = AuthorizationRequest { scopes, provider_scopes, unticked, ..self.request };
         Ok((Self { request, ..self }, left_out))
     }
 
@@ -267,6 +268,18 @@ impl Consent {
         self.revoked_at.is_none_or(|revoked| revoked < approved_at)
     }
 
+    /// The record without what the person has just taken out on a page, and without everything that would bring it back. Which
+    /// third-party scopes the rest was approved with is not known apart, so the next page marks those that a new approval
+    /// does not name.
+    #[must_use]
+    pub fn without(&self, unticked: &ScopeSet, server: &McpServer) -> Self {
+        if unticked.is_empty() {
+            return self.clone();
+        }
+        let scopes = server.without(&self.scopes, unticked);
+        Self { scopes, provider_scopes: ScopeSet::default(), ..self.clone() }
+    }
+
     /// The record after a new approval: scopes are added to what is in force. They replace what was revoked, and what was
     /// approved when the client was another (its metadata had another fingerprint): that was never said of this one.
     #[must_use]
@@ -306,6 +319,7 @@ pub(crate) mod tests {
             code_challenge: CodeChallenge::of(&"v".repeat(43)),
             named: None,
             chooses_account: false,
+            unticked: ScopeSet::default(),
         }
     }
 
@@ -405,7 +419,7 @@ pub(crate) mod tests {
                 (set("must"), set("user")),
                 "{ticked}"
             );
-            assert_eq!(left_out, set("maybe"));
+            assert_eq!((&left_out, less.request.unticked), (&set("maybe"), set("maybe")));
         }
         // A page without boxes does not depend on the form at all.
         let (same, _) = page("must maybe", "user repo", "").ticked(&set(""), &server, &provider()).unwrap();

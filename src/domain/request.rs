@@ -36,4 +36,7 @@ pub struct AuthorizationRequest {
     /// Whether the person wants to choose the account at the third party.
     #[serde(default)]
     pub chooses_account: bool,
+    /// The MCP scopes that the person took out on the page. What was approved of them before is forgotten.
+    #[serde(default)]
+    pub unticked: ScopeSet,
 }

@@ -20,7 +20,8 @@ impl Resource {
     /// Reads a `resource` parameter (RFC 8707 section 2): an absolute http(s) URI without fragment. `None` when it is not.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > 2048
-            || text.contains(['#', '\\', '%'])
+            // The last seven are no characters of a URI (RFC 3986 section 2): a parser would write them in another way.
+            || text.contains(['#', '\\', '%', '"', '<', '>', '^', '`', '{', '|', '}'])
             || text.contains(|c: char| !c.is_ascii_graphic())
         {
             return None;

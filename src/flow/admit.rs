@@ -257,6 +257,9 @@ impl Flows {
         if !grant.is_alive(now) {
             return Err(invalid_token("grant_ended").into());
         }
+        if !self.stands_on_the_same_provider(&grant) {
+            return Err(invalid_token("provider_changed").into());
+        }
         let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         if self.is_revoked(&grant).await? {
@@ -295,7 +298,7 @@ impl Flows {
     }
 
     /// While a link is in use, facts about its person that have become old are asked for again, without anybody waiting.
-    fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
+    pub(super) fn ask_in_background(self: &Arc<Self>, grant: &Grant, link: &Arc<LinkCell>, is_stale: bool) {
         let now = self.now();
         let may_ask = is_stale && link.asked(|asked| asked.may_identify(now));
         if !may_ask {

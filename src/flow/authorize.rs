@@ -162,6 +162,7 @@ impl Flows {
             // Whoever wants another account is not named: nobody knows yet who it will be.
             named: known.filter(|_| !chooses_account),
             chooses_account,
+            unticked: ScopeSet::default(),
         };
         let is_plain = prompt.is_empty() && query.resource.len() == 1;
         let (server, about) = (meant.server, &client);

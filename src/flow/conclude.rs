@@ -113,8 +113,11 @@ impl Flows {
             revoked_at: None,
         };
         let consent_key = personal_key(&grant.subject, &grant.consent);
-        let again = |known: Option<&Consent>| {
-            known.map_or_else(|| newer.clone(), |known| known.approved_again(newer.clone()))
+        let server = self.catalog.server_of(&grant.resource);
+        let server = server.ok_or_else(|| Fault::new("find the server of an approval"))?;
+        let again = |known: Option<&Consent>| match known {
+            Some(known) => known.without(&request.unticked, server).approved_again(newer.clone()),
+            None => newer.clone(),
         };
         self.records.upsert::<Consent>(&consent_key, again).await?;
 

@@ -1,7 +1,8 @@
 //! Introspection (RFC 7662): another resource server asks what one of our access tokens is good for.
 //!
 //! It authenticates first; then it learns of tokens for its own resources, and of every other token, whatever it is, the
-//! same: that it is not active. Read from the store each time, so the answer is never older than the question.
+//! same: that it is not active. Read from the store each time, so the answer is never older than the question. The rules
+//! are those of admission: whoever would not be served here is not vouched for elsewhere.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::domain::{
     client::Credentials,
     grant::{Access, Grant},
     handle::{Kind, Presented},
+    person::{Person, subject_key},
     refusal::Refusal,
     time::Timestamp,
 };
@@ -89,7 +91,7 @@ impl Flows {
     }
 
     async fn introspect_here(
-        &self,
+        self: &Arc<Self>,
         asking: &ResourceServer,
         token: &str,
     ) -> Result<Result<(Grant, Access), &'static str>, Failure> {
@@ -110,9 +112,20 @@ impl Flows {
         if !asking.resources.contains(&grant.resource) {
             return Ok(Err("token_for_another_resource"));
         }
+        if !self.stands_on_the_same_provider(&grant) {
+            return Ok(Err("provider_changed"));
+        }
+        let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
         if self.is_revoked(&grant).await? {
             return Ok(Err("revoked"));
         }
+        let Some(person) = person.map(|person| person.record).filter(|person| self.admits(person)) else {
+            return Ok(Err("person_not_admitted"));
+        };
+        let Some(link) = self.hold_link(&grant).await? else {
+            return Ok(Err("link_gone"));
+        };
+        self.ask_in_background(&grant, &link, self.should_ask_about(&person));
         Ok(Ok((grant, access)))
     }
 }

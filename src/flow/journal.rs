@@ -118,7 +118,9 @@ impl Event {
             Self::ClientRefused
                 | Self::CodeRefused
                 | Self::LoginFailed
+                | Self::PageRefused
                 | Self::RefreshRefused
+                | Self::RegistrationRefused
                 | Self::RequestRefused
         )
     }
@@ -277,6 +279,24 @@ mod tests {
         for slug in slugs {
             assert!(documented.contains(&format!("| `{slug}` |")), "docs/journal.md lacks {slug}");
         }
+    }
+
+    #[test]
+    fn whoever_is_over_a_limit_writes_no_refusals_and_hides_nothing_that_happened() {
+        let quiet: Vec<_> =
+            Event::ALL.iter().filter(|event| event.is_mere_refusal()).map(|event| event.slug()).collect();
+        assert_eq!(
+            quiet,
+            [
+                "code_refused",
+                "client_refused",
+                "login_failed",
+                "page_refused",
+                "refresh_refused",
+                "registration_refused",
+                "request_refused"
+            ]
+        );
     }
 
     #[test]

@@ -63,9 +63,9 @@ impl Ending {
     }
 }
 
-/// The grants that are in use in this process.
+/// The grants that are in use in this process, and which of them [`LiveGrants::next_in_use`] named last.
 #[derive(Debug, Default)]
-pub struct LiveGrants(Mutex<HashMap<GrantId, Weak<Ending>>>);
+pub struct LiveGrants(Mutex<HashMap<GrantId, Weak<Ending>>>, Mutex<Option<GrantId>>);
 
 impl LiveGrants {
     /// To be called before the grant is read from the store.
@@ -80,6 +80,21 @@ impl LiveGrants {
         let ending = Arc::new(Ending::default());
         grants.insert(grant, Arc::downgrade(&ending));
         ending
+    }
+
+    /// Some of the grants in use, at most so many; with each call the next ones, until all had their turn.
+    pub fn next_in_use(&self, most: usize) -> Vec<GrantId> {
+        let mut ids: Vec<GrantId> = {
+            let grants = locked(&self.0);
+            let in_use = grants.iter().filter(|(_, ending)| ending.strong_count() > 0);
+            in_use.map(|(id, _)| *id).collect()
+        };
+        let mut last = locked(&self.1);
+        // Those behind the last one first.
+        ids.sort_unstable_by_key(|id| (last.is_some_and(|last| *id <= last), *id));
+        ids.truncate(most);
+        *last = ids.last().copied();
+        ids
     }
 
     /// How many access tokens of a grant are watched.
@@ -275,6 +290,20 @@ mod tests {
         ending.of(token);
         ending.forget(&token);
         assert_eq!(live.watched(id), 0);
+    }
+
+    #[test]
+    fn those_in_use_take_turns() {
+        let live = LiveGrants::default();
+        let id = |number: u8| GrantId::new([number; 16]);
+        let mut endings: Vec<_> = (0..5).map(|number| live.subscribe(id(number))).collect();
+        assert_eq!(live.next_in_use(2), [id(0), id(1)]);
+        assert_eq!(live.next_in_use(2), [id(2), id(3)]);
+        assert_eq!(live.next_in_use(2), [id(4), id(0)]);
+        endings.remove(1);
+        assert_eq!(live.next_in_use(9), [id(2), id(3), id(4), id(0)], "nobody uses it any more");
+        endings.clear();
+        assert!(live.next_in_use(9).is_empty());
     }
 
     #[test]

@@ -101,6 +101,10 @@ impl Flows {
             let (digest, shown) = self.secret_after(&known.record, &metadata, presented)?;
             let now = self.now();
             let next = known.record.replaced(metadata, digest, now);
+            if next == known.record {
+                // Said again: nothing to write, and nothing that anybody has to be told.
+                return Ok((next, shown));
+            }
             self.records.index_expiry(now, Table::Client, client_id.as_bytes(), now).await?;
             if self.records.replace(client_id.as_bytes(), known.version, &next).await?.is_none() {
                 continue;

@@ -333,7 +333,8 @@ impl Flows {
     }
 
     /// Loads the client of a request again, matches its redirect URI again and compares its fingerprint: whoever changed
-    /// in between does not get what was approved for what they were before.
+    /// in between does not get what was approved for what they were before. The same for the MCP server: it must be there
+    /// still, and stand on the same provider.
     async fn still_asked_by(
         self: &Arc<Self>,
         request: &AuthorizationRequest,
@@ -353,8 +354,9 @@ impl Flows {
         let redirect =
             client.metadata.redirect_uris.matching(&request.redirect_uri, &self.catalog.public_url);
         let redirect = redirect.ok_or(CHANGED)?;
+        let server = self.catalog.server_of(&request.resource);
         if client.metadata.fingerprint() != request.fingerprint
-            || self.catalog.server_of(&request.resource).is_none()
+            || server.is_none_or(|server| server.provider != request.provider)
         {
             return Err(CHANGED.into());
         }

@@ -88,6 +88,9 @@ impl Flows {
                 }
                 Redeemed::Good => {}
             }
+            if !self.stands_on_the_same_provider(&grant) {
+                return Err(refused_code("provider_changed", &client, &grant).into());
+            }
             refuse_other_resource(&request.resource, &grant)?;
             self.use_up(&client, &mut proof).await?;
             let family: [u8; 16] = self.random()?;

@@ -61,6 +61,9 @@ impl Flows {
                     return Err(refused("refresh_reused", &client, &grant).into());
                 }
                 Refreshed::TooFast => return Err(Failure::TooFast(Duration::from_secs(30))),
+                Refreshed::Replay(_) | Refreshed::Rotate if !self.stands_on_the_same_provider(&grant) => {
+                    return Err(refused("provider_changed", &client, &grant).into());
+                }
                 Refreshed::Replay(next) => {
                     // The same answer, but not to another question.
                     refuse_other_resource(&request.resource, &grant)?;

@@ -79,14 +79,17 @@ impl Flows {
     pub async fn revoke_client(self: &Arc<Self>, client_id: String) -> Result<usize, Failure> {
         self.detached(|flows| async move {
             let now = flows.now();
+            let reach = flows.reach_of(GrantsOf::client(&client_id), |_| true).await?;
             flows.records.index_expiry(now, Table::Client, client_id.as_bytes(), now).await?;
             let mark = |client: &Client| {
-                Some(Client { revoked_at: Some(client.revoked_at.unwrap_or(now).max(now)), ..client.clone() })
+                Some(Client { revoked_at: client.revoked_at.max(Some(reach.mark)), ..client.clone() })
             };
             if flows.records.update::<Client>(client_id.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
-            Ok(flows.end_grants_of(GrantsOf::client(&client_id), now, |_| true, Ending::Revoked).await?)
+            Ok(flows
+                .end_grants_of(GrantsOf::client(&client_id), reach.all, |_| true, Ending::Revoked)
+                .await?)
         })
         .await
     }
@@ -96,15 +99,16 @@ impl Flows {
         self.detached(|flows| async move {
             let now = flows.now();
             let key = subject_key(&subject);
+            let reach = flows.reach_of(GrantsOf::subject(&subject), |_| true).await?;
             let mark = |person: &Person| {
-                Some(Person { revoked_at: person.revoked_at.max(Some(now)), ..person.clone() })
+                Some(Person { revoked_at: person.revoked_at.max(Some(reach.mark)), ..person.clone() })
             };
             flows.records.index_expiry(now, Table::Person, key.as_bytes(), now).await?;
             flows.records.index_expiry(now.after(MARK_TTL), Table::Person, key.as_bytes(), now).await?;
             if flows.records.update::<Person>(key.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
-            Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, |_| true, Ending::Revoked).await?)
+            Ok(flows.end_grants_of(GrantsOf::subject(&subject), reach.all, |_| true, Ending::Revoked).await?)
         })
         .await
     }
@@ -118,18 +122,35 @@ impl Flows {
         self.detached(|flows| async move {
             let now = flows.now();
             let key = personal_key(&subject, &part);
+            let same = move |grant: &Grant| grant.consent == part;
+            let reach = flows.reach_of(GrantsOf::subject(&subject), same).await?;
             flows.records.index_expiry(now, Table::Consent, &key, now).await?;
             flows.records.index_expiry(now.after(MARK_TTL), Table::Consent, &key, now).await?;
             // Where there is no consent yet, a callback may be about to write it: it has to find the mark.
             let mark = |consent: Option<&Consent>| match consent {
-                Some(consent) => Consent { revoked_at: consent.revoked_at.max(Some(now)), ..consent.clone() },
-                None => Consent::only_revoked(subject.clone(), now),
+                Some(consent) => {
+                    Consent { revoked_at: consent.revoked_at.max(Some(reach.mark)), ..consent.clone() }
+                }
+                None => Consent::only_revoked(subject.clone(), reach.mark),
             };
             flows.records.upsert::<Consent>(&key, mark).await?;
-            let same = move |grant: &Grant| grant.consent == part;
-            Ok(flows.end_grants_of(GrantsOf::subject(&subject), now, same, Ending::Revoked).await?)
+            Ok(flows.end_grants_of(GrantsOf::subject(&subject), reach.all, same, Ending::Revoked).await?)
         })
         .await
+    }
+
+    /// How far a revocation of these grants reaches at this moment.
+    pub(super) async fn reach_of(
+        &self,
+        owner: GrantsOf,
+        which: impl Fn(&Grant) -> bool + Send,
+    ) -> Result<Reach, Fault> {
+        let grants = self.records.grants_of(owner).await?;
+        let meant =
+            grants.iter().map(|grant| &grant.record).filter(|grant| !grant.has_ended() && which(grant));
+        let newest = meant.map(|grant| grant.approved_at).max().unwrap_or_default();
+        let now = self.now();
+        Ok(Reach { mark: now.max(newest.min(now.after(CLOCK_STEP))), all: now.max(newest) })
     }
 
     /// Whether a mark says that this grant is over, even where its second half was cut off.
@@ -196,6 +217,18 @@ impl Flows {
         Ok(())
     }
 }
+
+/// Until which moment approvals are revoked: now, and where the clock has gone back since the newest of them was given, that
+/// one's moment, else it would look as if it had come after the revocation.
+pub(super) struct Reach {
+    /// What is written down, and refuses new approvals too: so no clock that was far ahead once may push it far.
+    pub(super) mark: Timestamp,
+    /// Until when grants are ended by this call.
+    pub(super) all: Timestamp,
+}
+
+/// How far behind the newest approval the clock may be for the mark to cover it.
+const CLOCK_STEP: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// How long a mark of revocation is kept, at least.
 pub(super) const MARK_TTL: std::time::Duration = std::time::Duration::from_mins(30);

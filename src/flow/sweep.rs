@@ -88,6 +88,7 @@ impl Flows {
     /// One round over everything that is due.
     pub async fn sweep(self: &Arc<Self>) -> Result<Swept, Failure> {
         self.detached(|flows| async move {
+            flows.ask_about_those_in_use().await;
             let mut swept = Swept::default();
             let mut after = None;
             loop {

@@ -103,7 +103,7 @@ pub(crate) async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-    let crowd = Crowd::new(limits.connections_per_address, limits.trusted.clone());
+    let crowd = Crowd::new(limits.connections_per_address, limits.connections, limits.trusted.clone());
     let accepting = async {
         loop {
             // The semaphore is never closed.

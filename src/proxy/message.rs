@@ -402,7 +402,7 @@ impl<'de> Visitor<'de> for Params<'_> {
                 "uri" => params.uri = Some(map.next_value_seed(Any(reader))?),
                 "_meta" => params.version = map.next_value_seed(Meta(reader))?,
                 other => {
-                    params.is_ambiguous |= resembles(other, &["name", "uri"]);
+                    params.is_ambiguous |= resembles(other, &["name", "uri", "_meta"]);
                     map.next_value_seed(Any(reader))?;
                 }
             }

@@ -7,19 +7,22 @@
 //!
 //! Must never fall back from the id to a login name or an e-mail address: those change hands.
 
-use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
-use secrecy::{ExposeSecret as _, SecretString};
+use http::StatusCode;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
-use url::Url;
 
-use super::{membership::membership, wire};
+use super::{
+    answer::{at, subject},
+    membership::membership,
+    wire::{self, get},
+};
 use crate::{
     domain::{access::Membership, provider::Provider},
     flow::ports::{Identity, ThirdPartyError},
     net::client::Client,
 };
 
-/// The longest subject, in bytes, and the longest display value, in characters.
+/// The longest display value, in characters.
 const MAX_LENGTH: usize = 255;
 
 /// Asks the userinfo endpoint.
@@ -40,16 +43,6 @@ pub(super) async fn identify(
     Ok(Identity { membership, ..identity })
 }
 
-/// A GET with the person's token.
-pub(super) fn get(endpoint: &Url, access: &SecretString) -> Result<Request<Vec<u8>>, ThirdPartyError> {
-    let bearer = HeaderValue::try_from(format!("Bearer {}", access.expose_secret()))
-        .map_err(|_| ThirdPartyError::Refused("token_unusable"))?;
-    Request::get(endpoint.as_str())
-        .header(AUTHORIZATION, bearer)
-        .body(Vec::new())
-        .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))
-}
-
 fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
     let answer: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| ThirdPartyError::Unavailable("nonsense"))?;
@@ -63,24 +56,6 @@ fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
         membership: Membership::default(),
         id,
     })
-}
-
-/// The value at the end of a path of member names.
-pub(super) fn at<'a>(answer: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
-    let (last, parents) = path.split_last()?;
-    let parent = parents.iter().try_fold(answer, |members, name| members.get(name)?.as_object())?;
-    parent.get(last)
-}
-
-pub(super) fn subject(value: &Value) -> Option<String> {
-    let subject = match value {
-        // A number above 64 bits was read as a floating point number and is refused with the fractions.
-        Value::Number(number) if !number.is_f64() => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => return None,
-    };
-    let usable = !subject.is_empty() && subject.len() <= MAX_LENGTH && !subject.contains(char::is_control);
-    usable.then_some(subject)
 }
 
 fn display(answer: &Map<String, Value>, path: &[String]) -> Option<String> {

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    identify::{at, get, subject},
-    wire,
+    answer::{at, subject},
+    wire::{self, get},
 };
 use crate::{
     domain::{access::Membership, provider::Provider},

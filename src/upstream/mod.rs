@@ -5,6 +5,7 @@
 //! third parties is data ([`crate::domain::provider::Provider`]); what they get wrong is set right in `quirks`.
 //!
 //! - `provider`: the port, over the `oauth2` crate. The only file that knows that crate.
+//! - `answer`: values in the JSON of an answer.
 //! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
 //! - `identify`, `membership`, `revoke`: who a token belongs to; what else rules want to know; giving it back.
 //! - `wire`: how every one of these calls is sent.
@@ -14,6 +15,7 @@
 //! configuration entry, or let any word of an answer into an error or the log: an answer that cannot be read may hold a
 //! token. Must never see a client's token. Made by the composition root, used by `flow` through the port.
 
+mod answer;
 mod documents;
 mod identify;
 mod membership;

@@ -8,10 +8,23 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT},
 };
 
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
 use crate::{
     flow::ports::ThirdPartyError,
     net::client::{CallError, Client},
 };
+
+/// A GET with the person's token.
+pub(super) fn get(endpoint: &Url, access: &SecretString) -> Result<Request<Vec<u8>>, ThirdPartyError> {
+    let bearer = HeaderValue::try_from(format!("Bearer {}", access.expose_secret()))
+        .map_err(|_| ThirdPartyError::Refused("token_unusable"))?;
+    Request::get(endpoint.as_str())
+        .header(AUTHORIZATION, bearer)
+        .body(Vec::new())
+        .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))
+}
 
 /// Sends a request. The answer is neither a redirect, nor a server error, nor a rate limit: those are errors here.
 pub(super) async fn send(

@@ -23,6 +23,9 @@ const ID_MISSING: Refusal =
 
 /// Shows the second page, as often as asked.
 pub(super) async fn show(visit: &Visit<'_>) -> Reply {
+    if let Err(failure) = visit.pass_to_page(Gate::Authorizations) {
+        return visit.turned_away(&failure);
+    }
     let asked = async {
         let id = visit.query()?.take("id")?.ok_or(ID_MISSING)?;
         let shown = visit.site.flows.show_arrival(id.clone(), visit.cookies().arrivals().to_vec()).await?;

@@ -48,8 +48,8 @@ const ONCE: [&str; 11] = [
 
 /// Shows the consent page.
 pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
-    if let Err(failure) = visit.pass(Gate::Authorizations) {
-        return reply::failure_page(&visit.site.pages, &failure, visit.id, None);
+    if let Err(failure) = visit.pass_to_page(Gate::Authorizations) {
+        return visit.turned_away(&failure);
     }
     let parameters = match visit.query() {
         Ok(parameters) => parameters,

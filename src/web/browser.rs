@@ -8,7 +8,7 @@
 //!
 //! Knows names and attributes only. What a value is worth is decided where its hash is compared.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
@@ -39,21 +39,23 @@ impl Jar {
     pub fn read(self, headers: &HeaderMap) -> Cookies {
         let mut cookies = Cookies::default();
         let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut seen: Vec<(&str, &str)> = Vec::new();
+        // A name that came with two values has none. One look-up for each cookie: a header can hold thousands.
+        let mut seen: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         for pair in values.flat_map(|value| value.split(';')) {
             let Some((name, value)) = pair.trim().split_once('=') else { continue };
             let Some(ours) = self.strip(name.trim_end()) else { continue };
-            seen.push((ours, value.trim()));
+            let value = value.trim();
+            let known = seen.entry(ours).or_insert(Some(value));
+            *known = known.filter(|known| *known == value);
         }
-        let ambiguous = |name: &str, value: &str| seen.iter().any(|(other, v)| *other == name && *v != value);
-        for (name, value) in &seen {
-            if ambiguous(name, value) || value.is_empty() {
+        // The newest first: their names sort last, and of very many only some are kept.
+        for (name, value) in seen.into_iter().rev() {
+            let Some(value) = value.filter(|value| !value.is_empty()).map(ToOwned::to_owned) else {
                 continue;
-            }
-            let value = (*value).to_owned();
+            };
             match name.split_once('-') {
-                None if *name == "render" => cookies.render = Some(value),
-                None if *name == "session" => cookies.session = Some(value),
+                None if name == "render" => cookies.render = Some(value),
+                None if name == "session" => cookies.session = Some(value),
                 Some(("ticket", suffix)) if is_suffix(suffix) => keep(&mut cookies.tickets, suffix, value),
                 Some(("arrival", suffix)) if is_suffix(suffix) => keep(&mut cookies.arrivals, suffix, value),
                 _ => {}
@@ -282,6 +284,21 @@ mod tests {
         assert!(jar.read(&sent(&["mcpd-ticket-s=a; mcpd-ticket-s=b"])).tickets().is_empty());
         assert_eq!(jar.read(&sent(&["mcpd-ticket-s=a; mcpd-ticket-s=a"])).tickets().len(), 1);
         assert_eq!(jar.read(&sent(&["mcpd-render="])).render(), None);
+    }
+
+    /// Whoever fills a head with cookies of ours makes us read it, and no more: a header as long as these would take minutes
+    /// if each were compared with all.
+    #[test]
+    fn attack_thousands_of_cookies_are_read_once() {
+        let jar = jar("http://localhost:1");
+        let begun = std::time::Instant::now();
+        let same = format!("mcpd-render=r; {}", "mcpd-a=b;".repeat(100_000));
+        assert_eq!(jar.read(&sent(&[&same])).render().as_deref(), Some("r"));
+        let different: String = (0..100_000).map(|number| format!("mcpd-ticket-{number:06}=x;")).collect();
+        let cookies = jar.read(&sent(&[&different]));
+        assert_eq!(cookies.tickets().len(), 4 * MAX_OF_A_KIND);
+        assert_eq!(cookies.tickets().last().map(|(suffix, _)| suffix.as_str()), Some("099999"), "the newest");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]

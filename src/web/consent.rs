@@ -68,14 +68,15 @@ async fn consent(
 ) -> Result<Consented, Failure> {
     let read = read(site, headers, body).await;
     let (form, decision, post) = read.inspect_err(reply::note_refused_page)?;
-    if decision == Decision::Approve {
-        site.limits.may_open(address, site.clock.now())?;
+    let opens = decision == Decision::Approve;
+    if opens {
+        site.limits.open(address, site.clock.now())?;
     }
-    let consented = site.flows.consent(form, decision, render, post).await?;
-    if matches!(consented, Consented::Departed(_)) {
-        site.limits.opened(address, site.clock.now());
+    let consented = site.flows.consent(form, decision, render, post).await;
+    if opens && !matches!(consented, Ok(Consented::Departed(_))) {
+        site.limits.close(address, site.clock.now());
     }
-    Ok(consented)
+    consented
 }
 
 async fn read(

@@ -82,6 +82,16 @@ impl Limit {
         Ok(())
     }
 
+    /// Gives one of them back that was taken for nothing. Where it was forgotten meanwhile, there is nothing to give.
+    pub(super) fn give_back(&self, address: Address, of: &str, now: Timestamp) {
+        let mut sets = self.locked();
+        let (whose, cost) = self.bucket_of(&sets, address, of, now);
+        let used = self.used(&sets, whose, now);
+        if used > 0 {
+            self.put(&mut sets, Bucket { whose, used: used.saturating_sub(cost), at: now }, now);
+        }
+    }
+
     /// How long until `address` has something left; `None` where it has. Uses nothing up, and costs nothing while nobody
     /// has used up what they have.
     pub(super) fn over(&self, address: Address, of: &str, now: Timestamp) -> Option<Duration> {

@@ -80,9 +80,11 @@ pub struct Rates {
 /// What can be limited, and its name in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Gate {
-    /// `POST /register`: all.
+    /// `POST /register` and `PUT` of a registration: all.
     Registrations,
-    /// `GET /authorize`: all.
+    /// The same, where a page of another site makes a browser send them.
+    RegistrationsFromPages,
+    /// `GET /authorize` and `GET /arrival`: all.
     Authorizations,
     /// `POST /consent` and `POST /arrival`: all.
     Approvals,
@@ -101,12 +103,13 @@ pub(super) enum Gate {
 }
 
 /// How many gates there are.
-const GATES: usize = 9;
+const GATES: usize = 10;
 
 impl Gate {
     const fn slug(self) -> &'static str {
         match self {
             Self::Registrations => "registrations",
+            Self::RegistrationsFromPages => "registrations_from_pages",
             Self::Authorizations => "authorizations",
             Self::Approvals => "approvals",
             Self::OpenApprovals => "open_approvals",
@@ -134,6 +137,7 @@ pub(super) enum Blame<'a> {
 #[derive(Debug)]
 pub(super) struct Limits {
     registrations: Limit,
+    registrations_from_pages: Limit,
     authorizations: Limit,
     approvals: Limit,
     open_of_address: Limit,
@@ -146,6 +150,8 @@ pub(super) struct Limits {
     lanes: RandomState,
     held_back: Semaphore,
     noted: [Mutex<Noted>; GATES],
+    /// Of refusals that are not counted against anybody.
+    uncounted: Mutex<Noted>,
 }
 
 #[derive(Debug, Default)]
@@ -158,6 +164,7 @@ impl Limits {
     pub(super) fn new(rates: Rates) -> Self {
         Self {
             registrations: Limit::per_minute(rates.registrations),
+            registrations_from_pages: Limit::per_minute(rates.registrations),
             authorizations: Limit::per_minute(rates.authorizations),
             approvals: Limit::per_minute(rates.approvals),
             open_of_address: Limit::new(rates.open_approvals_of_address, OPEN),
@@ -170,12 +177,14 @@ impl Limits {
             lanes: RandomState::new(),
             held_back: Semaphore::new(HELD_BACK),
             noted: Default::default(),
+            uncounted: Mutex::default(),
         }
     }
 
     fn of(&self, gate: Gate) -> &Limit {
         match gate {
             Gate::Registrations => &self.registrations,
+            Gate::RegistrationsFromPages => &self.registrations_from_pages,
             Gate::Authorizations => &self.authorizations,
             Gate::Approvals => &self.approvals,
             Gate::OpenApprovals | Gate::RequestsOfPerson | Gate::Streams => &self.open_of_address,
@@ -249,29 +258,42 @@ impl Limits {
         }
     }
 
-    /// Whether one more approval may be on its way to the third party.
+    /// Takes a place for one more approval on its way to the third party; [`Limits::close`] gives it back where none went.
     ///
     /// A ticket needs a click, but a script can click. To make room by throwing out the oldest would let a flood throw out
     /// the tickets of people who are just logging in, so nothing is ever thrown out. Instead each address has a share; and
     /// when there are very many open in all, because of many addresses, the share becomes small, so that an address that
     /// has none open yet still gets one. Only at the bound itself, which is there for the disk, is everybody refused.
-    pub(super) fn may_open(&self, address: Address, now: Timestamp) -> Result<(), Failure> {
+    ///
+    /// The place is taken before anything else is done: of many requests at the same time only as many go on as there is
+    /// room for.
+    pub(super) fn open(&self, address: Address, now: Timestamp) -> Result<(), Failure> {
         let all = Address::anybody();
-        let in_all = self.open.count(all, "", now);
-        let is_crowd = in_all.saturating_mul(2) >= u64::from(self.open.amount());
-        let wait = self.open.over(all, "", now).or_else(|| self.open_of_address.over(address, "", now));
-        let wait = wait.or_else(|| {
-            let too_many = is_crowd && self.open_of_address.count(address, "", now) >= OPEN_IN_A_CROWD;
-            too_many.then_some(Duration::from_mins(1))
+        let taken = self.open.take(all, "", now).and_then(|()| {
+            let of_address = self.open_of_address.take(address, "", now);
+            of_address.inspect_err(|_| self.open.give_back(all, "", now))
         });
-        wait.map_or(Ok(()), |wait| Err(self.hit(Gate::OpenApprovals, Some(address), wait, now)))
+        taken.map_err(|wait| self.hit(Gate::OpenApprovals, Some(address), wait, now))?;
+        let others = self.open.count(all, "", now).saturating_sub(1);
+        let is_crowd = others.saturating_mul(2) >= u64::from(self.open.amount());
+        if is_crowd && self.open_of_address.count(address, "", now) > OPEN_IN_A_CROWD {
+            self.close(address, now);
+            return Err(self.hit(Gate::OpenApprovals, Some(address), Duration::from_mins(1), now));
+        }
+        Ok(())
     }
 
-    /// Notes that one more is on its way.
-    pub(super) fn opened(&self, address: Address, now: Timestamp) {
-        // Whether there was room was asked before.
-        let _ = self.open.take(Address::anybody(), "", now);
-        let _ = self.open_of_address.take(address, "", now);
+    /// Gives back a place of an approval that did not leave.
+    pub(super) fn close(&self, address: Address, now: Timestamp) {
+        self.open.give_back(Address::anybody(), "", now);
+        self.open_of_address.give_back(address, "", now);
+    }
+
+    /// Writes of a refusal that counts against nobody, now and then: whoever makes others send what is refused fills no log.
+    pub(super) fn note_uncounted(&self, event: Event, reason: &'static str, now: Timestamp) {
+        if let Some(count) = due(&self.uncounted, now) {
+            journal::note(event).reason(reason).count(count).write();
+        }
     }
 
     /// Writes that a limit was hit, now and then, and makes the failure of it.
@@ -282,20 +304,27 @@ impl Limits {
         wait: Duration,
         now: Timestamp,
     ) -> Failure {
-        if let Some(noted) = self.noted.get(gate as usize) {
-            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-            noted.since += 1;
-            if noted.last.is_none_or(|last| now.since(last) >= NOTED_EVERY) {
-                let mut entry = journal::note(Event::Limited).reason(gate.slug()).count(noted.since);
-                if let Some(address) = address {
-                    entry = entry.address(address.ip());
-                }
-                entry.write();
-                *noted = Noted { last: Some(now), since: 0 };
+        if let Some(count) = self.noted.get(gate as usize).and_then(|noted| due(noted, now)) {
+            let mut entry = journal::note(Event::Limited).reason(gate.slug()).count(count);
+            if let Some(address) = address {
+                entry = entry.address(address.ip());
             }
+            entry.write();
         }
         Failure::TooFast(wait)
     }
+}
+
+/// Counts one more; where an entry is due, how many it stands for.
+fn due(noted: &Mutex<Noted>, now: Timestamp) -> Option<u64> {
+    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+    noted.since += 1;
+    let since = noted.since;
+    let is_due = noted.last.is_none_or(|last| now.since(last) >= NOTED_EVERY);
+    if is_due {
+        *noted = Noted { last: Some(now), since: 0 };
+    }
+    is_due.then_some(since)
 }
 
 /// Whom a failed request of a client at one of our OAuth endpoints counts against.

@@ -24,6 +24,7 @@ use super::{
     reply::{self, Reply},
     share::Share,
     site::{Door, Mount, Site},
+    streams::Place,
     visit::{Visit, wants_page},
 };
 use crate::{
@@ -178,6 +179,10 @@ async fn forwarded(
 ) -> Reply {
     let Asked { mount, door, permit, .. } = asked;
     let is_stateless = Revision::of(&head.headers).is_stateless();
+    // Before the MCP server does anything: what its answer is, is known only when it is done.
+    let Some(place) = site.streams.take(permit.subject(), stays_open(&head)) else {
+        return no_place(site);
+    };
     let (mut again, mut request) = match payload {
         Payload::Unread(body) => (None, Request::from_parts(head, body)),
         Payload::Judged(bytes, hold) => {
@@ -192,12 +197,12 @@ async fn forwarded(
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
         match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
-            Forwarded::Answer(reply) => return counted(site, reply),
+            Forwarded::Answer(reply) => return placed(reply, place),
             Forwarded::Ended => return challenged(&door.invalid_token, INVALID_TOKEN),
             Forwarded::Forbidden(missing, reply) => {
                 return match bringing(asked, site, &missing) {
                     Some(needed) => raised(asked, needed, is_stateless, "third_party_scope"),
-                    None => counted(site, reply),
+                    None => placed(reply, place),
                 };
             }
             Forwarded::Unauthorized => {
@@ -290,17 +295,22 @@ const SOON: Duration = Duration::from_secs(1);
 
 const EVENTS: &[u8] = b"text/event-stream";
 
-/// An event stream takes a place for as long as it is open; an ordinary answer takes none.
-fn counted(site: &Site, reply: Reply) -> Reply {
+/// Whether the answer to this request stays open for as long as the client likes.
+fn stays_open(head: &Parts) -> bool {
+    head.method == Method::GET
+        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+}
+
+/// An event stream keeps its place for as long as it is open; an ordinary answer gives it back.
+fn placed(reply: Reply, place: Place) -> Reply {
     let is_stream = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
     });
-    if !is_stream {
-        return reply;
-    }
-    if let Ok(place) = Arc::clone(&site.streams).try_acquire_owned() {
-        return reply.map(|body| body.hold(Arc::new(place)));
-    }
+    if is_stream { reply.map(|body| body.hold(Arc::new(place))) } else { reply }
+}
+
+/// There is no place for a stream, which the answer could be.
+fn no_place(site: &Site) -> Reply {
     let _ = site.limits.hit(Gate::Streams, None, AGAIN, site.clock.now());
     let mut reply = json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "too many open streams");
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN.as_secs()));

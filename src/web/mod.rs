@@ -34,6 +34,7 @@ mod revoke;
 pub mod route;
 mod share;
 mod site;
+mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

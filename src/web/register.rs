@@ -69,10 +69,15 @@ pub(super) async fn manage(visit: Visit<'_>, body: Body) -> Reply {
     }
 }
 
-/// What is registered after the request; `None`: nothing any more. As at the token endpoint, only failures are counted, and
-/// only whoever failed too often waits: never for a body, so that is read before.
+/// What is registered after the request; `None`: nothing any more. A change is counted like a registration: it writes as
+/// much. A withdrawal is not, since there is one to a registration at most, and it must always be possible. Beyond that only
+/// failures are counted, as at the token endpoint, and only whoever failed too often waits: never for a body, so that is
+/// read before.
 async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Failure> {
     let Visit { site, head, .. } = visit;
+    if head.method == Method::PUT {
+        visit.pass_registration()?;
+    }
     let client_id = head.uri.path().strip_prefix(MANAGED).unwrap_or_default().to_owned();
     let read = async {
         let token = bearer(&head.headers)?;
@@ -82,7 +87,11 @@ async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Fa
         };
         Ok::<_, Refusal>((token, body))
     };
-    let (token, body) = read.await.inspect_err(note_refused)?;
+    // Nothing counts it, so not every one is written.
+    let note = |refusal: &Refusal| {
+        site.limits.note_uncounted(Event::RegistrationRefused, refusal.reason, site.clock.now());
+    };
+    let (token, body) = read.await.inspect_err(note)?;
     let judging = async {
         match head.method {
             Method::PUT => site.flows.change_registration(client_id, token, body).await.map(Some),
@@ -100,7 +109,7 @@ async fn managed(visit: &Visit<'_>, body: Body) -> Result<Option<Registered>, Fa
 
 async fn register(visit: &Visit<'_>, body: Body) -> Result<Registered, Failure> {
     let site = visit.site;
-    visit.pass(Gate::Registrations)?;
+    visit.pass_registration()?;
     let read = async {
         // Some clients send a header of another scheme out of habit: it is none of ours.
         let token = bearer(&visit.head.headers)?;

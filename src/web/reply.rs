@@ -24,7 +24,10 @@ use super::{
     request_id::RequestId,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
+    domain::{
+        post::CROSS_SITE,
+        refusal::{ErrorCode, Refusal},
+    },
     flow::{
         Failure, fault,
         journal::{self, Event},
@@ -284,6 +287,10 @@ fn note(failure: &Failure) {
     match failure {
         Failure::Fault(fault) => {
             tracing::error!(error = fault::chain(fault), "a request could not be answered");
+        }
+        // Counted against nobody, so whoever makes browsers send it may send any number.
+        Failure::Refused(refusal) if *refusal == CROSS_SITE => {
+            tracing::debug!(reason = refusal.reason, "refused");
         }
         Failure::Refused(refusal) => {
             tracing::info!(error = refusal.code.as_str(), reason = refusal.reason, "refused");

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
 use super::{
     address::Address,
@@ -17,6 +16,7 @@ use super::{
     parameters::Parameters,
     read,
     share::Shares,
+    streams::Streams,
 };
 use crate::{
     domain::{
@@ -70,8 +70,8 @@ pub struct Site {
     /// What of requests is held in memory.
     pub(super) held: Arc<Held>,
     pub(super) limits: Limits,
-    /// One permit for each event stream that may be open.
-    pub(super) streams: Arc<Semaphore>,
+    /// Places for answers that are event streams.
+    pub(super) streams: Streams,
     /// Requests to MCP servers that are being answered, by person and by grant.
     pub(super) shares: Arc<Shares>,
     pub(super) max_requests_per_person: u32,
@@ -148,7 +148,7 @@ impl Site {
             max_requests_per_person: parts.max_requests_per_person,
             body_timeout: parts.body_timeout,
             held: Held::for_bodies_of(parts.max_body),
-            streams: Arc::new(Semaphore::new(parts.max_streams.min(Semaphore::MAX_PERMITS))),
+            streams: Streams::new(parts.max_streams),
             flows,
             pages,
             clock,

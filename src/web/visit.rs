@@ -15,7 +15,10 @@ use super::{
     request_id::RequestId,
     site::Site,
 };
-use crate::{domain::refusal::Refusal, flow::Failure};
+use crate::{
+    domain::refusal::{ErrorCode, Refusal},
+    flow::{Failure, journal::Event},
+};
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -53,7 +56,47 @@ impl Visit<'_> {
     /// The same for the answer to a page of ours. What another site made a browser send is refused for nothing and must not
     /// count: a page on the internet could use up what its visitors have.
     pub(super) fn pass_from_page(&self, gate: Gate) -> Result<(), Failure> {
-        if self.site.same_origin(&self.head.headers).is_err() { Ok(()) } else { self.pass(gate) }
+        match self.site.same_origin(&self.head.headers) {
+            Ok(_) => self.pass(gate),
+            Err(refusal) => Err(self.refused_uncounted(refusal)),
+        }
+    }
+
+    /// The same for a page that people open. What a page elsewhere loads as an image, a script, a frame or data is none that
+    /// anybody looks at: it is refused before anything is done for it, and for the same reason it does not count.
+    pub(super) fn pass_to_page(&self, gate: Gate) -> Result<(), Failure> {
+        const UNSEEN: Refusal = Refusal::new(
+            ErrorCode::InvalidRequest,
+            "not_a_visit",
+            "This address is for a browser window; something else asked for it.",
+        );
+        let mut kinds = self.head.headers.get_all("sec-fetch-dest").iter();
+        if kinds.any(|kind| kind != "document") {
+            Err(self.refused_uncounted(UNSEEN))
+        } else {
+            self.pass(gate)
+        }
+    }
+
+    /// The same for a registration. Apps in browsers register from a page of their own, and so could any page: what pages
+    /// use up is not what the programs of their visitors have.
+    pub(super) fn pass_registration(&self) -> Result<(), Failure> {
+        let mut sites = self.head.headers.get_all("sec-fetch-site").iter();
+        let from_page = sites.any(|site| site != "none");
+        self.pass(if from_page { Gate::RegistrationsFromPages } else { Gate::Registrations })
+    }
+
+    /// The answer to whoever did not pass to a page. Nobody looks at what was loaded as something else: a line will do.
+    pub(super) fn turned_away(&self, failure: &Failure) -> Reply {
+        match failure {
+            Failure::Refused(refusal) => reply::text(StatusCode::FORBIDDEN, refusal.text),
+            failure => reply::failure_page(&self.site.pages, failure, self.id, None),
+        }
+    }
+
+    fn refused_uncounted(&self, refusal: Refusal) -> Failure {
+        self.site.limits.note_uncounted(Event::PageRefused, refusal.reason, self.site.clock.now());
+        refusal.into()
     }
 
     /// The cookies.

@@ -19,8 +19,10 @@ use mcp_deputy::{
         scope::ScopeSet,
         time::Timestamp,
     },
+    proxy::message::Messages,
     web::{address::Address, browser::Jar, credentials, origin, parameters::Parameters},
 };
+use serde_json::Value;
 use url::Url;
 
 const OWN: &str = "https://mcp.example.com";
@@ -29,7 +31,7 @@ const OWN: &str = "https://mcp.example.com";
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 10] = [
+pub(crate) const TARGETS: [Target; 11] = [
     ("addresses", addresses),
     ("assertions", assertions),
     ("configuration", configuration),
@@ -37,6 +39,7 @@ pub(crate) const TARGETS: [Target; 10] = [
     ("credentials", client_credentials),
     ("documents", documents),
     ("handles", handles),
+    ("messages", messages),
     ("metadata", metadata),
     ("parameters", parameters),
     ("redirects", redirects),
@@ -70,6 +73,32 @@ fn check_metadata(metadata: &ClientMetadata) {
     assert_eq!(read, *metadata);
     let again = ClientMetadata::judge(&echoed, &rules()).expect("what was accepted is accepted again");
     assert_eq!(again.fingerprint(), metadata.fingerprint());
+}
+
+/// Bodies of requests to an MCP server with a tool policy: what is accepted has one meaning, in whatever way it is read.
+pub(crate) fn messages(data: &[u8]) {
+    let Ok(messages) = Messages::read(data) else { return };
+    let value: Value = serde_json::from_slice(data).expect("what is accepted is JSON");
+    let all: Vec<&Value> = value.as_array().map_or_else(|| vec![&value], |items| items.iter().collect());
+    assert_eq!(messages.iter().count(), all.len());
+    for (message, value) in messages.iter().zip(all) {
+        let members = value.as_object().expect("a message is an object");
+        assert_eq!(message.method.as_deref(), members.get("method").and_then(Value::as_str));
+        assert!(message.has_id || members.get("id").is_none_or(Value::is_null));
+        let is_call = message.method.as_deref() == Some("tools/call");
+        let params = value["params"].as_object().filter(|_| is_call);
+        let mut names = members.keys().chain(params.into_iter().flat_map(|it| it.keys()));
+        let exact = |name: &String| {
+            ["jsonrpc", "method", "params", "id", "name", "uri", "_meta"]
+                .iter()
+                .all(|known| !name.eq_ignore_ascii_case(known) || name == known)
+        };
+        assert!(names.all(exact), "a lax reader would see another member");
+        if let Some(name) = message.name.as_deref() {
+            let params = &value["params"];
+            assert!([&params["name"], &params["uri"]].iter().any(|it| it.as_str() == Some(name)));
+        }
+    }
 }
 
 /// Registrations (RFC 7591).
@@ -206,7 +235,9 @@ pub(crate) fn client_credentials(data: &[u8]) {
     }
     let Ok(form) = Parameters::parse(form.get(1..).unwrap_or_default()) else { return };
     if let Ok(credentials) = credentials::of_client(&headers, &form) {
-        assert!(!format!("{credentials:?}").contains("s3cret"), "it prints a secret");
+        // A client id is no secret, whatever it is made of.
+        let is_id = credentials.client_id.contains("s3cret");
+        assert!(is_id || !format!("{credentials:?}").contains("s3cret"), "it prints a secret");
     }
 }
 
@@ -225,8 +256,11 @@ pub(crate) fn addresses(data: &[u8]) {
     assert!(!matches!(address, std::net::IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
     let public_url = Origin::parse(OWN).expect("it is an origin");
     if origin::is_ours(&Uri::from_static("/mcp"), &header("host", data), &public_url) {
-        let said = data.split(|byte| *byte == b'\n').next().unwrap_or_default().to_ascii_lowercase();
-        assert!(said.trim_ascii().starts_with(b"mcp.example.com"), "another host is ours");
+        let said = header("host", data).get("host").map(|host| host.as_bytes().to_ascii_lowercase());
+        assert!(
+            said.unwrap_or_default().trim_ascii().starts_with(b"mcp.example.com"),
+            "another host is ours"
+        );
     }
     if let Some(read) = std::str::from_utf8(data).ok().and_then(|text| Origin::parse(text).ok()) {
         assert_eq!(Origin::parse(read.as_str()).as_ref(), Ok(&read));

@@ -144,6 +144,7 @@ mod tests {
         credentials,
         documents,
         handles,
+        messages,
         metadata,
         parameters,
         redirects,

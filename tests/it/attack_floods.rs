@@ -16,12 +16,15 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{
-    Client, Gateway, PATIENCE, Reply, Setup,
-    backend::{Backend, events},
-    chance,
-    client::{LOOPBACK, Registration},
-    gateway::form_request,
+use crate::{
+    support::{
+        Client, Gateway, PATIENCE, Reply, Setup,
+        backend::{Backend, events},
+        chance,
+        client::{HOSTED, LOOPBACK, Registration},
+        gateway::form_request,
+    },
+    wire_registration::register,
 };
 
 /// A gateway behind a proxy, which says where requests come from.
@@ -85,6 +88,37 @@ async fn attack_flood_of_registrations() {
     assert_eq!(gateway.from("2001:db8:1:2::1", register()).await.status, 201);
 }
 
+/// Whoever registered once changes it again and again: each change is as much work as a registration.
+#[tokio::test]
+async fn attack_flood_of_changes_of_a_registration() {
+    let setup = Setup {
+        limits: "registrations_per_minute = 5\n".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        ..Setup::default()
+    };
+    let gateway = setup.start().await;
+    let body = json!({ "redirect_uris": [HOSTED], "token_endpoint_auth_method": "client_secret_post" });
+    let answer = register(&gateway, &body).await;
+    let (id, token) =
+        (answer["client_id"].as_str().unwrap(), answer["registration_access_token"].as_str().unwrap());
+    let manage = |method: &str, name: u32| {
+        let mut body = body.clone();
+        (body["client_id"], body["client_name"]) = (json!(id), json!(format!("App {name}")));
+        let request = Request::builder().method(method).uri(gateway.url(&format!("/register/{id}")));
+        let request = request.header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        request.body(Bytes::from(body.to_string())).unwrap()
+    };
+    for number in 0..5 {
+        assert_eq!(gateway.from(STRANGER, manage("PUT", number)).await.status, 200);
+    }
+    assert_limited(&gateway.from(STRANGER, manage("PUT", 5)).await);
+    assert_eq!(gateway.from(OTHER, manage("PUT", 6)).await.status, 200);
+    // To read it costs little, and to withdraw it must always be possible.
+    assert_eq!(gateway.from(STRANGER, manage("GET", 7)).await.status, 200);
+    assert_eq!(gateway.from(STRANGER, manage("DELETE", 8)).await.status, 204);
+}
+
 #[tokio::test]
 async fn attack_flood_of_authorization_requests() {
     let gateway = limited("authorizations_per_minute = 5").await;
@@ -142,6 +176,61 @@ async fn attack_flood_from_a_foreign_page() {
     }
     // From the same address, as the browser of a visitor would.
     gateway.tokens(&ADA).await;
+}
+
+/// The same with what browsers load without anybody clicking: images, scripts, frames, data.
+#[tokio::test]
+async fn attack_flood_of_pages_that_nobody_sees() {
+    let gateway = limited("authorizations_per_minute = 3").await;
+    let client = gateway.client("App").await;
+    let load = |path: &str, kind: &str| {
+        let url = if path == "/authorize" { client.asks().url() } else { gateway.url("/arrival?id=x") };
+        let request = Request::get(url).header("accept", "text/html").header("sec-fetch-dest", kind);
+        request.body(Bytes::new()).unwrap()
+    };
+    for path in ["/authorize", "/arrival"] {
+        for kind in ["image", "script", "iframe", "empty", "", "Document"] {
+            for _ in 0..4 {
+                let reply = gateway.from(STRANGER, load(path, kind)).await;
+                assert_eq!((reply.status, reply.header("set-cookie")), (403, None), "{path} {kind}");
+            }
+        }
+    }
+    assert_eq!(gateway.from(STRANGER, load("/authorize", "document")).await.status, 200);
+    // What people open counts, the second page too.
+    assert_eq!(gateway.from(STRANGER, load("/arrival", "document")).await.status, 400);
+    assert_eq!(gateway.from(STRANGER, load("/arrival", "document")).await.status, 400);
+    assert_limited(&gateway.from(STRANGER, load("/arrival", "document")).await);
+    assert_limited(&gateway.from(STRANGER, load("/authorize", "document")).await);
+    assert_eq!(gateway.from(OTHER, load("/arrival", "document")).await.status, 400);
+}
+
+/// And with registrations, which apps in browsers may send from their pages.
+#[tokio::test]
+async fn attack_flood_of_registrations_from_a_foreign_page() {
+    let setup = Setup {
+        limits: "registrations_per_minute = 3\n".to_owned(),
+        top: "trusted_proxies = [\"127.0.0.1\"]".to_owned(),
+        ..Setup::default()
+    };
+    let gateway = setup.start().await;
+    let register = |site: Option<&str>| {
+        let body = json!({ "redirect_uris": [LOOPBACK] }).to_string();
+        let request = Request::post(gateway.url("/register")).header("content-type", "application/json");
+        let request = site.into_iter().fold(request, |request, site| request.header("sec-fetch-site", site));
+        request.body(Bytes::from(body)).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(gateway.from(STRANGER, register(Some("cross-site"))).await.status, 201);
+    }
+    for site in ["cross-site", "same-site"] {
+        assert_limited(&gateway.from(STRANGER, register(Some(site))).await);
+    }
+    // The programs of the same person have theirs.
+    for site in [None, Some("none"), None] {
+        assert_eq!(gateway.from(STRANGER, register(site)).await.status, 201);
+    }
+    assert_limited(&gateway.from(STRANGER, register(None)).await);
 }
 
 #[tokio::test]
@@ -478,4 +567,38 @@ async fn attack_dribbling_upload() {
         timeout(PATIENCE, answered).await.expect("goes on for ever");
         assert_eq!(&answer, b"HTTP/1.1 408");
     }
+}
+
+/// All places for streams are taken. A call that could be answered with a stream is refused before it is done: who hears
+/// "try again" does so, and it would be done twice.
+#[tokio::test]
+async fn attack_full_streams_do_not_make_calls_happen_twice() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::start(move |_| {
+        let (events, response) = events();
+        sender.send(events).unwrap();
+        async move { Ok(response) }
+    })
+    .await;
+    let limits = "registrations_per_minute = 1000\nmax_streams = 2\n".to_owned();
+    let gateway = Setup { upstream: Some(backend.url.clone()), limits, ..Setup::default() }.start().await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    let call = || gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push((gateway.fetch().open(call()).await.unwrap(), streams.recv().await.unwrap()));
+    }
+    let refused = gateway.send(call()).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!(backend.count(), 2, "it was done all the same");
+    let (response, events) = open.pop().unwrap();
+    drop(response);
+    timeout(PATIENCE, events.closed()).await.unwrap();
+    for _ in 0..200 {
+        if gateway.fetch().open(call()).await.unwrap().status() == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("its place was never given back");
 }

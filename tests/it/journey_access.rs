@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use mcp_deputy::sandbox::third_party::{ADA, Behaviour, Event, GRACE, Health};
 use serde_json::json;
 
-use crate::support::{Answer, Gateway, PATIENCE, Setup, client::Registration};
+use crate::support::{
+    Answer, Gateway, PATIENCE, Setup,
+    backend::{Backend, events},
+    client::Registration,
+};
 
 /// Facts are asked for again after ten minutes; sessions are read again after ten seconds.
 const FACTS: Duration = Duration::from_mins(11);
@@ -92,6 +97,38 @@ async fn who_left_the_organization_loses_access_while_the_app_is_in_use() {
     }
 }
 
+/// An open stream sends nothing that would find the facts old: the sweeper does.
+#[tokio::test]
+async fn who_left_the_organization_loses_the_open_stream() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::start(move |_| {
+        let (events, response) = events();
+        sender.send(events).unwrap();
+        async move { Ok(response) }
+    })
+    .await;
+    let behaviour = members(&[("ada", 42), ("grace", 42)]);
+    let tables = "[access]\norganizations = [\"42\"]\n".to_owned();
+    let setup = Setup { behaviour, upstream: Some(backend.url.clone()), tables, ..Setup::default() };
+    let gateway = setup.start().await;
+    let (_, ada) = gateway.tokens(&ADA).await;
+    let (_, grace) = gateway.tokens(&GRACE).await;
+    let open = async |token: &str| {
+        let request = gateway.at("/mcp", "GET", token).body("".into()).unwrap();
+        gateway.fetch().open(request).await.unwrap()
+    };
+    let (mut hers, _her_stream) = (open(&ada.access).await, streams.recv().await.unwrap());
+    let (mut other, other_stream) = (open(&grace.access).await, streams.recv().await.unwrap());
+    belongs(&gateway, &[("grace", 42)]);
+    gateway.flows().sweep().await.unwrap();
+    gateway.forward(FACTS);
+    gateway.flows().sweep().await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, hers.body_mut().frame()).await.expect("she still listens");
+    assert!(ended.is_none());
+    other_stream.send("data: 1\n\n".into()).await.unwrap();
+    assert!(other.body_mut().frame().await.unwrap().is_ok(), "whoever stayed listens on");
+}
+
 #[tokio::test]
 async fn an_outage_of_the_third_party_costs_nobody_access() {
     let gateway = with("organizations = [\"42\"]", members(&[("ada", 42)])).await;
@@ -148,4 +185,50 @@ async fn rules_that_became_narrower_hold_for_an_open_second_page() {
     let refused = ada.press(&page, "Approve").await;
     assert!(refused.body.contains("person_not_admitted"), "{}", refused.body);
     assert_eq!((refused.leads_to(), ada.delivered().len()), (None, before));
+}
+
+/// The operator has an MCP server stand on another third party: what people approved for the first one is over there.
+#[tokio::test]
+async fn another_provider_of_an_mcp_server_ends_what_was_approved_for_the_first() {
+    let tables =
+        format!("[[resource_server]]\nid = \"asks\"\nsecret = \"{ASKING}\"\nresources = [\"/mcp\"]\n");
+    let setup = Setup { sled: true, two_providers: true, tables, ..Setup::default() };
+    let mut gateway = setup.start().await;
+    let client = gateway.client("App").await;
+    let mut ada = gateway.visitor(&ADA);
+    let tokens = ada.tokens(&client).await;
+    let rotated = client.refresh(&tokens.refresh).await;
+    let waiting = ada.authorize(&client.asks()).await;
+    let mut departing = gateway.visitor(&ADA);
+    let departed = departing.approve(&client.asks()).await;
+    let about = |token: &str| [("token", token), ("client_id", "asks"), ("client_secret", ASKING)].map(owned);
+    assert_eq!(ask(&gateway, &about(&rotated.access)).await, json!(true));
+
+    gateway.reconfigure("provider = \"quarry\"", "provider = \"slate\"");
+    gateway.restart().await;
+    assert_eq!(gateway.tool(&rotated.access, "whoami", json!({})).await.status, 401);
+    assert_eq!(ask(&gateway, &about(&rotated.access)).await, json!(false));
+    for reply in [
+        client.try_refresh(&rotated.refresh).await,
+        // Nor the same answer again.
+        client.try_refresh(&tokens.refresh).await,
+        client.try_redeem(&waiting).await,
+    ] {
+        assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_grant"));
+    }
+    let back = departing.go_on(&departed).await;
+    assert!(back.body.contains("client_changed"), "{}", back.body);
+    // Asked again, people approve what is there now.
+    gateway.visitor(&ADA).tokens(&client).await;
+}
+
+const ASKING: &str = "a-secret-of-at-least-16-characters";
+
+fn owned((name, value): (&'static str, &str)) -> (&'static str, String) {
+    (name, value.to_owned())
+}
+
+async fn ask(gateway: &Gateway, form: &[(&'static str, String)]) -> serde_json::Value {
+    let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    gateway.post_form("/introspect", &form).await.json()["active"].clone()
 }

@@ -283,7 +283,7 @@ async fn a_session_survives_a_restart_of_the_gateway() {
 }
 
 #[tokio::test]
-async fn streams_are_bounded_and_ordinary_answers_are_not_counted() {
+async fn streams_are_bounded_and_calls_find_a_place_beside_them() {
     let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
     let backend = Backend::start(move |seen| {
         let (events, response) = events();
@@ -294,7 +294,7 @@ async fn streams_are_bounded_and_ordinary_answers_are_not_counted() {
         }
     })
     .await;
-    let limits = "registrations_per_minute = 100\nmax_streams = 2\n".to_owned();
+    let limits = "registrations_per_minute = 100\nmax_streams = 3\n".to_owned();
     let gateway = Setup { upstream: Some(backend.url.clone()), limits, ..Setup::default() }.start().await;
     let (_, tokens) = gateway.tokens(&ADA).await;
     let get = || gateway.at("/mcp", "GET", &tokens.access).body(Bytes::new()).unwrap();
@@ -304,6 +304,7 @@ async fn streams_are_bounded_and_ordinary_answers_are_not_counted() {
     }
     let third = gateway.send(get()).await;
     assert_eq!((third.status, third.header("retry-after")), (503, Some("5")));
+    assert_eq!(backend.count(), 2, "what is refused does not reach the MCP server");
     let post = gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap();
     assert_eq!(gateway.send(post).await.status, 200);
     let (response, events) = open.pop().unwrap();

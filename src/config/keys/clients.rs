@@ -25,7 +25,7 @@ pub(super) const REGISTRATION: Section = Section {
             "Hosts whose apps may become known here: a name counts for itself only, with `*.` in front for every \
              host below it. All redirect URIs of a registration must lead there, metadata documents and their keys \
              must be there. `localhost` lets programs on the person's own computer register; apps of \
-             `allowed_redirect_schemes` always may.",
+             `allowed_redirect_schemes` always may. An empty list is refused.",
         ),
         Key::with(
             "client_id_metadata_documents",

@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
         "registrations_per_minute",
         Kind::Count,
         "30",
-        "Client registrations per minute from one address.",
+        "Client registrations, and changes of them, per minute from one address.",
     ),
     Key::with(
         "max_connections_per_address",

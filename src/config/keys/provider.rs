@@ -48,7 +48,9 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         "the preset's, or unknown",
         r#""https://github.com/login/oauth""#,
-        "The third party's issuer identifier, compared byte for byte with `iss` on the callback (RFC 9207).",
+        "The third party's issuer identifier, compared byte for byte with `iss` on the callback (RFC 9207). \
+         People are known by it and their id; without it by the origin of `authorization_endpoint`, so two third parties \
+         under one origin need it. It stays as it is: with another one everybody is somebody else.",
     ),
     Key::with(
         "iss",

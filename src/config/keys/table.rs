@@ -40,7 +40,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Kind::TextList,
                 "none",
                 r#"["10.0.0.0/8"]"#,
-                "Addresses or networks of the proxies in front of the gateway whose `X-Forwarded-For` is believed.",
+                "Addresses or networks of the proxies in front of the gateway whose `X-Forwarded-For` is believed. Never everybody (`0.0.0.0/0`).",
             ),
         ],
     },
@@ -315,7 +315,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         shape: Shape::Table,
         doc: "Who may sign in: whoever at least one rule names. Without any rule everybody whom the third party lets \
               in. Asked at every sign-in and every refresh, and when facts about a person are ten minutes old; who is \
-              no longer named loses access then.",
+              no longer named loses access then. A rule that is written names somebody: an empty list is refused.",
         shown: false,
         keys: &[
             Key::maybe(

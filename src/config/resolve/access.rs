@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::value::list;
+use super::value::narrowing;
 use crate::{
     config::{
         error::Refused,
@@ -65,7 +65,7 @@ fn set<E: std::fmt::Display>(
     written: &Texts,
     read: impl Fn(&str) -> Result<String, E>,
 ) -> Result<BTreeSet<String>, Refused> {
-    Ok(list(name, written.as_ref(), read)?.into_iter().collect())
+    Ok(narrowing(name, written.as_ref(), read)?.into_iter().collect())
 }
 
 /// `NAME:ID`; where there is one provider only, its name may be left out.

@@ -143,9 +143,13 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn network(text: &str) -> Result<IpNet, &'static str> {
-    let network =
+    let network: Option<IpNet> =
         text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
-    network.ok_or("must be addresses or networks, such as 10.0.0.0/8")
+    let network = network.ok_or("must be addresses or networks, such as 10.0.0.0/8")?;
+    if network.prefix_len() == 0 {
+        return Err("must not name every address: anybody could say where their requests come from");
+    }
+    Ok(network)
 }
 
 fn store(file: &StoreFile) -> Result<StoreSettings, Refused> {
@@ -208,7 +212,7 @@ fn consent(file: &ConsentFile, public_url: &Origin) -> Result<ConsentSettings, R
 
 fn registration(file: &RegistrationFile, public_url: &Origin) -> Result<RegistrationSettings, Refused> {
     let default = RegistrationSettings::default();
-    let allowed_domains = value::list("allowed_domains", file.allowed_domains.as_ref(), value::domain)?;
+    let allowed_domains = value::narrowing("allowed_domains", file.allowed_domains.as_ref(), value::domain)?;
     // Whoever writes a list does not mean everybody.
     let natural = if allowed_domains.is_empty() { default.dynamic } else { DynamicRegistration::AllowListed };
     let dynamic = choice(

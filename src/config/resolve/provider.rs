@@ -26,7 +26,31 @@ pub(super) fn resolve(files: BTreeMap<String, Written<ProviderFile>>) -> Result<
         let sentence = "there is no provider; write [provider.github], or set MCP_DEPUTY_CLIENT_ID and MCP_DEPUTY_CLIENT_SECRET";
         return Err(Refused::at(Place::Nowhere, sentence));
     }
-    files.into_iter().map(|(name, file)| provider(name, &file, only)).collect()
+    let mut providers: Vec<Provider> = Vec::new();
+    for (name, file) in files {
+        let place = file.place;
+        let provider = provider(name, &file, only)?;
+        if let Some(other) = providers.iter().find(|other| are_mixed_up(other, &provider)) {
+            let sentence = format!(
+                "[provider.{}] and [provider.{}] would take people of two third parties for the same; write the issuer of \
+                 each",
+                other.name, provider.name
+            );
+            return Err(Refused::at(place, sentence));
+        }
+        providers.push(provider);
+    }
+    Ok(providers)
+}
+
+/// Whether two entries identify their people under the same issuer, and yet may ask two third parties for them. Two clients
+/// of ours at one third party are no mistake: then people are looked up at the same place, or the operator wrote that it is
+/// one issuer. Without that, two tenants under one origin would share their ids.
+fn are_mixed_up(one: &Provider, other: &Provider) -> bool {
+    let place =
+        |provider: &Provider| (provider.authorization_endpoint.clone(), provider.userinfo_endpoint.clone());
+    let is_one = (one.issuer.is_some() && other.issuer.is_some()) || place(one) == place(other);
+    one.identifies_as() == other.identifies_as() && !(is_one && one.subject == other.subject)
 }
 
 fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result<Provider, Refused> {

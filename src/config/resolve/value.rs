@@ -30,6 +30,21 @@ pub(super) fn list<T, E: Display>(
     values.collect::<Result<_, E>>().map_err(|error| Refused::at(written.place, format!("{name} {error}")))
 }
 
+/// The same for a list that narrows something down: left out it lets everybody through, and so would an empty one, which
+/// looks as if it let nobody through.
+pub(super) fn narrowing<T, E: Display>(
+    name: &str,
+    written: Option<&Written<Vec<String>>>,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, Refused> {
+    if let Some(written) = written.filter(|written| written.value.is_empty()) {
+        let sentence =
+            format!("{name} is empty, which would narrow nothing down; name somebody, or leave it out");
+        return Err(Refused::at(written.place, sentence));
+    }
+    list(name, written, read)
+}
+
 /// One of a few words.
 pub(super) fn choice<T: Copy>(
     name: &str,

@@ -78,6 +78,14 @@ fn mistakes_at_the_top_level() {
             "proxy.toml:1: trusted_proxies must be addresses or networks, such as 10.0.0.0/8",
         ),
         (
+            with("", "trusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]"),
+            "proxy.toml:1: trusted_proxies must not name every address: anybody could say where their requests come from",
+        ),
+        (
+            with("", "trusted_proxies = [\"::/0\"]"),
+            "proxy.toml:1: trusted_proxies must not name every address: anybody could say where their requests come from",
+        ),
+        (
             with("[tls]", "certificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\""),
             "proxy.toml:9: certificate cannot be read: there is no such file",
         ),
@@ -409,4 +417,60 @@ fn what_chooses_an_account_is_not_what_the_gateway_says_itself() {
         "{}",
         bad(&text)
     );
+}
+
+#[test]
+fn a_list_that_names_nobody_does_not_let_everybody_in() {
+    for (section, name) in [
+        ("[access]", "users"),
+        ("[access]", "emails"),
+        ("[access]", "email_domains"),
+        ("[access]", "organizations"),
+        ("[registration]", "allowed_domains"),
+    ] {
+        assert_eq!(
+            bad(&with(section, &format!("{name} = []"))),
+            format!(
+                "proxy.toml:9: {name} is empty, which would narrow nothing down; name somebody, or leave it out"
+            )
+        );
+    }
+}
+
+/// Two tenants under one origin, whose people have the same ids.
+#[test]
+fn two_third_parties_are_not_taken_for_one() {
+    let tenant = |name: &str, more: &str| {
+        SPELLED_OUT
+            .lines()
+            .skip_while(|line| !line.starts_with("[provider."))
+            .take_while(|line| !line.starts_with("[["))
+            .map(|line| {
+                let line = line.replace("[provider.forge]", &format!("[provider.{name}]"));
+                line.replace("https://forge.example/", &format!("https://forge.example/{name}/"))
+            })
+            .chain([more.to_owned()])
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let both = |one: &str, two: &str| {
+        let server = "[[mcp_server]]\nupstream_url = \"http://10.0.0.7:3000/mcp\"\nprovider = \"one\"";
+        format!("public_url = \"https://mcp.example.com\"\n{one}\n{two}\n{server}\n")
+    };
+    let mixed_up = "[provider.one] and [provider.two] would take people of two third parties for the same; write the \
+                    issuer of each";
+    let issuer = |name: &str| format!("issuer = \"https://forge.example/{name}\"");
+    for text in [
+        both(&tenant("one", ""), &tenant("two", "")),
+        both(&tenant("one", "issuer = \"https://forge.example\""), &tenant("two", "")),
+    ] {
+        assert!(bad(&text).ends_with(mixed_up), "{}", bad(&text));
+    }
+    good(&both(&tenant("one", &issuer("one")), &tenant("two", &issuer("two"))));
+    good(&both(&tenant("one", &issuer("one")), &tenant("two", "")));
+    // Two clients of ours at one third party.
+    let twice = tenant("one", "").replace("[provider.one]", "[provider.two]");
+    good(&both(&tenant("one", ""), &twice));
+    let other_id = format!("{twice}\nsubject = \"login\"");
+    assert!(bad(&both(&tenant("one", ""), &other_id)).ends_with(mixed_up));
 }

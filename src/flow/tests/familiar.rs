@@ -126,3 +126,34 @@ async fn a_fresh_consent_is_asked_for_until_the_person_is_known_to_have_a_refres
     let other = AuthorizeQuery { prompt: Some("select_account".to_owned()), ..query(&app) };
     assert!(asks_again(other, Some(&session)).await, "somebody else will come");
 }
+
+/// What a person unticks was approved before, and is not any more: the page that comes next does not pass over it.
+#[tokio::test]
+async fn what_is_unticked_is_forgotten_where_it_was_approved_before() {
+    let world = World::new();
+    let app = world.register().await;
+    let arrives = async |ticked: &str, session: Option<&str>| {
+        let asked = AuthorizeQuery { prompt: Some("consent".to_owned()), ..asking(&app, "read extra") };
+        let page = page(&world, asked, session).await;
+        let cookie = page.set_render_cookie.as_ref().unwrap().expose().to_owned();
+        let form = ConsentForm { request: page.form, ticked: ScopeSet::parse(ticked).unwrap() };
+        let departed = world.flows.consent(form, Decision::Approve, Some(cookie), post()).await.unwrap();
+        let Consented::Departed(departed) = departed else { panic!("{departed:?}") };
+        let arrived = world.come_back(&departed, session.map(ToOwned::to_owned)).await.unwrap();
+        let Arrived::Answer { session: Some(new), .. } = arrived else { panic!("{arrived:?}") };
+        new.expose().to_owned()
+    };
+    let session = arrives("extra", None).await;
+    assert_eq!(page(&world, asking(&app, "read extra"), Some(&session)).await.showing, Showing::Short);
+    let session = arrives("", Some(&session)).await;
+    assert_eq!(
+        page(&world, asking(&app, "read extra"), Some(&session)).await.showing,
+        Showing::Widened {
+            scopes: ScopeSet::from_iter(["extra"]),
+            provider_scopes: ScopeSet::from_iter(["more"]),
+        }
+    );
+    assert_eq!(page(&world, asking(&app, "read"), Some(&session)).await.showing, Showing::Short);
+    let session = arrives("extra", Some(&session)).await;
+    assert_eq!(page(&world, asking(&app, "read extra"), Some(&session)).await.showing, Showing::Short);
+}

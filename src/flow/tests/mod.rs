@@ -64,6 +64,10 @@ impl Hand {
     pub(crate) fn forward(&self, span: Duration) {
         self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
+
+    pub(super) fn back(&self, span: Duration) {
+        self.0.fetch_sub(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for Hand {
@@ -190,6 +194,8 @@ pub(crate) struct World {
     provider: Provider,
     /// What the next process is told about clients.
     pub(super) registration: RegistrationPolicy,
+    /// Whom it lets in.
+    pub(super) access: Access,
 }
 
 impl World {
@@ -215,13 +221,14 @@ impl World {
         let registration = RegistrationPolicy::default();
         let flows =
             assemble(Arc::clone(&store) as _, &clock, &entropy, &third, &library, &provider, &registration);
-        Self { flows, store, clock, third, library, entropy, provider, registration }
+        let access = Access::default();
+        Self { flows, store, clock, third, library, entropy, provider, registration, access }
     }
 
     /// What a new process would be, on what the old one left in the store.
     pub(super) fn restart(&mut self) {
         let store = Arc::clone(&self.store) as _;
-        self.flows = assemble(
+        let parts = parts(
             store,
             &self.clock,
             &self.entropy,
@@ -230,6 +237,8 @@ impl World {
             &self.provider,
             &self.registration,
         );
+        let policy = Policy { access: self.access.clone(), ..parts.policy };
+        self.flows = Flows::new(Parts { policy, ..parts });
     }
 
     /// A public client, another one with every call: those that say the very same of themselves are one.
@@ -304,6 +313,18 @@ fn assemble(
     provider: &Provider,
     registration: &RegistrationPolicy,
 ) -> Arc<Flows> {
+    Flows::new(parts(store, clock, entropy, third, library, provider, registration))
+}
+
+fn parts(
+    store: Arc<dyn Store>,
+    clock: &Arc<Hand>,
+    entropy: &Arc<Counter>,
+    third: &Arc<Script>,
+    library: &Arc<Library>,
+    provider: &Provider,
+    registration: &RegistrationPolicy,
+) -> Parts {
     let key = MasterKey::from_bytes([42; 32]);
     let policy = Policy {
         access_ttl: Duration::from_hours(1),
@@ -322,7 +343,7 @@ fn assemble(
         allowed_domains: vec![],
         registration: registration.clone(),
     };
-    Flows::new(Parts {
+    Parts {
         store,
         sealer: Arc::new(Seals::new(&key, &[], Arc::clone(entropy) as _).unwrap()),
         clock: Arc::clone(clock) as _,
@@ -337,7 +358,7 @@ fn assemble(
         },
         policy,
         runtime: tokio::runtime::Handle::current(),
-    })
+    }
 }
 
 fn server(path: &str) -> McpServer {

@@ -225,3 +225,21 @@ async fn an_operator_who_turns_a_public_client_into_one_with_a_secret_ends_what_
     world.flows.settle_configured().await.unwrap();
     assert_eq!(reason(world.flows.authorize(query("ours"), None, None).await), "client_unknown");
 }
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_writes_nothing() {
+    let world = World::new();
+    let Registered { client, token, .. } = world.flows.register(confidential("")).await.unwrap();
+    let same = format!(r#","client_id":"{}""#, client.id);
+    let writes = world.store.writes_applied();
+    for _ in 0..3 {
+        world.clock.forward(Duration::from_secs(1));
+        let changed =
+            world.flows.change_registration(client.id.clone(), token.clone(), confidential(&same)).await;
+        assert_eq!(changed.unwrap().client, client);
+    }
+    assert_eq!(world.store.writes_applied(), writes);
+    let other = format!(r#"{same},"client_name":"Another""#);
+    world.flows.change_registration(client.id.clone(), token, confidential(&other)).await.unwrap();
+    assert!(world.store.writes_applied() > writes);
+}

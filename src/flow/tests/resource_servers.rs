@@ -226,3 +226,37 @@ async fn the_private_key_is_not_in_the_store() {
     assert!(world.flows.sealer().open(Purpose::SigningKey, b"other", &sealed).is_none());
     assert_eq!(URL_SAFE_NO_PAD.decode(kid).unwrap(), digest::digest(&digest::SHA256, &plain[32..]).as_ref());
 }
+
+#[tokio::test]
+async fn whom_the_rules_no_longer_name_is_not_vouched_for() {
+    let mut world = World::new();
+    let (_, tokens) = tokens(&world, "/mcp").await;
+    let access = tokens.access_token.expose_secret();
+    let subject = introspect(&world, "/mcp", access).await.unwrap().subject;
+    // The rules of the next start.
+    world.access =
+        Access { users: ["https://third.example|somebody-else".to_owned()].into(), ..Access::default() };
+    world.restart();
+    assert!(!world.is_admitted(access).await);
+    assert_eq!(introspect(&world, "/mcp", access).await, None);
+    world.access.users.insert(subject);
+    world.restart();
+    assert!(introspect(&world, "/mcp", access).await.is_some());
+}
+
+#[tokio::test]
+async fn facts_that_are_old_are_asked_for_when_a_resource_server_asks() {
+    let mut world = World::new();
+    let (_, tokens) = tokens(&world, "/mcp").await;
+    let access = tokens.access_token.expose_secret();
+    let subject = introspect(&world, "/mcp", access).await.unwrap().subject;
+    world.access = Access { users: [subject].into(), ..Access::default() };
+    world.restart();
+    // The third-party token belongs to somebody else by now: nobody asks before the facts are old.
+    *world.third.person.lock().unwrap() = "grace";
+    assert!(introspect(&world, "/mcp", access).await.is_some());
+    world.clock.forward(Duration::from_mins(11));
+    assert!(introspect(&world, "/mcp", access).await.is_some(), "nobody waits for the third party");
+    assert!(world.flows.settle(Duration::from_secs(5)).await);
+    assert_eq!(introspect(&world, "/mcp", access).await, None);
+}

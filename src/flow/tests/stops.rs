@@ -322,3 +322,38 @@ async fn attack_a_start_looks_at_marks_only_however_much_a_flood_has_left() {
         assert_eq!(assertions_left(&world).await, (700, 700), "{how}: a start swept");
     }
 }
+
+/// The clock of the computer was ahead, and was set right between an approval and its revocation.
+#[tokio::test]
+async fn a_revocation_reaches_what_was_approved_before_the_clock_went_back() {
+    for (step, how) in [
+        (Duration::from_secs(30), "person"),
+        (Duration::from_secs(30), "client"),
+        (Duration::from_secs(30), "consent"),
+        (Duration::from_hours(24), "person"),
+        (Duration::from_hours(24), "client"),
+        (Duration::from_hours(24), "consent"),
+    ] {
+        let world = World::new();
+        let app = world.register().await;
+        let code = world.code(&app).await;
+        let tokens = world.redeem(&app, &code).await.unwrap();
+        let grant = world.flows.records.grants_of(GrantsOf::client(&app)).await.unwrap().remove(0).record;
+        world.clock.back(step);
+        let ended = match how {
+            "person" => world.flows.revoke_person(grant.subject.clone()).await,
+            "client" => world.flows.revoke_client(app.clone()).await,
+            _ => world.flows.revoke_consent(grant.subject.clone(), grant.consent).await,
+        };
+        assert_eq!(ended.unwrap(), 1, "{how}");
+        assert!(!world.is_admitted(tokens.access_token.expose_secret()).await, "{how}");
+        if step < Duration::from_mins(5) {
+            // The mark alone says so, were the second half cut off.
+            assert!(world.flows.is_revoked(&grant).await.unwrap(), "{how}");
+        }
+        // However far ahead the clock had been, people come back soon.
+        world.clock.forward(Duration::from_mins(6));
+        let next = if how == "client" { world.register().await } else { app };
+        world.code(&next).await;
+    }
+}

@@ -129,8 +129,7 @@ async fn wrong_secrets_come_slowly_from_everywhere_and_the_right_one_does_not() 
 fn open_approvals_are_shared() {
     let (limits, _, now) = noon();
     let open = |from: &str| {
-        limits.may_open(address(from), now)?;
-        limits.opened(address(from), now);
+        limits.open(address(from), now)?;
         Ok::<_, Failure>(())
     };
     for _ in 0..10 {
@@ -152,7 +151,39 @@ fn open_approvals_are_shared() {
     }
     assert!(open("203.0.113.1").is_err());
     // Ten minutes later all of them have expired.
-    limits.may_open(address("203.0.113.1"), now.after(OPEN)).unwrap();
+    limits.open(address("203.0.113.1"), now.after(OPEN)).unwrap();
+}
+
+/// The place is taken by the question itself: two at the same time cannot both have the last one.
+#[test]
+fn a_place_for_an_approval_is_taken_at_once_and_given_back() {
+    let (limits, _, now) = noon();
+    let one = address("192.0.2.1");
+    let mut places = 0;
+    while limits.open(one, now).is_ok() {
+        places += 1;
+    }
+    assert!(places > 1);
+    limits.close(one, now);
+    limits.open(one, now).unwrap();
+    assert!(limits.open(one, now).is_err());
+    // Whoever was refused holds no place of everybody's.
+    let all = limits.open.count(Address::anybody(), "", now);
+    assert_eq!(all, places);
+    limits.close(address("192.0.2.2"), now);
+    assert!(limits.open(one, now).is_err(), "nobody gives back what is another's");
+}
+
+#[test]
+fn refusals_that_count_against_nobody_are_one_entry_a_second() {
+    let (limits, _, now) = noon();
+    let since = || limits.uncounted.lock().unwrap().since;
+    for number in 0..50 {
+        limits.note_uncounted(Event::PageRefused, "cross_site_post", now);
+        assert_eq!(since(), number);
+    }
+    limits.note_uncounted(Event::PageRefused, "cross_site_post", now.after(NOTED_EVERY));
+    assert_eq!(since(), 0);
 }
 
 #[test]
