@@ -307,7 +307,10 @@ async fn attack_key_sets_of_strangers_push_out_no_keys_that_people_need() {
     for number in 0..2500 {
         let mut another = stranger.clone();
         another.metadata.jwks_uri = Some(format!("https://evil.example/keys/{number}"));
-        world.flows.keys_of(&another, None).await.unwrap_err();
+        // More than once, so that they count as being in use.
+        for _ in 0..3 {
+            world.flows.keys_of(&another, None).await.unwrap_err();
+        }
     }
     let before = world.library.fetched();
     world.library.set(KEYS, Err(DocumentError::Unavailable("document_unreachable")));
