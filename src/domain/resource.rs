@@ -31,8 +31,12 @@ impl Resource {
         if !has_authority || !url.username().is_empty() || url.password().is_some() {
             return None;
         }
-        // What the parser would move was not written as it was meant: refuse instead of guessing.
-        if !text.contains("://") || text.split(['/', '?']).any(|segment| matches!(segment, "." | "..")) {
+        // What the parser would move or write in another way was not written as it was meant: refuse instead of guessing.
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        if !scheme.eq_ignore_ascii_case(url.scheme()) || url.as_str().contains('%') {
+            return None;
+        }
+        if text.split(['/', '?']).any(|segment| matches!(segment, "." | "..")) {
             return None;
         }
         let canonical = url.as_str();
@@ -94,6 +98,10 @@ mod tests {
             "https://a/m\tcp",
             "javascript:alert(1)",
             "https:a/mcp/../x",
+            "https:/a?x=https://b/mcp",
+            "https://a/mcp?x='",
+            "https://a/mcp`",
+            "https://a/{mcp}",
         ] {
             assert_eq!(parsed(text), None, "{text}");
         }
