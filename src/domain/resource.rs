@@ -36,10 +36,11 @@ impl Resource {
         if !scheme.eq_ignore_ascii_case(url.scheme()) || url.as_str().contains('%') {
             return None;
         }
-        if text.split(['/', '?']).any(|segment| matches!(segment, "." | "..")) {
+        let canonical = url.as_str();
+        let has_dots = |text: &str| text.split(['/', '?']).any(|segment| matches!(segment, "." | ".."));
+        if has_dots(text) || has_dots(canonical) {
             return None;
         }
-        let canonical = url.as_str();
         Some(Self(canonical.strip_suffix('/').unwrap_or(canonical).to_owned()))
     }
 
@@ -101,6 +102,7 @@ mod tests {
             "https:/a?x=https://b/mcp",
             "https://a/mcp?x='",
             "https://a/mcp`",
+            "https://.://a/mcp",
             "https://a/{mcp}",
         ] {
             assert_eq!(parsed(text), None, "{text}");
