@@ -9,6 +9,7 @@
 use std::{
     any::Any,
     fmt,
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -45,6 +46,8 @@ pub enum BodyError {
 /// cleaned, and a server that merges them into its headers would read what we had removed.
 #[derive(Default)]
 pub struct Body {
+    /// What comes before the rest.
+    first: Option<Bytes>,
     kind: Kind,
     held: Option<Arc<dyn Any + Send + Sync>>,
     /// Set once its end was reached.
@@ -75,6 +78,23 @@ impl Body {
             None => Self { held: Some(thing), ..self },
             Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
         }
+    }
+
+    /// This body with its first piece at hand: waits for it. Whoever sends it on can then send it together with what comes
+    /// before it, and knows the length of a body that is no longer than that.
+    pub async fn begun(mut self) -> Result<Self, BodyError> {
+        if !matches!(self.kind, Kind::Incoming(_) | Kind::Stream(_)) {
+            return Ok(self);
+        }
+        let first = match poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
+            Some(frame) => frame?.into_data().unwrap_or_default(),
+            None => return Ok(Self { kind: Kind::Done, ..self }),
+        };
+        Ok(if self.is_end_stream() {
+            Self { kind: Kind::Whole(first), ..self }
+        } else {
+            Self { first: Some(first), ..self }
+        })
     }
 
     /// This body, which tells `progress` when it is read.
@@ -109,6 +129,9 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
         let frame = match &mut self.kind {
             Kind::Done => Poll::Ready(None),
             Kind::Incoming(incoming) => poll_data(incoming, context),
@@ -135,6 +158,9 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.first.is_some() {
+            return false;
+        }
         match &self.kind {
             Kind::Done => true,
             Kind::Incoming(incoming) => incoming.is_end_stream(),
@@ -144,13 +170,30 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        let rest = match &self.kind {
             Kind::Done => SizeHint::with_exact(0),
             Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::Stream(stream) => stream.size_hint(),
-            Kind::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-        }
+            Kind::Whole(bytes) => exactly(bytes),
+        };
+        self.first.as_ref().map_or_else(|| rest.clone(), |first| sum(&exactly(first), &rest))
     }
+}
+
+fn exactly(bytes: &Bytes) -> SizeHint {
+    SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+}
+
+/// What is known about the length of one body behind another.
+pub(crate) fn sum(one: &SizeHint, other: &SizeHint) -> SizeHint {
+    let mut sum = SizeHint::new();
+    if let (Some(one), Some(other)) = (one.upper(), other.upper())
+        && let Some(upper) = one.checked_add(other)
+    {
+        sum.set_upper(upper);
+    }
+    sum.set_lower(one.lower().saturating_add(other.lower()));
+    sum
 }
 
 /// The next data of what a socket brings; trailers are passed over.

@@ -16,7 +16,6 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use secrecy::SecretString;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +36,7 @@ use crate::{
         ports::{Clock, Sealer},
     },
     net::{
-        backend::{Backend, BackendError, Open},
+        backend::{Answer, Backend, BackendError},
         body::{Body, BodyError, empty, full},
     },
 };
@@ -108,7 +107,11 @@ pub async fn forward<B: Into<Body>>(
         return failed(route, backend, "credential_missing", Failure::Unavailable);
     }
 
-    let sending = timeout(route.response_timeout, backend.send(method, headers, body));
+    let sending = timeout(route.response_timeout, async {
+        // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
+        let body = body.begun().await.map_err(BackendError::Request)?;
+        backend.send(method, headers, body).await
+    });
     let Some(answer) = permit.ended().run_until_cancelled(sending).await else { return Forwarded::Ended };
     let answer = match answer {
         Ok(Ok(answer)) => answer,
@@ -194,36 +197,48 @@ fn bounded(method: &Method, body: Body, route: &Route) -> Result<Body, Failure> 
 }
 
 fn relay(
-    answer: Response<Incoming>,
+    answer: Response<Answer>,
     permit: &Permit,
     route: &Route,
     owner: Owner<'_>,
     context: Context<'_>,
     stays_open: bool,
 ) -> Response<Body> {
-    let (mut head, body) = answer.into_parts();
-    let open = head.extensions.remove::<Open>();
+    let (mut head, mut body) = answer.into_parts();
     headers::clean_response(&mut head.headers, &route.credential);
     owner.bind(&mut head.headers);
-    let ended = permit.ended().clone();
-    let until = if headers::is_event_stream(&head.headers) {
-        let draining = context.draining.clone();
-        let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
-        let left = || permit.expires_at().since(context.clock.now());
-        Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
-    } else {
-        Until::Whole { ended, stall: route.response_timeout }
+    let body = match body.whole() {
+        Some(whole) => full(whole),
+        None => {
+            let until = until(&head.headers, permit, route, context, stays_open);
+            Body::stream(Relay::new(body, until)).hold(permit.anchor())
+        }
     };
-    let mut relayed = Response::new(Body::stream(Relay::new(body, until)).hold(permit.anchor()));
+    let mut relayed = Response::new(body);
     *relayed.status_mut() = head.status;
     *relayed.headers_mut() = head.headers;
-    match open {
-        Some(open) => relayed.map(|body| body.hold(open.anchor())),
-        None => relayed,
-    }
+    relayed
 }
 
-fn redirected(route: &Route, backend: &Backend, answer: &Response<Incoming>) -> Forwarded {
+/// What ends an answer early that is still on its way.
+fn until(
+    headers: &HeaderMap,
+    permit: &Permit,
+    route: &Route,
+    context: Context<'_>,
+    stays_open: bool,
+) -> Until {
+    let ended = permit.ended().clone();
+    if !headers::is_event_stream(headers) {
+        return Until::Whole { ended, stall: route.response_timeout };
+    }
+    let draining = context.draining.clone();
+    let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
+    let left = || permit.expires_at().since(context.clock.now());
+    Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
+}
+
+fn redirected(route: &Route, backend: &Backend, answer: &Response<Answer>) -> Forwarded {
     // Only the path: a query could hold anything.
     let target = answer.headers().get(LOCATION).and_then(|value| Uri::try_from(value.as_bytes()).ok());
     tracing::warn!(
