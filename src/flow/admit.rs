@@ -40,6 +40,7 @@ use super::{
     Failure, Flows,
     live::{Ending, LinkCell},
     sign::Assertion,
+    tally::Tally,
 };
 use crate::domain::{
     grant::Grant,
@@ -80,7 +81,9 @@ struct Session {
     assertion: Option<Assertion>,
     ended: CancellationToken,
     /// Keeps the cancellation of the grant reachable for as long as the session is in use.
-    _ending: Arc<Ending>,
+    ending: Arc<Ending>,
+    /// What the person has open.
+    person: Arc<Tally>,
 }
 
 /// A bearer token was admitted for this request and this resource. Not `Clone`, not `Deserialize`: see the module.
@@ -131,6 +134,16 @@ impl Permit {
         Arc::clone(&self.session) as _
     }
 
+    /// What the grant has open.
+    pub fn open_of_grant(&self) -> &Arc<Tally> {
+        &self.session.ending.open
+    }
+
+    /// What the person has open.
+    pub fn open_of_person(&self) -> &Arc<Tally> {
+        &self.session.person
+    }
+
     /// The provider entry whose token the request will carry.
     pub fn provider(&self) -> &str {
         &self.session.provider
@@ -174,7 +187,8 @@ impl Permit {
             link: super::live::LinkCells::default().hold(b"test", access),
             assertion: None,
             ended,
-            _ending: Arc::default(),
+            ending: Arc::default(),
+            person: Arc::default(),
         };
         Self { session: Arc::new(session) }
     }
@@ -213,8 +227,9 @@ impl Flows {
         } else {
             let presented =
                 Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
-            let loaded =
-                self.detached(move |flows| async move { flows.load_session(&presented).await }).await;
+            // In a box, so that the usual case is small.
+            let loading = self.detached(move |flows| async move { flows.load_session(&presented).await });
+            let loaded = Box::pin(loading).await;
             match loaded {
                 Ok(session) => {
                     sessions.0.insert(digest, Arc::clone(&session));
@@ -282,6 +297,7 @@ impl Flows {
         };
         Ok(Arc::new(Session {
             assertion,
+            person: self.people.tally(&grant.subject),
             grant: grant.id,
             login: person.map(|person| person.record.login).unwrap_or_default(),
             scopes: access.scopes.clone(),
@@ -293,7 +309,7 @@ impl Flows {
             resource: grant.resource,
             link,
             ended,
-            _ending: ending,
+            ending,
         }))
     }
 

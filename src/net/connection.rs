@@ -9,7 +9,7 @@
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -75,7 +75,7 @@ where
                 (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
             let request = request.map(|body| Body::from(body).telling(Arc::clone(&whole)));
             let mut asked = Asked { activity: &activity, is_answered: false };
-            let mut answer = unless_it_panics(handler.handle(request, &context)).await;
+            let mut answer = unless_it_panics(pin!(handler.handle(request, &context))).await;
             asked.is_answered = true;
             drop(asked);
             // What is left of the request's body is not read, so this connection is of no more use. A client that is not
@@ -189,8 +189,7 @@ fn builder(limits: &Limits) -> auto::Builder<Watching> {
 }
 
 /// The answer, or a 500 where the handler panicked. The message of a panic is the panic hook's to report.
-async fn unless_it_panics(answer: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let mut answer = pin!(answer);
+async fn unless_it_panics(mut answer: Pin<&mut impl Future<Output = Response<Body>>>) -> Response<Body> {
     std::future::poll_fn(|context| {
         // After a panic the future is never polled again, so nobody sees what it left half done.
         catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_| {

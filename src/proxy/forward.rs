@@ -8,7 +8,7 @@
 //! The query of the client's URL is not passed on: the MCP server is one configured URL, and a query is a place where
 //! clients put tokens that are not for it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -107,11 +107,12 @@ pub async fn forward<B: Into<Body>>(
         return failed(route, backend, "credential_missing", Failure::Unavailable);
     }
 
-    let sending = timeout(route.response_timeout, async {
+    // Pinned here: it is large, and what is handed on is only where it lies.
+    let sending = pin!(timeout(route.response_timeout, async {
         // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
         let body = body.begun().await.map_err(BackendError::Request)?;
         backend.send(method, headers, body).await
-    });
+    }));
     let Some(answer) = permit.ended().run_until_cancelled(sending).await else { return Forwarded::Ended };
     let answer = match answer {
         Ok(Ok(answer)) => answer,
@@ -140,7 +141,7 @@ pub async fn forward<B: Into<Body>>(
         _ => match (missing, context.sight) {
             (Some(missing), _) => Forwarded::Forbidden(missing, relayed(answer)),
             (None, Some(sight)) if answer.status().is_success() => {
-                match filtered(relayed(answer), sight, route).await {
+                match Box::pin(filtered(relayed(answer), sight, route)).await {
                     Some(answer) => Forwarded::Answer(answer),
                     None => failed(route, backend, "tools_list_unreadable", Failure::Unavailable),
                 }

@@ -5,7 +5,10 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use crate::flow::ports::{Entropy, random};
+use crate::{
+    flow::ports::{Entropy, random},
+    observe::request,
+};
 
 /// The id of one request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,12 +22,17 @@ impl RequestId {
 
     /// As the value of a header.
     pub fn header(self) -> HeaderValue {
-        HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        HeaderValue::try_from(request::hex(self.0)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; 6] {
+        self.0
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&request::hex(self.0))
     }
 }

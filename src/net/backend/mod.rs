@@ -166,7 +166,7 @@ impl Backend {
                 *request.uri_mut() = self.upstream.clone();
                 *request.version_mut() = Version::HTTP_2;
                 *request.headers_mut() = headers;
-                lines.send(request).await
+                Box::pin(lines.send(request)).await
             }
         }
     }

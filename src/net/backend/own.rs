@@ -75,7 +75,8 @@ impl Lines {
             let is_new = parked.is_none();
             let line = match parked {
                 Some(line) => line,
-                None => self.connect().await?,
+                // In a box, so that the usual case is small.
+                None => Box::pin(self.connect()).await?,
             };
             match line.send(request).await {
                 Ok((head, line, incoming)) => {
