@@ -11,10 +11,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -23,7 +20,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
-use super::streams::Progress;
+use super::{patience::Activity, streams::Progress};
 
 /// Why a body ended before its end. Never carries a part of it.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -50,8 +47,8 @@ pub struct Body {
     first: Option<Bytes>,
     kind: Kind,
     held: Option<Arc<dyn Any + Send + Sync>>,
-    /// Set once its end was reached.
-    ended: Option<Arc<AtomicBool>>,
+    /// Told once its end was reached.
+    ended: Option<Arc<Activity>>,
     /// Told what was given of it.
     watched: Option<Arc<Progress>>,
 }
@@ -103,10 +100,10 @@ impl Body {
         Self { watched: Some(progress), ..self }
     }
 
-    /// This body; `ended` is set as soon as somebody has read it to its end.
+    /// This body; `activity` is told as soon as somebody has read it to its end.
     #[must_use]
-    pub(crate) fn telling(self, ended: Arc<AtomicBool>) -> Self {
-        Self { ended: Some(ended), ..self }
+    pub(crate) fn telling(self, activity: Arc<Activity>) -> Self {
+        Self { ended: Some(activity), ..self }
     }
 }
 
@@ -145,7 +142,7 @@ impl HttpBody for Body {
         if let Some(ended) = &self.ended
             && (matches!(frame, Poll::Ready(None)) || self.is_end_stream())
         {
-            ended.store(true, Relaxed);
+            ended.body_is_read();
         }
         if let Some(progress) = &self.watched {
             match &frame {

@@ -35,13 +35,13 @@ impl Request {
 
     /// As an object of JSON.
     pub(super) fn as_json(&self) -> serde_json::Value {
-        serde_json::json!({ "id": hex(self.id), "method": self.method, "name": "request", "path": self.path })
+        serde_json::json!({ "id": hex_text(self.id), "method": self.method, "name": "request", "path": self.path })
     }
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "request={} {} {:?}", hex(self.id), self.method, self.path)
+        write!(f, "request={} {} {:?}", hex_text(self.id), self.method, self.path)
     }
 }
 
@@ -59,9 +59,26 @@ pub async fn continued<T>(request: Option<Request>, work: impl Future<Output = T
 }
 
 /// The bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: [u8; 6]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+pub fn hex(bytes: [u8; 6]) -> [u8; 12] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let mut digits = [0; 12];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
+}
+
+/// The same as text.
+pub fn hex_text(bytes: [u8; 6]) -> String {
+    hex(bytes).map(char::from).iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_two_digits_each() {
+        assert_eq!(hex_text([0, 9, 10, 0x9f, 0xa0, 0xff]), "00090a9fa0ff");
+    }
 }

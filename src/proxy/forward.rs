@@ -8,7 +8,7 @@
 //! The query of the client's URL is not passed on: the MCP server is one configured URL, and a query is a place where
 //! clients put tokens that are not for it.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -17,7 +17,6 @@ use http::{
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -36,7 +35,7 @@ use crate::{
         ports::{Clock, Sealer},
     },
     net::{
-        backend::{Answer, Backend, BackendError},
+        backend::{Answer, Backend, BackendError, Waiting},
         body::{Body, BodyError, empty, full},
     },
 };
@@ -107,17 +106,16 @@ pub async fn forward<B: Into<Body>>(
         return failed(route, backend, "credential_missing", Failure::Unavailable);
     }
 
-    // Pinned here: it is large, and what is handed on is only where it lies.
-    let sending = pin!(timeout(route.response_timeout, async {
+    let answer = async {
         // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
         let body = body.begun().await.map_err(BackendError::Request)?;
-        backend.send(method, headers, body).await
-    }));
-    let Some(answer) = permit.ended().run_until_cancelled(sending).await else { return Forwarded::Ended };
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return failed(route, backend, error.slug(), meaning(error)),
-        Err(_) => return failed(route, backend, "mcp_server_response_timeout", Failure::TimedOut),
+        let waiting = Waiting { at_most: route.response_timeout, ended: permit.ended() };
+        backend.send(method, headers, body, waiting).await
+    };
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(BackendError::Ended) => return Forwarded::Ended,
+        Err(error) => return failed(route, backend, error.slug(), meaning(error)),
     };
     let missing = match answer.status() {
         StatusCode::FORBIDDEN => wanted::missing(answer.headers()),
@@ -271,7 +269,9 @@ fn meaning(error: BackendError) -> Failure {
     match error {
         BackendError::Request(BodyError::TooLarge) => Failure::BodyTooLarge,
         BackendError::Request(_) => Failure::BodyIncomplete,
-        BackendError::Slow => Failure::TimedOut,
-        BackendError::Broken | BackendError::Tls | BackendError::Unreachable => Failure::Unavailable,
+        BackendError::Slow | BackendError::TimedOut => Failure::TimedOut,
+        BackendError::Broken | BackendError::Ended | BackendError::Tls | BackendError::Unreachable => {
+            Failure::Unavailable
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     page::ErrorKind,
     register,
     reply::{self, Reply},
-    request_id::RequestId,
+    request_id::{RequestId, RequestIds},
     revoke,
     site::{Mount, Site},
     token,
@@ -41,6 +41,7 @@ pub struct Web {
     pub(super) site: Arc<Site>,
     pub(super) sessions: Sessions,
     pub(super) mounts: BTreeMap<String, Mount>,
+    ids: RequestIds,
 }
 
 /// What is at a path.
@@ -65,12 +66,12 @@ enum Place<'a> {
 impl Web {
     /// A worker's share. Paths of `mounts` are those of the catalog.
     pub fn new(site: Arc<Site>, sessions: Sessions, mounts: BTreeMap<String, Mount>) -> Self {
-        Self { site, sessions, mounts }
+        Self { site, sessions, mounts, ids: RequestIds::default() }
     }
 
     /// Answers a request. It always does.
     pub async fn answer(&self, request: Request<Body>, caller: &Caller) -> Response<Body> {
-        let id = RequestId::new(&*self.site.entropy);
+        let id = self.ids.next(&*self.site.entropy);
         let place = self.place(request.uri().path());
         let path = match place {
             Place::Nothing => Cow::Borrowed("(unknown)"),

@@ -14,6 +14,7 @@ mod answer;
 mod connector;
 mod own;
 mod shared;
+mod waiting;
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -24,8 +25,8 @@ use http::{
 };
 use rustls::ClientConfig;
 
-pub use self::answer::Answer;
 use self::connector::{ConnectError, Connector};
+pub use self::{answer::Answer, waiting::Waiting};
 use super::body::{Body, BodyError};
 
 /// How long an unused connection is kept. Shorter than what the servers in use close theirs after (5 s and more), so that
@@ -63,6 +64,12 @@ pub enum BackendError {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Tls,
+    /// The request may not be served any longer.
+    #[error("the request may not be served any longer")]
+    Ended,
+    /// No head of an answer in time.
+    #[error("no answer in time")]
+    TimedOut,
     /// Nobody listens there, or the name is unknown.
     #[error("no connection")]
     Unreachable,
@@ -74,7 +81,9 @@ impl BackendError {
         match self {
             Self::Broken => "mcp_server_broke_off",
             Self::Request(_) => "client_body_broke_off",
+            Self::Ended => "access_token_ended",
             Self::Slow => "mcp_server_connect_timeout",
+            Self::TimedOut => "mcp_server_response_timeout",
             Self::Tls => "mcp_server_tls_failed",
             Self::Unreachable => "mcp_server_unreachable",
         }
@@ -151,6 +160,7 @@ impl Backend {
         method: Method,
         mut headers: HeaderMap,
         body: Body,
+        waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -158,7 +168,7 @@ impl Backend {
             Lines::Own(lines) => {
                 headers.insert(HOST, self.host.clone());
                 *request.headers_mut() = headers;
-                lines.send(request).await
+                lines.send(request, waiting).await
             }
             Lines::Shared(lines) => {
                 // HTTP/2 says it in `:authority`.
@@ -166,7 +176,7 @@ impl Backend {
                 *request.uri_mut() = self.upstream.clone();
                 *request.version_mut() = Version::HTTP_2;
                 *request.headers_mut() = headers;
-                Box::pin(lines.send(request)).await
+                Box::pin(lines.send(request, waiting)).await
             }
         }
     }

@@ -26,9 +26,11 @@ use tokio::time::Instant;
 use tower_service::Service as _;
 
 use super::{
-    Answer, BackendError, Body, Connector, IDLE, classify,
+    Answer, BackendError, Body, Connector, IDLE, Waiting, classify,
     connector::{ConnectError, Stream},
+    waiting::{Ticks, Wait},
 };
+use crate::net::gathered::Gathered;
 
 /// How much of an answer is read at once, at most, in bytes.
 const READ: usize = 128 * 1024;
@@ -68,6 +70,7 @@ impl Lines {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
+        waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         *request.uri_mut() = self.target.clone();
         loop {
@@ -78,7 +81,7 @@ impl Lines {
                 // In a box, so that the usual case is small.
                 None => Box::pin(self.connect()).await?,
             };
-            match line.send(request).await {
+            match line.send(request, waiting).await {
                 Ok((head, line, incoming)) => {
                     let mut answer = Answer::own(incoming, line, Arc::clone(self));
                     answer.look_ahead().await;
@@ -94,10 +97,10 @@ impl Lines {
         let io = self.connector.clone().call(self.upstream.clone()).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ)
-            .handshake(io)
+            .handshake(Gathered(io))
             .await
             .map_err(|_| ConnectError::Unreachable)?;
-        Ok(Box::new(Line { sender, connection: Some(connection) }))
+        Ok(Box::new(Line { sender, connection: Some(connection), ticks: Ticks::default() }))
     }
 
     /// The connection that was used last, where it is young enough.
@@ -146,7 +149,8 @@ impl Lines {
 pub(super) struct Line {
     sender: SendRequest<Body>,
     /// `None` once it has ended.
-    connection: Option<Connection<Stream, Body>>,
+    connection: Option<Connection<Gathered<Stream>, Body>>,
+    ticks: Ticks,
 }
 
 /// Why a request got no answer.
@@ -161,15 +165,24 @@ impl Line {
     async fn send(
         mut self: Box<Self>,
         request: Request<Body>,
+        waiting: Waiting<'_>,
     ) -> Result<(Response<()>, Box<Self>, Incoming), NotSent> {
+        let wait = Wait::new(waiting, &mut self.ticks);
         let mut answering = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|context| {
             let ended = self.run(context).is_ready();
             let answer = answering.as_mut().poll(&mut unwoken());
             debug_assert!(answer.is_ready() || !ended, "hyper gives requests back when a connection ends");
-            answer
+            match answer {
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                Poll::Pending => wait.poll(&mut self.ticks, context).map(Err),
+            }
         });
-        match answer.await {
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(error) => return Err(NotSent { error, request: None }),
+        };
+        match answer {
             Ok(answer) => {
                 let (head, incoming) = answer.into_parts();
                 Ok((Response::from_parts(head, ()), self, incoming))

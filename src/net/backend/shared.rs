@@ -12,7 +12,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{Answer, BackendError, Body, Connector, IDLE, PROBE, classify};
+use tokio::time::timeout;
+
+use super::{Answer, BackendError, Body, Connector, IDLE, PROBE, Waiting, classify};
 
 /// How many requests there are at the same time on one connection: fewer than servers take, and together they wait for less
 /// than the window of the connection.
@@ -44,9 +46,17 @@ impl Lines {
         Self { builder, connector, pools }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Answer>, BackendError> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+        waiting: Waiting<'_>,
+    ) -> Result<Response<Answer>, BackendError> {
         let Pool { client, open } = self.pool();
-        let answer = client.request(request).await.map_err(|error| classify(&error))?;
+        let sending = timeout(waiting.at_most, client.request(request));
+        let Some(answer) = waiting.ended.run_until_cancelled(sending).await else {
+            return Err(BackendError::Ended);
+        };
+        let answer = answer.map_err(|_| BackendError::TimedOut)?.map_err(|error| classify(&error))?;
         Ok(answer.map(|incoming| Answer::shared(incoming, open)))
     }
 
