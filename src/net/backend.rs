@@ -45,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// How many requests there are at the same time on one connection of HTTP/2: fewer than servers take, and together they wait
 /// for less than the window of the connection.
-const STREAMS: usize = 64;
+pub const STREAMS: usize = 64;
 
 /// How often a silent connection is asked whether somebody is still there (HTTP/2 pings, TCP keep-alive).
 const PROBE: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ pub mod connection;
 mod crowd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod files;
 pub mod guarded;
 pub mod handler;
 pub mod listen;
