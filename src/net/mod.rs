@@ -14,6 +14,7 @@ pub mod connection;
 mod crowd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod files;
 pub(crate) mod gathered;
 pub mod guarded;
 pub mod handler;

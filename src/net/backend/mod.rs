@@ -26,7 +26,7 @@ use http::{
 use rustls::ClientConfig;
 
 use self::connector::{ConnectError, Connector};
-pub use self::{answer::Answer, waiting::Waiting};
+pub use self::{answer::Answer, shared::STREAMS, waiting::Waiting};
 use super::body::{Body, BodyError};
 
 /// How long an unused connection is kept. Shorter than what the servers in use close theirs after (5 s and more), so that

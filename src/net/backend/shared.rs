@@ -18,7 +18,7 @@ use super::{Answer, BackendError, Body, Connector, IDLE, PROBE, Waiting, classif
 
 /// How many requests there are at the same time on one connection: fewer than servers take, and together they wait for less
 /// than the window of the connection.
-const STREAMS: usize = 64;
+pub const STREAMS: usize = 64;
 
 /// The connections.
 #[derive(Debug)]
