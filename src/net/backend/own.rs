@@ -203,8 +203,9 @@ impl Line {
 
     /// Whether the next request can be sent here.
     fn is_free(&mut self) -> bool {
-        // Once more, so that hyper sees that it is done.
-        self.run(&mut unwoken()).is_pending() && self.sender.is_ready()
+        // Where hyper has not seen yet that it is done, once more.
+        self.connection.is_some()
+            && (self.sender.is_ready() || (self.run(&mut unwoken()).is_pending() && self.sender.is_ready()))
     }
 }
 
