@@ -46,7 +46,8 @@ pub struct Body {
     /// What comes before the rest.
     first: Option<Bytes>,
     kind: Kind,
-    held: Option<Arc<dyn Any + Send + Sync>>,
+    /// Let go together with it. Two places, since what serves a request and its connection both hold one thing.
+    held: [Option<Arc<dyn Any + Send + Sync>>; 2],
     /// Told once its end was reached.
     ended: Option<Arc<Activity>>,
     /// Told what was given of it.
@@ -71,10 +72,12 @@ impl Body {
     /// This body, and `thing` let go together with it.
     #[must_use]
     pub fn hold(self, thing: Arc<dyn Any + Send + Sync>) -> Self {
-        match self.held {
-            None => Self { held: Some(thing), ..self },
-            Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
-        }
+        let held: [Option<Arc<dyn Any + Send + Sync>>; 2] = match self.held {
+            [None, other] => [Some(thing), other],
+            [one, None] => [one, Some(thing)],
+            [one, other] => [Some(Arc::new((one, other)) as Arc<_>), Some(thing)],
+        };
+        Self { held, ..self }
     }
 
     /// This body with its first piece at hand: waits for it. Whoever sends it on can then send it together with what comes
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn what_is_held_goes_with_the_body() {
         let thing: Arc<dyn Any + Send + Sync> = Arc::new(());
-        let body = full("x").hold(thing.clone()).hold(thing.clone());
-        assert_eq!(Arc::strong_count(&thing), 3);
+        let body = full("x").hold(thing.clone()).hold(thing.clone()).hold(thing.clone()).hold(thing.clone());
+        assert_eq!(Arc::strong_count(&thing), 5);
         drop(body);
         assert_eq!(Arc::strong_count(&thing), 1);
     }

@@ -24,7 +24,6 @@ use super::{
     answer::Failure,
     headers,
     listing::{FilteredEvents, Sight},
-    revision::Revision,
     session::{LAST_EVENT_ID, Owner, SESSION_ID, UnknownSession},
     stream::{Relay, Until, Upload},
     wanted::{self, Missing},
@@ -49,6 +48,8 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// Cancelled when the gateway begins to drain.
     pub draining: &'a CancellationToken,
+    /// Whether the request is of a revision without sessions (MCP 2026-07-28).
+    pub is_stateless: bool,
     /// What of lists of tools may be seen in the answer; `None`: all of it, and nothing of the answer is read.
     pub sight: Option<&'a Sight>,
 }
@@ -90,7 +91,7 @@ pub async fn forward<B: Into<Body>>(
         Err(failure) => return Forwarded::Answer(failure.response()),
     };
     headers::clean_request(&mut headers, &route.credential);
-    let is_stateless = Revision::of(&headers).is_stateless();
+    let is_stateless = context.is_stateless;
     if is_stateless {
         // There are no sessions any more, and what a client says of one means nothing (MCP 2026-07-28, transports).
         headers.remove(SESSION_ID);

@@ -193,6 +193,7 @@ async fn judged(
         sealer: &**site.flows.sealer(),
         clock: &*site.clock,
         draining: &caller.draining,
+        is_stateless,
         sight: sight.as_ref(),
     };
     forwarded(asked, site, head, payload, context).await.map(|body| body.hold(share))
@@ -206,7 +207,6 @@ async fn forwarded(
     context: Context<'_>,
 ) -> Reply {
     let Asked { mount, door, permit, .. } = asked;
-    let is_stateless = Revision::of(&head.headers).is_stateless();
     // Before the MCP server does anything: what its answer is, is known only when it is done.
     let Some(place) = site.streams.take(permit.open_of_person(), stays_open(&head)) else {
         return no_place(site);
@@ -229,7 +229,7 @@ async fn forwarded(
             Forwarded::Ended => return challenged(&door.invalid_token, INVALID_TOKEN),
             Forwarded::Forbidden(missing, reply) => {
                 return match bringing(asked, site, &missing) {
-                    Some(needed) => raised(asked, needed, is_stateless, "third_party_scope"),
+                    Some(needed) => raised(asked, needed, context.is_stateless, "third_party_scope"),
                     None => placed(reply, place),
                 };
             }
