@@ -80,21 +80,24 @@ impl Body {
         Self { held, ..self }
     }
 
-    /// This body with its first piece at hand: waits for it. Whoever sends it on can then send it together with what comes
+    /// Waits for its first piece, so that it is at hand. Whoever sends it on can then send it together with what comes
     /// before it, and knows the length of a body that is no longer than that.
-    pub async fn begun(mut self) -> Result<Self, BodyError> {
+    pub async fn begin(&mut self) -> Result<(), BodyError> {
         if !matches!(self.kind, Kind::Incoming(_) | Kind::Stream(_)) {
-            return Ok(self);
+            return Ok(());
         }
-        let first = match poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
-            Some(frame) => frame?.into_data().unwrap_or_default(),
-            None => return Ok(Self { kind: Kind::Done, ..self }),
-        };
-        Ok(if self.is_end_stream() {
-            Self { kind: Kind::Whole(first), ..self }
-        } else {
-            Self { first: Some(first), ..self }
-        })
+        match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
+            Some(frame) => {
+                let first = frame?.into_data().unwrap_or_default();
+                if self.is_end_stream() {
+                    self.kind = Kind::Whole(first);
+                } else {
+                    self.first = Some(first);
+                }
+            }
+            None => self.kind = Kind::Done,
+        }
+        Ok(())
     }
 
     /// This body, which tells `progress` when it is read.
