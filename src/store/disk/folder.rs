@@ -4,10 +4,10 @@ use std::{
     error::Error,
     ffi::OsStr,
     fs::{self, File, TryLockError},
-    io,
     path::{Path, PathBuf},
 };
 
+use super::{log, takeover};
 use crate::store::private;
 
 /// A folder that this process holds. Dropping it lets go.
@@ -17,13 +17,18 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// The file of the tree.
+pub(super) const TREE: &str = "tree";
+/// A tree that is being made of another engine's records. Worthless until it has its name.
+pub(super) const UNFINISHED: &str = "tree.unfinished";
+const LOCK: &str = "lock";
+
 impl Folder {
-    /// Takes hold of the folder `path`, and creates it where there is none. Also returns a handle of sled's file, with
-    /// which it is synced.
-    pub(super) fn take(path: &Path) -> Result<(Self, File), Box<dyn Error + Send + Sync>> {
+    /// Takes hold of the folder `path`, and creates it where there is none.
+    pub(super) fn take(path: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
         private::create_folder(path)?;
         refuse_foreign(path)?;
-        // A lock of our own and not only sled's: what happens next must not meet another process either.
+        // A lock of our own and not only the tree's: what happens next must not meet another process either.
         let lock = private::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -32,23 +37,15 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        remove_unfinished_snapshots(path)?;
-        let file =
-            private::options().create(true).truncate(false).read(true).write(true).open(path.join(DATA))?;
-        Ok((Self { path: path.to_owned(), _lock: lock }, file))
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Takes away what others may do with the files, and makes it durable that they exist.
     pub(super) fn secure(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if !is_ours(&entry.file_name()) {
-                continue;
-            }
-            let metadata = entry.metadata()?;
-            private::restrict(&entry.path(), &metadata)?;
-            if metadata.is_file() {
-                File::open(entry.path())?.sync_all()?;
+            if is_ours(&entry.file_name()) {
+                private::restrict(&entry.path(), &entry.metadata()?)?;
             }
         }
         private::sync_folder(&self.path)?;
@@ -59,7 +56,7 @@ impl Folder {
 
 /// A mistyped path must not fill somebody's folder with a database.
 fn refuse_foreign(path: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
-    if path.join(DATA).exists() {
+    if path.join(TREE).exists() || takeover::is_due(path) {
         return Ok(());
     }
     for entry in fs::read_dir(path)? {
@@ -71,25 +68,7 @@ fn refuse_foreign(path: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// sled writes a snapshot of its page table at start, under this name, and renames it when it is whole. If it is killed
-/// before that, it takes the piece for a damaged snapshot the next time and refuses to open.
-fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    [BLOBS, CONFIGURATION, DATA, LOCK].contains(&name) || name.starts_with("snap.")
+    [TREE, UNFINISHED, LOCK].contains(&name) || log::NAMES.contains(&name) || takeover::is_sleds(name)
 }
-
-const BLOBS: &str = "blobs";
-const CONFIGURATION: &str = "conf";
-const DATA: &str = "db";
-const LOCK: &str = "lock";
