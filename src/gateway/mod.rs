@@ -17,7 +17,7 @@ pub use system::{SystemClock, SystemEntropy};
 use crate::{
     config::{self, Settings},
     domain::{
-        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition, Scopes},
         name::ReservedNames,
         resource::Resource,
         secret::Digest,
@@ -146,7 +146,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
     }
 }
 
-fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
+fn scopes(scopes: &[config::ScopeSettings]) -> Scopes {
     let definition = |scope: &config::ScopeSettings| ScopeDefinition {
         name: scope.name.clone(),
         description: scope.description.clone(),

@@ -8,7 +8,7 @@
 
 #[cfg(test)]
 #[path = "../../src/store/disk/recent.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the product uses all of it, from inside its module")]
+#[expect(dead_code, reason = "the product uses all of it, from inside its module")]
 mod recent;
 #[cfg(test)]
 mod store;

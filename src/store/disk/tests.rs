@@ -127,15 +127,12 @@ async fn what_is_written_is_found_wherever_it_is_on_its_way_into_the_tree() {
             });
         }
         for (id, version) in writes.join_all().await {
-            match version {
-                Some(version) => {
-                    expected.insert(id.clone(), u8::try_from(round).unwrap());
-                    versions.insert(id, version);
-                }
-                None => {
-                    expected.remove(&id);
-                    versions.remove(&id);
-                }
+            if let Some(version) = version {
+                expected.insert(id.clone(), u8::try_from(round).unwrap());
+                versions.insert(id, version);
+            } else {
+                expected.remove(&id);
+                versions.remove(&id);
             }
         }
         let found = store.scan(Table::Grant, b"", None, 1000).await.unwrap();

@@ -82,7 +82,7 @@ impl Tree {
     }
 
     /// Brings changes into the tree, durably, all or none of them.
-    pub(super) fn fold(&self, changes: &Changes, noted: Notes) -> Result<(), Failed> {
+    pub(super) fn fold(&self, changes: &Changes, reached: Notes) -> Result<(), Failed> {
         let mut writing = self.0.begin_write()?;
         writing.set_quick_repair(true);
         {
@@ -95,8 +95,8 @@ impl Tree {
             }
             let mut notes = writing.open_table(NOTES)?;
             notes.insert("layout", LAYOUT)?;
-            notes.insert("folded", noted.folded)?;
-            notes.insert("versions", noted.versions)?;
+            notes.insert("folded", reached.folded)?;
+            notes.insert("versions", reached.versions)?;
         }
         Ok(writing.commit()?)
     }

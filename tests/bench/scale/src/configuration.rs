@@ -42,7 +42,7 @@ client_secret = "static-secret"
 issuer = "https://third.example"
 authorization_endpoint = "https://third.example/authorize"
 token_endpoint = "https://third.example/token"
-userinfo_endpoint = "https://third.example/user"
+userinfo_endpoint = "http://127.0.0.1:{upstream}/user"
 subject = "id"
 username = "login"
 

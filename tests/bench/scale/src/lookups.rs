@@ -122,7 +122,6 @@ pub async fn run(configuration: &Path) {
         "| records | data | disk | of the data | memory beyond 16 MiB, per record | opened | scan, per record | read | read of nothing | client loaded | token admitted from the store | person and their grants | sweeper's round |"
     );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
     let ratio = disk as f64 / bytes as f64;
     println!(
         "| {records} | {} | {} | {ratio:.2} × | {beyond} B | {opened:.1?} | {scanned:.1?} | {read:.1?} | {unheard:.1?} | {loaded:.1?} | {admitted:.1?} | {listed:.1?} | {} entries in {round:.1?} |",

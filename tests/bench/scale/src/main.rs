@@ -5,6 +5,7 @@
 //! mcp-deputy-scale rates FOLDER                     registrations, authorizations, redemptions, refreshes per second
 //! mcp-deputy-scale seed FOLDER CLIENTS GRANTS       brings the store to these numbers, by the steps themselves
 //! mcp-deputy-scale lookups FOLDER                   look-ups, listings by person, a round of the sweeper; memory, disk
+//! mcp-deputy-scale flood FOLDER                     all unused clients are due at once: the sweeper's round, and who waits for it
 //! mcp-deputy-scale start FOLDER BINARY              from exec to the first answers: after a clean stop, after kill -9
 //! mcp-deputy-scale growth                           cost per request against servers, scopes, tools, grants, sessions
 //! ```
@@ -12,6 +13,7 @@
 //! FOLDER holds a `proxy.toml` (made where it is missing) and the store. What is printed is Markdown.
 
 mod configuration;
+mod flood;
 mod growth;
 mod lookups;
 mod memory;
@@ -31,6 +33,7 @@ fn main() {
             in_runtime(seed::run(&prepared(folder), number(clients), number(grants)));
         }
         ["lookups", folder] => in_runtime(lookups::run(&prepared(folder))),
+        ["flood", folder] => in_runtime(flood::run(&prepared(folder))),
         ["start", folder, binary] => start::run(&prepared(folder), Path::new(binary)),
         ["growth"] => in_runtime(growth::run()),
         _ => {

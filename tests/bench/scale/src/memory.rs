@@ -21,7 +21,6 @@ pub fn on_disk(folder: &Path) -> u64 {
 }
 
 pub fn mib(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
     let mib = bytes as f64 / 1_048_576.0;
     format!("{mib:.1} MiB")
 }

@@ -132,7 +132,6 @@ pub async fn measured<F: Future<Output = ()> + Send + 'static>(
             None => break,
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     (rate, spent / u32::try_from(count).expect("few"))
 }

@@ -65,6 +65,7 @@ pub fn run(configuration: &Path, binary: &Path) {
         tokens.len().min(TOKENS),
         running.memory()
     );
+    drop(admitted);
     let begun = Instant::now();
     running.stop();
     println!("a clean stop took {:.0?}", begun.elapsed());
@@ -223,7 +224,8 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
-/// An MCP server that answers everything with the same few bytes.
+/// An MCP server that answers everything with the same few bytes, and the third party's answer to whose a token is: the
+/// gateway asks for that beside a request when what it knows of a person has become old.
 fn serve_backend(url: &str) {
     let address = url.trim_start_matches("http://").split('/').next().expect("an address").to_owned();
     let listener = TcpListener::bind(address).expect("the port of the configuration is free");
@@ -233,15 +235,22 @@ fn serve_backend(url: &str) {
 }
 
 fn answer_all(mut stream: TcpStream) {
-    const BODY: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
     while let Ok(head) = head(&mut stream) {
         let length = field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         // The third party's token arrives, never ours.
         let token = field(&head, "authorization").unwrap_or_default();
         let status = if token.starts_with("Bearer gho_") { "200 OK" } else { "500 Wrong Token" };
+        let body = if head.starts_with("GET /user") {
+            let person = token.trim_start_matches("Bearer gho_").split('.').next().unwrap_or_default();
+            let person = person.trim_start_matches('0');
+            format!(r#"{{"id":"{person}","login":"person-{person}"}}"#)
+        } else {
+            RESULT.to_owned()
+        };
         let answer = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}",
-            BODY.len()
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
         );
         if stream.read_exact(&mut vec![0; length]).and_then(|()| stream.write_all(answer.as_bytes())).is_err()
         {

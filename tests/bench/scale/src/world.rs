@@ -14,13 +14,13 @@ use std::{
 use mcp_deputy::{
     config::{self, Settings, StoreUrl},
     domain::{access::Membership, document::DocumentUrl, pkce::CodeChallenge, post::SameOriginPost},
-    domain::{client::Credentials, scope::ScopeSet},
+    domain::{client::Credentials, scope::ScopeSet, time::Timestamp},
     flow::{
         Arrived, AuthorizeQuery, Callback, CodeRequest, ConsentForm, Consented, Decision, DocumentsFrom,
         Flows, Parts, Policy, RefreshRequest, RegistrationPolicy, TokenAnswer,
         ports::{
-            BoxFuture, Departure, Document, DocumentError, Documents, Identity, Standing, Store, ThirdParty,
-            ThirdPartyError, ThirdPartyTokens,
+            BoxFuture, Clock, Departure, Document, DocumentError, Documents, Identity, Standing, Store,
+            ThirdParty, ThirdPartyError, ThirdPartyTokens,
         },
     },
     gateway::{self, SystemClock, SystemEntropy},
@@ -49,13 +49,17 @@ pub struct World {
 impl World {
     /// On the store of this configuration. Runs inside a runtime.
     pub fn open(configuration: &Path) -> Self {
-        let settings = settings(configuration);
-        let store =
-            Arc::new(DiskStore::open(&folder(&settings), DiskOptions::default()).expect("the store opens"));
-        Self::over(&settings, store)
+        Self::open_ahead(configuration, Duration::ZERO)
     }
 
-    pub fn over(settings: &Settings, store: Arc<dyn Store>) -> Self {
+    /// The same, by a clock that is so far ahead.
+    pub fn open_ahead(configuration: &Path, ahead: Duration) -> Self {
+        let settings = settings(configuration);
+        let store = DiskStore::open(&folder(&settings), DiskOptions::default());
+        Self::over(&settings, Arc::new(store.expect("the store opens")), ahead)
+    }
+
+    pub fn over(settings: &Settings, store: Arc<dyn Store>, ahead: Duration) -> Self {
         let entropy = Arc::new(SystemEntropy);
         let key = settings.store.key.as_ref().expect("the configuration names a key");
         let seals = Seals::new(&MasterKey::from_bytes(*key.expose()), &[], Arc::clone(&entropy) as _);
@@ -65,7 +69,7 @@ impl World {
         let flows = Flows::new(Parts {
             store: Arc::clone(&store),
             sealer: Arc::new(seals.expect("the seals are made")),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(Ahead(ahead)),
             entropy,
             third_parties: BTreeMap::from([(PROVIDER.to_owned(), third as _)]),
             documents: Arc::new(Nowhere),
@@ -188,8 +192,16 @@ fn parameter(url: &str, name: &str) -> Option<String> {
 }
 
 fn now() -> u64 {
-    use mcp_deputy::flow::ports::Clock as _;
     SystemClock.now().as_millis() * 1_000_000
+}
+
+/// The system's clock, so far ahead.
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().after(self.0)
+    }
 }
 
 /// A third party that signs in whoever the code names.
