@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{log, takeover};
+use super::{log, takeover, tree::Tree};
 use crate::store::private;
 
 /// A folder that this process holds. Dropping it lets go.
@@ -19,7 +19,7 @@ pub(super) struct Folder {
 
 /// The file of the tree.
 pub(super) const TREE: &str = "tree";
-/// A tree that is being made of another engine's records. Worthless until it has its name.
+/// A tree that is being made. Worthless until it has its name.
 pub(super) const UNFINISHED: &str = "tree.unfinished";
 const LOCK: &str = "lock";
 
@@ -40,13 +40,29 @@ impl Folder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Takes away what others may do with the files, and makes it durable that they exist.
-    pub(super) fn secure(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// Makes an empty tree where there is none. It has its name when it is whole: a crash on the way leads back to here.
+    /// Says whether it made one.
+    pub(super) fn make_tree(&self) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        let (tree, unfinished) = (self.path.join(TREE), self.path.join(UNFINISHED));
+        if tree.exists() {
+            return Ok(false);
+        }
+        drop(private::options().create(true).truncate(true).write(true).open(&unfinished)?);
+        drop(Tree::open(&unfinished, 0)?);
+        fs::rename(&unfinished, &tree)?;
+        Ok(true)
+    }
+
+    /// Takes away what others may do with the files, and makes it durable that they exist, where they are new.
+    pub(super) fn secure(&self, is_new: bool) -> Result<(), Box<dyn Error + Send + Sync>> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if is_ours(&entry.file_name()) {
                 private::restrict(&entry.path(), &entry.metadata()?)?;
             }
+        }
+        if !is_new {
+            return Ok(());
         }
         private::sync_folder(&self.path)?;
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());

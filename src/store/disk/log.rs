@@ -48,9 +48,13 @@ pub(super) struct LogFile {
 type Batch = (u64, Changes);
 
 impl LogFile {
-    /// The file `name` in the folder `path`, and what its generation holds. A file that is not there yet is made when it is
-    /// written to.
-    pub(super) fn read(path: &Path, name: &str) -> Result<(Self, Batch), Box<dyn Error + Send + Sync>> {
+    /// The file `name` in the folder `path`, and what its generation holds, unless that is one of those that the tree has:
+    /// they end with `folded`. A file that is not there yet is made when it is written to.
+    pub(super) fn read(
+        path: &Path,
+        name: &str,
+        folded: u64,
+    ) -> Result<(Self, Batch), Box<dyn Error + Send + Sync>> {
         let path = path.join(name);
         let file = match private::options().read(true).write(true).open(&path) {
             Ok(file) => Some(file),
@@ -61,6 +65,14 @@ impl LogFile {
         let mut batch = (0, Changes::new());
         let Some(file) = &log.file else { return Ok((log, batch)) };
         let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, HEAD as u64), &mut bytes)?;
+        // What a head that means nothing says does not matter: either it leads nowhere, or the sum finds it out.
+        let begins =
+            bytes.get(SUM..).and_then(|rest| rest.first_chunk()).map_or(0, |said| u64::from_be_bytes(*said));
+        if begins <= folded {
+            log.generation = begins;
+            return Ok((log, batch));
+        }
         io::Read::read_to_end(&mut &*file, &mut bytes)?;
         let mut rest = bytes.as_slice();
         while let Some((generation, payload, behind)) = frame(rest, log.end) {
@@ -106,6 +118,18 @@ impl LogFile {
         private::sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
         self.file = Some(file);
         Ok(())
+    }
+
+    /// Makes what was read durable. A crash may have come between a write and its sync, and a sync that failed may have left
+    /// in memory what never reached the disk: so it is written again, and synced.
+    pub(super) fn confirm(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let mut reader = file;
+        io::Seek::rewind(&mut reader)?;
+        io::Read::read_to_end(&mut io::Read::take(reader, self.end), &mut bytes)?;
+        write_at(file, &bytes, 0)?;
+        self.sync()
     }
 
     /// Writes a batch behind the last one. It is durable after [`sync`](Self::sync).
@@ -219,7 +243,7 @@ mod tests {
 
     /// Three batches in one file.
     fn written(folder: &Path, generation: u64) -> LogFile {
-        let (mut log, _) = LogFile::read(folder, NAMES[0]).unwrap();
+        let (mut log, _) = LogFile::read(folder, NAMES[0], 0).unwrap();
         log.begin(generation).unwrap();
         for batch in [
             changes(&[("a", 1, Some("one")), ("b", 2, Some(""))]),
@@ -236,10 +260,34 @@ mod tests {
     fn what_was_appended_is_read_again() {
         let folder = TempDir::new().unwrap();
         let log = written(folder.path(), 7);
-        let (found, (newest, read)) = LogFile::read(folder.path(), NAMES[0]).unwrap();
+        let (found, (newest, read)) = LogFile::read(folder.path(), NAMES[0], 0).unwrap();
         assert_eq!((found.generation(), found.len(), newest), (7, log.len(), 4));
         assert_eq!(read, changes(&[("a", 3, None), ("b", 2, Some("")), ("c", 4, Some("last"))]));
         assert_eq!(fs::metadata(folder.path().join(NAMES[0])).unwrap().len(), TURN, "made at its full size");
+    }
+
+    #[test]
+    fn what_the_tree_has_is_not_looked_at() {
+        let folder = TempDir::new().unwrap();
+        written(folder.path(), 7);
+        let (found, (newest, read)) = LogFile::read(folder.path(), NAMES[0], 7).unwrap();
+        assert_eq!((found.generation(), found.len(), newest, read.len()), (7, 0, 0, 0));
+        assert_eq!(LogFile::read(folder.path(), NAMES[0], 6).unwrap().1.0, 4);
+    }
+
+    #[test]
+    fn what_is_confirmed_stays_what_it_was() {
+        let folder = TempDir::new().unwrap();
+        let mut log = written(folder.path(), 7);
+        let whole = fs::read(folder.path().join(NAMES[0])).unwrap();
+        log.confirm().unwrap();
+        assert_eq!(fs::read(folder.path().join(NAMES[0])).unwrap(), whole);
+        log.append(&changes(&[("d", 5, None)])).unwrap();
+        assert_eq!(
+            LogFile::read(folder.path(), NAMES[0], 0).unwrap().1.0,
+            5,
+            "it goes on behind the last frame"
+        );
     }
 
     #[test]
@@ -257,12 +305,12 @@ mod tests {
                 bytes[at] ^= damage;
                 bytes.truncate(used);
                 fs::write(&path, &bytes).unwrap();
-                let (found, (newest, _)) = LogFile::read(folder.path(), NAMES[0]).unwrap();
+                let (found, (newest, _)) = LogFile::read(folder.path(), NAMES[0], 0).unwrap();
                 assert!(found.len() < log.len(), "a flipped bit at {at} was not noticed");
                 assert_eq!(newest >= 2, at >= first, "{at}");
             }
             fs::write(&path, &whole[..at]).unwrap();
-            let (found, _) = LogFile::read(folder.path(), NAMES[0]).unwrap();
+            let (found, _) = LogFile::read(folder.path(), NAMES[0], 0).unwrap();
             assert!(found.len() <= at as u64, "read beyond the cut at {at}");
         }
     }
@@ -275,7 +323,7 @@ mod tests {
         // As long as the first batch of the turn before, so that a whole frame of that turn stands right behind it.
         log.append(&changes(&[("x", 5, Some("one")), ("y", 6, Some(""))])).unwrap();
         log.sync().unwrap();
-        let (found, (newest, read)) = LogFile::read(folder.path(), NAMES[0]).unwrap();
+        let (found, (newest, read)) = LogFile::read(folder.path(), NAMES[0], 0).unwrap();
         assert_eq!((found.generation(), newest, read.len()), (9, 6, 2));
     }
 }

@@ -121,9 +121,10 @@ impl DiskStore {
     fn opened(path: &Path, options: DiskOptions) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let folder = Folder::take(path)?;
         takeover::take_over(path)?;
+        let is_new = folder.make_tree()?;
         let tree = Arc::new(Tree::open(&path.join(TREE), options.cache_bytes)?);
         let Recovered { log, recent, last_version } = recover(path, &tree)?;
-        folder.secure()?;
+        folder.secure(is_new)?;
         let recent = Arc::new(recent);
         let writer = Writer::start(Arc::clone(&tree), Arc::clone(&recent), log, last_version, options.hooks)?;
         let (commands, queue) = mpsc::sync_channel(QUEUE);
@@ -190,7 +191,7 @@ struct Recovered {
 /// begins only when the one before the one before it is in the tree.
 fn recover(path: &Path, tree: &Tree) -> Result<Recovered, Box<dyn Error + Send + Sync>> {
     let notes = tree.notes()?;
-    let [one, two] = NAMES.map(|name| LogFile::read(path, name));
+    let [one, two] = NAMES.map(|name| LogFile::read(path, name, notes.folded));
     let mut files = [one?, two?];
     files.sort_by_key(|(file, _)| file.generation());
     let [(mut older, (older_newest, older_changes)), (mut newer, (newest, changes))] = files;
@@ -204,6 +205,10 @@ fn recover(path: &Path, tree: &Tree) -> Result<Recovered, Box<dyn Error + Send +
     };
     if !expected {
         return Err(format!("its log is damaged: turn {next} is missing").into());
+    }
+    // What readers are shown must be durable.
+    for file in [&older, &newer].into_iter().filter(|file| is_live(file)) {
+        file.confirm()?;
     }
     if is_live(&older) {
         let log = Log { current: newer, other: older };

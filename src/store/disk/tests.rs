@@ -197,7 +197,7 @@ async fn a_missing_turn_of_the_log_is_noticed() {
     applied(store.write(key("a"), Expect::Absent, put("x")).await.unwrap());
     drop(store);
     // Turn 1 is in the tree, so the next one is 2.
-    let (mut file, _) = LogFile::read(folder.path(), NAMES[1]).unwrap();
+    let (mut file, _) = LogFile::read(folder.path(), NAMES[1], 0).unwrap();
     file.begin(3).unwrap();
     file.append(&Changes::from([(b"\x07b".to_vec(), Stored { version: 9, value: None })])).unwrap();
     file.sync().unwrap();

@@ -213,8 +213,9 @@ impl Folder {
                     (hooks.end)(&Fault::caused("bring the log into the tree", error));
                     return;
                 }
-                drop(changes);
                 recent.folded();
+                // Not before: whoever lets go last takes a moment, and nobody should wait for the lock meanwhile.
+                drop(changes);
                 if tell.send(()).is_err() {
                     return;
                 }
