@@ -35,7 +35,9 @@ mod crash {
     const PREPARED: u64 = 25;
 
     /// How long the values are that are rotated, in bytes.
-    const WIDTH: usize = 30_000;
+    const WIDTH: usize = 3_000;
+    /// The log takes turns after so many bytes, so that many crashes hit a fold.
+    const TURN: u64 = 64 * 1024;
 
     const STORE: &str = "MCP_DEPUTY_TEST_STORE";
     const ROUND: &str = "MCP_DEPUTY_TEST_ROUND";
@@ -76,6 +78,7 @@ mod crash {
         let round = env::var(ROUND).unwrap();
         let mut options = DiskOptions::default();
         options.hooks.unsafe_without_sync = env::var_os(WITHOUT_SYNC).is_some();
+        options.hooks.turn = TURN;
         if round.ends_with(['1', '3', '5', '7', '9']) {
             // A slow disk: most of the time something is applied and not durable, so the crash most likely undoes it.
             options.hooks.before_sync = Arc::new(|| {
@@ -102,7 +105,6 @@ mod crash {
     async fn rotate(store: Arc<DiskStore>, key: Key, lane: u64) {
         let mut expect = Expect::Absent;
         for step in 0_u64.. {
-            // Large ones, so that the log takes turns and some crashes hit a fold.
             let change =
                 if deletes(step) { Change::Delete } else { Change::Put(format!("{step:<WIDTH$}").into()) };
             let version = applied(store.write(key.clone(), expect, change).await.unwrap());

@@ -44,7 +44,7 @@ use tokio::sync::oneshot;
 
 use self::{
     folder::{Folder, TREE},
-    log::{LogFile, NAMES},
+    log::{LogFile, NAMES, TURN},
     recent::{Changes, Recent, Stored, merged},
     tree::{Tree, record_key},
     writer::{Command, Log, Writer},
@@ -79,13 +79,20 @@ pub struct Hooks {
     pub before_sync: Arc<dyn Fn() -> io::Result<()> + Send + Sync>,
     /// Leaves out the log and its sync, to show that the crash test notices.
     pub unsafe_without_sync: bool,
+    /// How much a file of the log holds until it is the other one's turn, in bytes.
+    pub turn: u64,
     /// What happens when the state on disk is unknown. Must not return, except in tests.
     pub end: Arc<dyn Fn(&Fault) + Send + Sync>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { before_sync: Arc::new(|| Ok(())), unsafe_without_sync: false, end: Arc::new(end_process) }
+        Self {
+            before_sync: Arc::new(|| Ok(())),
+            unsafe_without_sync: false,
+            turn: TURN,
+            end: Arc::new(end_process),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Hooks,
-    log::{LogFile, TURN},
+    log::LogFile,
     recent::{Changes, Recent, Stored},
     tree::{Notes, Tree},
 };
@@ -160,11 +160,11 @@ impl Writer {
 
     /// When a file is full: what is in it goes into the tree, and the other one is written to meanwhile.
     fn take_turns(&mut self) -> Result<(), Failed> {
-        if self.log.current.len() < TURN {
+        if self.log.current.len() < self.hooks.turn {
             return Ok(());
         }
         // While the turn before is still on its way, this one grows; but not for ever.
-        if self.folder.is_at_work()? && self.log.current.len() < TURN * PATIENCE {
+        if self.folder.is_at_work()? && self.log.current.len() < self.hooks.turn * PATIENCE {
             return Ok(());
         }
         self.folder.wait()?;
