@@ -25,7 +25,7 @@ mod crash {
             fault::Fault,
             ports::{Change, Expect, Key, Store, Table, Version, Versioned, Written},
         },
-        store::sled::{SledOptions, SledStore},
+        store::disk::{DiskOptions, DiskStore},
     };
     use tempfile::TempDir;
 
@@ -33,6 +33,11 @@ mod crash {
     const LANES: u64 = 4;
     /// How many codes of a lane exist before the child starts.
     const PREPARED: u64 = 25;
+
+    /// How long the values are that are rotated, in bytes.
+    const WIDTH: usize = 3_000;
+    /// The log takes turns after so many bytes, so that many crashes hit a fold.
+    const TURN: u64 = 64 * 1024;
 
     const STORE: &str = "MCP_DEPUTY_TEST_STORE";
     const ROUND: &str = "MCP_DEPUTY_TEST_ROUND";
@@ -47,6 +52,7 @@ mod crash {
         }
         assert_eq!(history.broken, Vec::<String>::new());
         // It must have been about something.
+        assert!(folder.path().join("data/log.1").exists(), "the log never took a turn");
         for word in ["rotated", "saw", "took", "lost", "gone"] {
             let count = history.words.get(word).copied().unwrap_or_default();
             assert!(count > 100, "the children said {word:?} only {count} times");
@@ -70,8 +76,9 @@ mod crash {
     fn child() {
         let Some(path) = env::var_os(STORE) else { return };
         let round = env::var(ROUND).unwrap();
-        let mut options = SledOptions::default();
+        let mut options = DiskOptions::default();
         options.hooks.unsafe_without_sync = env::var_os(WITHOUT_SYNC).is_some();
+        options.hooks.turn = TURN;
         if round.ends_with(['1', '3', '5', '7', '9']) {
             // A slow disk: most of the time something is applied and not durable, so the crash most likely undoes it.
             options.hooks.before_sync = Arc::new(|| {
@@ -79,7 +86,7 @@ mod crash {
                 Ok(())
             });
         }
-        let store = Arc::new(SledStore::open(Path::new(&path), options).unwrap());
+        let store = Arc::new(DiskStore::open(Path::new(&path), options).unwrap());
 
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
@@ -95,10 +102,11 @@ mod crash {
     }
 
     /// Puts 0, 1 and 2, deletes, puts 4, and so on; says which step was acknowledged.
-    async fn rotate(store: Arc<SledStore>, key: Key, lane: u64) {
+    async fn rotate(store: Arc<DiskStore>, key: Key, lane: u64) {
         let mut expect = Expect::Absent;
         for step in 0_u64.. {
-            let change = if deletes(step) { Change::Delete } else { Change::Put(step.to_string().into()) };
+            let change =
+                if deletes(step) { Change::Delete } else { Change::Put(format!("{step:<WIDTH$}").into()) };
             let version = applied(store.write(key.clone(), expect, change).await.unwrap());
             expect = if deletes(step) { Expect::Absent } else { Expect::Version(version) };
             say(&format!("rotated {lane} {step}"));
@@ -106,7 +114,7 @@ mod crash {
     }
 
     /// Reads what another task rotates, and says what it saw.
-    async fn watch(store: Arc<SledStore>, key: Key, lane: u64) {
+    async fn watch(store: Arc<DiskStore>, key: Key, lane: u64) {
         let mut last = None;
         loop {
             let stored = store.read(&key).await.unwrap().map(|stored| number(&stored));
@@ -120,7 +128,7 @@ mod crash {
 
     /// Lets three tasks race to take a code, and two others find out that it is gone; one code after the other. The first
     /// ones were there before, later ones are made here.
-    async fn make_and_take(store: Arc<SledStore>, round: String, lane: u64) {
+    async fn make_and_take(store: Arc<DiskStore>, round: String, lane: u64) {
         for code in 0_u64.. {
             let key = self::code(&round, lane, code);
             let version = if code < PREPARED {
@@ -244,7 +252,7 @@ mod crash {
     }
 
     fn prepare_codes(path: &Path, round: u64) {
-        let store = SledStore::open(path, SledOptions::default()).unwrap();
+        let store = DiskStore::open(path, DiskOptions::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             for (lane, number) in (0..LANES).flat_map(|lane| (0..PREPARED).map(move |number| (lane, number)))
@@ -256,7 +264,7 @@ mod crash {
     }
 
     fn read_all(path: &Path) -> Result<BTreeMap<Bytes, Versioned>, Fault> {
-        let store = SledStore::open(path, SledOptions::default())?;
+        let store = DiskStore::open(path, DiskOptions::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         Ok(runtime.block_on(store.scan(Table::Grant, b"", None, usize::MAX))?.into_iter().collect())
     }
@@ -313,7 +321,7 @@ mod crash {
     }
 
     fn number(stored: &Versioned) -> u64 {
-        std::str::from_utf8(&stored.value).unwrap().parse().unwrap()
+        std::str::from_utf8(&stored.value).unwrap().trim_end().parse().unwrap()
     }
 
     fn applied(written: Written) -> Version {

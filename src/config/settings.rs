@@ -123,8 +123,8 @@ pub struct StoreSettings {
 pub enum StoreUrl {
     /// In memory: gone at a restart.
     Memory,
-    /// sled, in this folder.
-    Sled(PathBuf),
+    /// On a local disk, in this folder.
+    Disk(PathBuf),
 }
 
 /// One MCP server behind the gateway.

@@ -3,7 +3,12 @@
 //! Made once from the configuration, read by every step. Also the answer to "what does this request mean": which
 //! resource, which scopes, which third-party scopes.
 
+mod scopes;
+mod servers;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::{scopes::Scopes, servers::Servers};
 
 use super::{
     provider::Provider,
@@ -45,7 +50,7 @@ pub struct McpServer {
     /// The provider entry whose tokens it needs.
     pub provider: String,
     /// Its scopes; at least one.
-    pub scopes: Vec<ScopeDefinition>,
+    pub scopes: Scopes,
     /// Whether every request carries a signed assertion of who is asking.
     pub identity_assertion: bool,
     /// Whether lists of tools show only those that the token may call.
@@ -84,8 +89,7 @@ impl McpServer {
     /// authorization servers (`openid`, `offline_access`) are left out, as RFC 6749 section 3.3 allows; the answer of the
     /// token endpoint says what was granted. Nothing asked, or nothing left: the defaults.
     pub fn meant_by(&self, asked: &ScopeSet) -> Result<ScopeSet, Refusal> {
-        let known: ScopeSet =
-            asked.iter().filter(|name| self.scopes.iter().any(|scope| scope.name == *name)).collect();
+        let known: ScopeSet = asked.iter().filter(|name| self.scopes.has(name)).collect();
         let meant = if known.is_empty() { self.default_scopes() } else { known };
         if meant.is_empty() {
             return Err(Refusal::new(
@@ -99,9 +103,8 @@ impl McpServer {
 
     /// The scopes and everything that they imply.
     pub fn implied_by(&self, scopes: &ScopeSet) -> ScopeSet {
-        let covers: BTreeMap<String, Vec<String>> =
-            self.scopes.iter().map(|scope| (scope.name.clone(), scope.implies.clone())).collect();
-        scopes.expanded(&covers)
+        let implied = scopes.iter().filter_map(|name| self.scopes.implied(name));
+        implied.fold(scopes.clone(), |all, implied| all.union(implied))
     }
 
     /// Which of these scopes a person may leave out on the consent page: the optional ones, except those that one which
@@ -145,7 +148,7 @@ pub struct Catalog {
     /// The public URL: the issuer (RFC 8414), an origin without a trailing slash.
     pub public_url: String,
     /// The MCP servers, at least one.
-    pub servers: Vec<McpServer>,
+    pub servers: Servers,
     /// The third parties, by name of their entry.
     pub providers: BTreeMap<String, Provider>,
     /// Who may introspect.
@@ -169,19 +172,19 @@ impl Catalog {
 
     /// The server at `path`.
     pub fn server_at(&self, path: &str) -> Option<&McpServer> {
-        self.servers.iter().find(|server| server.path == path)
+        self.servers.at(path)
     }
 
     /// The server that is this resource.
     pub fn server_of(&self, resource: &Resource) -> Option<&McpServer> {
-        self.servers.iter().find(|server| server.resource == *resource)
+        self.servers.of(resource)
     }
 
     /// The server that the `resource` parameters of a request mean (RFC 8707 section 2, D4).
     pub fn meant_by(&self, named: &[String], missing_is_refused: bool) -> Result<Meant<'_>, Refusal> {
         let unknown =
             Refusal::new(ErrorCode::InvalidTarget, "resource_unknown", "The resource is not served here.");
-        match (named, self.servers.as_slice()) {
+        match (named, &*self.servers) {
             ([], [only]) if !missing_is_refused => Ok(Meant { server: only, named: false }),
             ([], _) => Err(Refusal::new(
                 ErrorCode::InvalidTarget,
@@ -227,7 +230,8 @@ mod tests {
             resource: Resource::at("https://m.example", path),
             name: "M".to_owned(),
             provider: "github".to_owned(),
-            scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])],
+            scopes: vec![scope("read", &["user"], true, &[]), scope("write", &["repo"], false, &["read"])]
+                .into(),
             identity_assertion: false,
             filter_tools: false,
         }
@@ -297,7 +301,8 @@ mod tests {
             scope("maybe-broad", &["maybe-narrow"]),
             scope("maybe-narrow", &[]),
             scope("other", &[]),
-        ];
+        ]
+        .into();
         let set = |text: &str| ScopeSet::parse(text).unwrap();
         let all = set("must maybe-fixed maybe-broad maybe-narrow other");
         assert_eq!(server.optional_among(&all), set("maybe-broad maybe-narrow"));

@@ -396,7 +396,7 @@ pub(crate) mod tests {
             resource: request().resource,
             name: "M".to_owned(),
             provider: "github".to_owned(),
-            scopes: vec![scope("must", "user"), scope("maybe", "repo"), scope("maybe-admin", "admin")],
+            scopes: vec![scope("must", "user"), scope("maybe", "repo"), scope("maybe-admin", "admin")].into(),
             identity_assertion: false,
         };
         let set = |text: &str| ScopeSet::parse(text).unwrap();
@@ -432,7 +432,7 @@ pub(crate) mod tests {
         let (less, _) =
             page("must maybe", "user repo org", "maybe").ticked(&set(""), &server, &always).unwrap();
         assert_eq!(less.request.provider_scopes, set("user org"));
-        server.scopes = vec![scope("must", "everything"), scope("maybe", "repo")];
+        server.scopes = vec![scope("must", "everything"), scope("maybe", "repo")].into();
         let stale = asked().ticked(&set(""), &server, &provider());
         assert_eq!(stale.unwrap_err().reason, "page_expired");
     }

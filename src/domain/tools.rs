@@ -46,6 +46,11 @@ impl ToolPattern {
         })
     }
 
+    /// What every name begins with that it stands for; `None`: it is a name itself.
+    pub(super) fn beginning(&self) -> Option<&str> {
+        self.0.split_once('*').map(|(beginning, _)| beginning)
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,7 +71,7 @@ pub enum ToolCall {
 impl McpServer {
     /// Whether calls of tools are judged here: a scope says which tools it opens, even if none.
     pub fn has_tool_policy(&self) -> bool {
-        self.scopes.iter().any(|scope| scope.tools.is_some())
+        self.scopes.say_something_about_tools()
     }
 
     /// Whether a token with the scopes `held` may call `tool`. A server without a policy allows everything.
@@ -75,24 +80,29 @@ impl McpServer {
             return ToolCall::Allowed;
         }
         let needed = self.needed_for(tool);
+        let is_held = |needed: &str| {
+            let brings = |held| self.scopes.implied(held).is_some_and(|implied| implied.contains(needed));
+            held.contains(needed) || held.iter().any(brings)
+        };
         if needed.is_empty() {
             ToolCall::Unnamed
-        } else if needed.is_subset(&self.implied_by(held)) {
+        } else if needed.iter().all(|needed| is_held(needed)) {
             ToolCall::Allowed
         } else {
-            ToolCall::Needs(needed)
+            ToolCall::Needs(needed.into_iter().collect())
         }
     }
 
     /// All scopes that a call needs: those that name the tool, without those that imply another one of them.
-    fn needed_for(&self, tool: &str) -> ScopeSet {
-        let names = |scope: &&ScopeDefinition| scope.tools.iter().flatten().any(|name| name.matches(tool));
-        let naming: ScopeSet = self.scopes.iter().filter(names).map(|scope| scope.name.clone()).collect();
+    fn needed_for(&self, tool: &str) -> Vec<&str> {
+        let naming = self.scopes.naming(tool);
         let implies_another = |name: &str| {
-            let implied = self.implied_by(&ScopeSet::from_iter([name]));
-            naming.iter().any(|other| other != name && implied.contains(other))
+            let implied = self.scopes.implied(name);
+            naming
+                .iter()
+                .any(|other| *other != name && implied.is_some_and(|implied| implied.contains(other)))
         };
-        naming.iter().filter(|name| !implies_another(name)).collect()
+        naming.iter().copied().filter(|name| !implies_another(name)).collect()
     }
 
     /// The scopes that would bring what the third party wanted and did not find in the token: for each missing

@@ -8,8 +8,9 @@
 //! before a crash is not served after it, not even once. Everything else that may be in the index, however much a flood has
 //! left there, is swept while requests are answered.
 //!
-//! What anybody can make many of, and what nothing hangs on (tickets, browsers, used assertions), is removed many at a time, so
-//! that the store syncs once for all of them. Everything else goes one after the other.
+//! What anybody can make many of, and what has nothing to do with the next one of its kind (clients, tickets, browsers, used
+//! assertions), is looked at many at a time, so that the store syncs once for all of them. Everything else goes one after the
+//! other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,9 +61,10 @@ impl Swept {
     }
 }
 
-/// Whether the records of a table have nothing to do with any other record.
+/// Whether what becomes of a record of this table has nothing to do with what becomes of another one. A client's grants are its
+/// own, and each of their ends is a conditional write.
 const fn stands_alone(table: Table) -> bool {
-    matches!(table, Table::Assertion | Table::Browser | Table::Ticket)
+    matches!(table, Table::Assertion | Table::Browser | Table::Client | Table::Ticket)
 }
 
 /// What becomes of an index entry.

@@ -17,7 +17,7 @@ pub use system::{SystemClock, SystemEntropy};
 use crate::{
     config::{self, Settings},
     domain::{
-        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition},
+        catalog::{Catalog, McpServer, ResourceServer, ScopeDefinition, Scopes},
         name::ReservedNames,
         resource::Resource,
         secret::Digest,
@@ -33,10 +33,10 @@ use crate::{
         guarded::{Deadlines, Guarded, Names, SystemNames},
     },
     store::{
+        disk::{DiskOptions, DiskStore},
         keyfile::KeyFile,
         memory::MemoryStore,
         seal::{MasterKey, Seals},
-        sled::{SledOptions, SledStore},
     },
     upstream::{self, GuardedDocuments},
 };
@@ -146,7 +146,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
     }
 }
 
-fn scopes(scopes: &[config::ScopeSettings]) -> Vec<ScopeDefinition> {
+fn scopes(scopes: &[config::ScopeSettings]) -> Scopes {
     let definition = |scope: &config::ScopeSettings| ScopeDefinition {
         name: scope.name.clone(),
         description: scope.description.clone(),
@@ -226,13 +226,13 @@ fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault
             tracing::warn!("the store is in memory: everything is forgotten when this process ends");
             (Arc::new(MemoryStore::new()), configured.map_or_else(|| fresh_key(entropy), Ok)?)
         }
-        (None, config::StoreUrl::Sled(path)) => {
-            let sled = SledStore::open(path, SledOptions::default())?;
+        (None, config::StoreUrl::Disk(path)) => {
+            let disk = DiskStore::open(path, DiskOptions::default())?;
             let key = match configured {
                 Some(key) => key,
-                None => key_beside(path, sled.is_empty()?, entropy)?,
+                None => key_beside(path, disk.is_empty()?, entropy)?,
             };
-            (Arc::new(sled), key)
+            (Arc::new(disk), key)
         }
     };
     let previous: Vec<MasterKey> =

@@ -322,7 +322,8 @@ mod tests {
                 implies: vec![],
                 optional: false,
                 tools: Some(vec![ToolPattern::parse("get_*").unwrap()]),
-            }],
+            }]
+            .into(),
             filter_tools: true,
             identity_assertion: false,
         };

@@ -113,9 +113,16 @@ impl Reader<'_> {
     }
 }
 
-/// The members of one object that were seen.
+/// The members of one object that were seen: the first ones side by side, since most objects are small and comparing a few
+/// short texts costs less than keeping them in order.
 #[derive(Default)]
-struct Keys<'de>(BTreeSet<Cow<'de, str>>);
+struct Keys<'de> {
+    first: Vec<Cow<'de, str>>,
+    more: BTreeSet<Cow<'de, str>>,
+}
+
+/// How many are kept side by side.
+const FEW: usize = 12;
 
 impl<'de> Keys<'de> {
     fn next<A: MapAccess<'de>>(
@@ -124,10 +131,15 @@ impl<'de> Keys<'de> {
         reader: Reader<'_>,
     ) -> Result<Option<Cow<'de, str>>, A::Error> {
         let Some(key) = map.next_key_seed(Key)? else { return Ok(None) };
-        if self.0.len() >= MAX_MEMBERS {
+        if self.first.len() + self.more.len() >= MAX_MEMBERS {
             return reader.refuse("body_too_many_members");
         }
-        if !self.0.insert(key.clone()) {
+        if self.first.contains(&key) {
+            return reader.refuse("member_twice");
+        }
+        if self.first.len() < FEW {
+            self.first.push(key.clone());
+        } else if !self.more.insert(key.clone()) {
             return reader.refuse("member_twice");
         }
         Ok(Some(key))

@@ -287,7 +287,8 @@ mod tests {
             resource: Resource::at("https://m.example", "/mcp"),
             name: "M".to_owned(),
             provider: "p".to_owned(),
-            scopes: vec![scope("read", &["get_*", "caf\u{e9}", "copy"]), scope("write", &["set_*", "copy"])],
+            scopes: vec![scope("read", &["get_*", "caf\u{e9}", "copy"]), scope("write", &["set_*", "copy"])]
+                .into(),
             filter_tools: false,
             identity_assertion: false,
         }

@@ -1,7 +1,7 @@
 //! What stands behind the store port and the seal port of [`crate::flow::ports`].
 //!
+//! - [`disk`]: the embedded store, the default. One process, one folder.
 //! - [`memory`]: everything in one map. For tests, and for trying things out: it forgets at exit.
-//! - [`sled`]: the embedded store, the default. One process, one folder.
 //! - [`seal`]: authenticated encryption of what must be readable again; [`keyfile`]: where its key comes from when the
 //!   configuration names none.
 //!
@@ -12,11 +12,11 @@
 
 #[cfg(test)]
 mod contract;
+pub mod disk;
 pub mod keyfile;
 pub mod memory;
 mod private;
 pub mod seal;
-pub mod sled;
 
 use crate::flow::{
     fault::Fault,
@@ -28,8 +28,7 @@ pub const MAX_ID: usize = 1024;
 
 /// The longest value of a record, in bytes.
 ///
-/// The bound is what keeps sled from moving a page into a file of its own: a page holds about twenty values, and a page
-/// of more than a quarter of a segment would go to such a file, which our sync does not cover (`SEGMENT` in [`sled`]).
+/// What strangers say is bounded long before this. It bounds a batch of the writer, and with it the memory that one takes.
 pub const MAX_VALUE: usize = 48 * 1024;
 
 /// Refuses what no store takes, so that all of them refuse the same.

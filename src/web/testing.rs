@@ -38,7 +38,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
         resource: Resource::at(PUBLIC_URL, path),
         name: "Tools".to_owned(),
         provider: "github".to_owned(),
-        scopes: vec![scope("mcp:read", true), scope("mcp:write", false)],
+        scopes: vec![scope("mcp:read", true), scope("mcp:write", false)].into(),
         identity_assertion: false,
         filter_tools: false,
     };

@@ -68,8 +68,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             Key::with(
                 "url",
                 Kind::Text,
-                r#""sled:./data""#,
-                "`sled:FOLDER`, or `memory:`, which forgets everything at a restart.",
+                r#""disk:./data""#,
+                "`disk:FOLDER` (a local disk), or `memory:`, which forgets everything at a restart.",
             )
             .variable("MCP_DEPUTY_STORE"),
             Key::maybe(

@@ -155,7 +155,7 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 fn store(file: &StoreFile) -> Result<StoreSettings, Refused> {
     let url = match &file.url {
         Some(written) => parse("the store's url", written, store_url)?,
-        None => StoreUrl::Sled(PathBuf::from("./data")),
+        None => StoreUrl::Disk(PathBuf::from("./data")),
     };
     let key = |name: &str, place, secret: &super::file::Secret| {
         MasterKey::parse(secret.0.expose_secret())
@@ -174,15 +174,16 @@ fn store(file: &StoreFile) -> Result<StoreSettings, Refused> {
 }
 
 fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
-    const KNOWN: &str = "must be sled:FOLDER or memory:";
+    const KNOWN: &str = "must be disk:FOLDER or memory:";
     match text.split_once(':') {
         Some(("memory", "" | "//")) => Ok(StoreUrl::Memory),
-        Some(("sled", path)) => match path.strip_prefix("//").unwrap_or(path) {
+        // Earlier versions kept records with sled: such a folder is brought into the present form when it is opened.
+        Some(("disk" | "sled", path)) => match path.strip_prefix("//").unwrap_or(path) {
             "" => Err(KNOWN),
-            path => Ok(StoreUrl::Sled(PathBuf::from(path))),
+            path => Ok(StoreUrl::Disk(PathBuf::from(path))),
         },
         Some(("postgres" | "postgresql", _)) => Err(
-            "names PostgreSQL, which is not supported yet; it comes with a later release, until then use sled:FOLDER",
+            "names PostgreSQL, which is not supported yet; it comes with a later release, until then use disk:FOLDER",
         ),
         _ => Err(KNOWN),
     }

@@ -50,7 +50,7 @@ fn the_smallest_file_means_what_the_documentation_says() {
     let settings = good(SMALLEST);
     assert_eq!(settings.public_url.as_str(), "https://mcp.example.com");
     assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(settings.store.url, StoreUrl::Sled("./data".into()));
+    assert_eq!(settings.store.url, StoreUrl::Disk("./data".into()));
     assert!(settings.store.key.is_none());
     let server = &settings.servers[0];
     assert_eq!(settings.resource(server), "https://mcp.example.com/mcp");

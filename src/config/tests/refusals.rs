@@ -103,12 +103,12 @@ fn mistakes_at_the_top_level() {
 #[test]
 fn mistakes_in_the_store_the_consent_the_registration_and_the_numbers() {
     for (section, more, sentence) in [
-        ("[store]", "url = \"redis://x\"", "proxy.toml:9: the store's url must be sled:FOLDER or memory:"),
+        ("[store]", "url = \"redis://x\"", "proxy.toml:9: the store's url must be disk:FOLDER or memory:"),
         (
             "[store]",
             "url = \"postgres://db/deputy\"",
             "proxy.toml:9: the store's url names PostgreSQL, which is not supported yet; it comes with a later release, \
-             until then use sled:FOLDER",
+             until then use disk:FOLDER",
         ),
         (
             "[store]",

@@ -60,7 +60,7 @@ impl Case {
                 resource: request.resource.clone(),
                 name: "M".to_owned(),
                 provider: request.provider.clone(),
-                scopes: vec![scope("read", &[]), scope("write", &["read"]), scope("more", &[])],
+                scopes: vec![scope("read", &[]), scope("write", &["read"]), scope("more", &[])].into(),
                 identity_assertion: false,
             },
             provider: provider(),

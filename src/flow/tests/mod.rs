@@ -380,7 +380,8 @@ fn server(path: &str) -> McpServer {
             scope("read", "user", true),
             scope("write", "repo", false),
             ScopeDefinition { optional: true, ..scope("extra", "more", false) },
-        ],
+        ]
+        .into(),
         identity_assertion: path == "/other",
         filter_tools: false,
     }

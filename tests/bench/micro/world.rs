@@ -152,7 +152,7 @@ fn parts(runtime: tokio::runtime::Handle) -> Parts {
         documents: Arc::new(NoDocuments),
         catalog: Catalog {
             public_url: PUBLIC.to_owned(),
-            servers: vec![server()],
+            servers: vec![server()].into(),
             providers: BTreeMap::from([("third".to_owned(), provider())]),
             resource_servers: vec![],
         },
@@ -201,7 +201,8 @@ fn server() -> McpServer {
             optional: false,
             implies: vec![],
             tools: None,
-        }],
+        }]
+        .into(),
         identity_assertion: false,
         filter_tools: false,
     }

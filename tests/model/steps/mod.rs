@@ -262,7 +262,8 @@ fn server() -> McpServer {
             optional: false,
             implies: vec![],
             tools: None,
-        }],
+        }]
+        .into(),
         filter_tools: false,
     }
 }
