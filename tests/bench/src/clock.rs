@@ -51,6 +51,30 @@ pub(crate) fn used(pids: &[i32]) -> Result<Duration, Failure> {
     Ok(sum)
 }
 
+/// Memory of processes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// All that is resident, files that are mapped included.
+    pub(crate) resident: u64,
+    /// What is nobody else's and in no file.
+    pub(crate) anonymous: u64,
+}
+
+/// Memory of these processes, summed.
+pub(crate) fn memory(pids: &[i32]) -> Result<Memory, Failure> {
+    let mut sum = Memory::default();
+    for pid in pids {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let bytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kib| kib * 1024)
+        };
+        let (resident, anonymous) = bytes("Rss").zip(bytes("Anonymous")).ok_or("no memory is told")?;
+        sum = Memory { resident: sum.resident + resident, anonymous: sum.anonymous + anonymous };
+    }
+    Ok(sum)
+}
+
 /// What the ended children of this process had used.
 fn of_ended(pid: i32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -81,6 +105,16 @@ mod tests {
         };
         std::thread::spawn(busy).join().unwrap();
         assert!(used(&[me]).unwrap().saturating_sub(before) >= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn memory_that_is_written_to_is_anonymous() {
+        let me = [i32::try_from(std::process::id()).unwrap()];
+        let before = memory(&me).unwrap();
+        let written = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = memory(&me).unwrap();
+        assert!(after.anonymous >= before.anonymous + written.len() as u64 / 2);
+        assert!(after.resident >= after.anonymous);
     }
 
     #[test]

@@ -7,15 +7,20 @@
 //! The processor time of the candidate is read here, at the very moments at which the measured span begins and ends:
 //! after the connections stand, and after every token was used at least once.
 
+mod idle;
 mod measured;
 mod requests;
+mod streams;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
-pub(crate) use self::measured::{Measured, Spread};
+pub(crate) use self::{
+    measured::{Measured, Spread, Start},
+    wire::request,
+};
 use crate::{Failure, clock};
 
 #[derive(clap::Args)]
@@ -41,6 +46,12 @@ pub(crate) struct Options {
     /// Instead: every token once, from the first request on
     #[arg(long)]
     once: bool,
+    /// For idle streams: where the backend is, which sends the event
+    #[arg(long)]
+    ring: Option<SocketAddr>,
+    /// For idle streams: seconds from closing to the last look at the memory
+    #[arg(long, default_value_t = 60.0)]
+    after: f64,
     /// Processes whose processor time is measured
     #[arg(long, value_delimiter = ',')]
     watch: Vec<i32>,
@@ -53,6 +64,12 @@ pub(crate) enum Kind {
     Json,
     /// A JSON answer of 1 MiB.
     Big,
+    /// Events as fast as they come.
+    Burst,
+    /// An event every ten milliseconds.
+    Paced,
+    /// Streams on which nothing happens.
+    Idle,
 }
 
 impl Kind {
@@ -61,13 +78,28 @@ impl Kind {
         match self {
             Self::Json => "json",
             Self::Big => "big",
+            Self::Burst => "burst",
+            Self::Paced => "paced",
+            Self::Idle => "idle",
         }
+    }
+
+    /// As the backend is asked for it.
+    fn asked(self) -> Option<&'static str> {
+        (self != Self::Json).then(|| self.name())
+    }
+
+    fn is_stream(self) -> bool {
+        matches!(self, Self::Burst | Self::Paced | Self::Idle)
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clock::raise_open_files()?;
-    let measured = requests::measure(options)?;
+    let measured = match options.kind {
+        Kind::Idle => idle::measure(options)?,
+        _ => requests::measure(options)?,
+    };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }

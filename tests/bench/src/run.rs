@@ -5,6 +5,10 @@
 //! the rounds with the least and the most.
 
 mod candidate;
+mod checks;
+mod figures;
+mod measure;
+mod people;
 mod placement;
 mod scenario;
 mod stage;
@@ -13,7 +17,12 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use self::{candidate::Peer, scenario::Scenario, stage::Stage};
+use self::{
+    candidate::{Peer, Running, Setting},
+    measure::{Idle, cold, start, twice, warm},
+    scenario::{Scenario, Way},
+    stage::Stage,
+};
 use crate::{Failure, load::Measured};
 
 #[derive(clap::Args)]
@@ -51,6 +60,9 @@ pub(crate) struct Options {
     /// Seed people anew, even where there are some whose tokens are still good
     #[arg(long)]
     reseed: bool,
+    /// End with status 1 where a limit is not met
+    #[arg(long)]
+    check: bool,
     /// People, and so distinct tokens
     #[arg(long, default_value_t = 2000)]
     people: usize,
@@ -65,6 +77,20 @@ impl Options {
         self.seconds.unwrap_or(if self.quick { 0.5 } else { 2.0 })
     }
 
+    /// Streams take long, and their memory is much the same in every round.
+    fn rounds_of(&self, scenario: &Scenario) -> usize {
+        match scenario.way {
+            Way::Idle if self.quick => 1,
+            Way::Idle => self.rounds().min(3),
+            _ => self.rounds(),
+        }
+    }
+
+    /// Seconds from the end of idle streams to the last look at the memory.
+    fn after(&self) -> f64 {
+        if self.quick { 5.0 } else { 60.0 }
+    }
+
     fn wants(&self, scenario: &Scenario) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
     }
@@ -77,10 +103,11 @@ impl Options {
             let known: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
             return Err(format!("there is no candidate {unknown}; there are {}", known.join(", ")).into());
         }
+        let all = peers.len();
         peers.retain(|peer| self.candidates.is_empty() || self.candidates.contains(&peer.name));
-        for extra in &self.extra {
+        for (index, extra) in self.extra.iter().enumerate() {
             let (name, path) = extra.split_once('=').ok_or("--extra is NAME=PATH")?;
-            peers.push(Peer::deputy(name, path.into()));
+            peers.push(Peer::deputy(name, all + index, path.into()));
         }
         Ok(peers)
     }
@@ -97,34 +124,72 @@ struct Sample {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    crate::clock::raise_open_files()?;
     let scenarios: Vec<_> = scenario::ALL.iter().filter(|scenario| options.wants(scenario)).collect();
     if scenarios.is_empty() {
         let known: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
         return Err(format!("there is no such scenario; there are {}", known.join(", ")).into());
     }
-    let mut stage = Stage::set(options)?;
-    let mut running =
-        options.peers()?.into_iter().map(|peer| stage.start(peer)).collect::<Result<Vec<_>, _>>()?;
+    let peers = options.peers()?;
+    let stage = Stage::set(options)?;
+    let (people, few) = stage.people(options, scenarios.iter().any(|it| it.way == Way::Start))?;
+    // Those that are measured warm run all the time; the others are started for each measurement.
+    let is_warm = |scenario: &Scenario| matches!(scenario.way, Way::Answers | Way::Events);
+    let mut running = Vec::new();
+    for peer in &peers {
+        if scenarios.iter().any(|scenario| is_warm(scenario) && scenario.is_for(peer)) {
+            running.push(Running::start(peer.clone(), Setting::Usual, &peer.name, &stage, &people)?);
+        }
+    }
     let mut samples = Vec::new();
     for scenario in scenarios {
         eprint!("{}:", scenario.name);
-        for round in 0..options.rounds() {
+        let few = few.as_ref().unwrap_or(&people);
+        for round in 0..options.rounds_of(scenario) {
             eprint!(" {}", round + 1);
-            let candidates = running.len();
-            for turn in 0..candidates {
-                let candidate = &mut running[(turn + round) % candidates];
-                if scenario.once {
-                    stage.restart(candidate)?;
-                }
-                let measured = stage.measure(scenario, candidate, options.seconds())?;
-                let candidate = candidate.peer.name.clone();
+            let mut peers: Vec<_> = peers.iter().filter(|peer| scenario.is_for(peer)).collect();
+            let turn = round % peers.len().max(1);
+            peers.rotate_left(turn);
+            let mut add = |peer: &Peer, measured| {
+                let candidate = peer.name.clone();
                 samples.push(Sample { scenario: scenario.name, candidate, round, measured });
+            };
+            let mut idle = Vec::new();
+            for peer in peers {
+                let measured = match scenario.way {
+                    Way::Answers | Way::Events => {
+                        let candidate = running.iter_mut().find(|running| running.peer.name == peer.name);
+                        let candidate = candidate.ok_or("it does not run")?;
+                        let seconds = options.seconds();
+                        twice(scenario, peer, || warm(scenario, candidate, &stage, &people, seconds))?
+                    }
+                    Way::Cold => twice(scenario, peer, || cold(scenario, peer, &stage, &people))?,
+                    Way::Start => twice(scenario, peer, || start(peer, &stage, few))?,
+                    Way::Idle => {
+                        // While it gives back what it had, the next one is measured.
+                        idle.push(Idle::begin(scenario, peer, &stage, &people, options)?);
+                        continue;
+                    }
+                };
+                add(peer, measured);
+            }
+            for idle in idle {
+                let (peer, measured) = idle.end()?;
+                if let Some(wrong) = measured.wrong {
+                    return Err(format!("{} of {} is void: {wrong}", scenario.name, peer.name).into());
+                }
+                add(&peer, measured);
             }
         }
         eprintln!();
     }
     std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
     print!("{}", table::of(&samples));
+    let checks = checks::of(&samples);
+    println!("\nWhat it must show:\n");
+    checks.iter().for_each(|check| println!("{}", check.told()));
+    let failed = checks.iter().filter(|check| !check.holds()).count();
+    if options.check && failed > 0 {
+        return Err(format!("{failed} of {} limits are not met", checks.len()).into());
+    }
     Ok(())
 }

@@ -5,45 +5,64 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Builder, task::LocalSet};
+use tokio::{runtime::Builder, task::LocalSet, time::sleep};
 
 use super::{
     Kind, Measured, Options, Spread, WARM,
+    streams::listen,
     wire::{self, Length, Wire},
 };
 use crate::{Failure, clock, tell};
 
 /// What all connections share.
-struct Common {
-    requests: Vec<Vec<u8>>,
+pub(super) struct Common {
+    pub(super) requests: Vec<Vec<u8>>,
     expected: Vec<u8>,
     /// Every token is used once, instead of over and over.
     once: bool,
     /// The next person.
-    next: AtomicUsize,
-    measuring: AtomicBool,
-    done: AtomicBool,
+    pub(super) next: AtomicUsize,
+    pub(super) measuring: AtomicBool,
+    pub(super) done: AtomicBool,
+    kind: Kind,
     wrong: Mutex<Option<String>>,
+    count: AtomicU64,
     latencies: Mutex<Vec<u64>>,
 }
 
+impl Common {
+    /// What a connection has counted within the span.
+    pub(super) fn add(&self, count: u64, latencies: &mut Vec<u64>) {
+        self.count.fetch_add(count, Relaxed);
+        self.latencies.lock().expect("nobody panicked").append(latencies);
+    }
+}
+
 pub(super) fn measure(options: &Options) -> Result<Measured, Failure> {
-    let kind = (options.kind == Kind::Big).then_some("big");
     let credentials = fs::read_to_string(&options.credentials)?;
     let common = Arc::new(Common {
-        requests: credentials.lines().map(|credential| wire::request(kind, credential)).collect(),
-        expected: if kind.is_some() { tell::big_answer(b"000000") } else { tell::answer(b"000000") },
+        requests: credentials
+            .lines()
+            .map(|credential| wire::request(options.kind.asked(), credential))
+            .collect(),
+        expected: if options.kind == Kind::Big {
+            tell::big_answer(b"000000")
+        } else {
+            tell::answer(b"000000")
+        },
         once: options.once,
         next: AtomicUsize::new(0),
         measuring: AtomicBool::new(options.once),
         done: AtomicBool::new(false),
+        kind: options.kind,
         wrong: Mutex::default(),
+        count: AtomicU64::new(0),
         latencies: Mutex::default(),
     });
     // Nobody asks before all connections stand and the clocks are read, and the threads end when all have answered.
@@ -61,7 +80,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured, Failure> {
     let mut before = (clock::used(&options.watch)?, own()?, Instant::now());
     go.wait();
     if !options.once {
-        warm_up(&common);
+        warm_up(&common, options);
         before = (clock::used(&options.watch)?, own()?, Instant::now());
         common.measuring.store(true, Relaxed);
         thread::sleep(Duration::from_secs_f64(options.seconds));
@@ -77,16 +96,18 @@ pub(super) fn measure(options: &Options) -> Result<Measured, Failure> {
     }
     let latencies = std::mem::take(&mut *common.latencies.lock().expect("nobody panicked"));
     let mut wrong = common.wrong.lock().expect("nobody panicked").take();
-    if latencies.is_empty() {
+    let count = common.count.load(Relaxed);
+    if count == 0 {
         wrong.get_or_insert_with(|| "no answer at all".to_owned());
     }
     Ok(Measured {
-        count: latencies.len() as u64,
+        count,
         seconds: after.2.as_secs_f64(),
         processor: after.0.saturating_sub(before.0).as_secs_f64() * 1e6,
         own_processor: after.1.saturating_sub(before.1).as_secs_f64() * 1e6,
         latency: Spread::of(latencies),
         wrong,
+        ..Measured::default()
     })
 }
 
@@ -94,10 +115,11 @@ fn own() -> Result<Duration, Failure> {
     clock::used(&[i32::try_from(std::process::id())?])
 }
 
-/// Until every token was used, and a while longer.
-fn warm_up(common: &Common) {
+/// Until every token was used (or every connection has its stream), and a while longer.
+fn warm_up(common: &Common, options: &Options) {
     let begin = Instant::now();
-    let is_warm = || begin.elapsed() >= WARM && common.next.load(Relaxed) >= common.requests.len();
+    let first = if options.kind.is_stream() { options.connections } else { common.requests.len() };
+    let is_warm = || begin.elapsed() >= WARM && common.next.load(Relaxed) >= first;
     while !is_warm() && common.wrong.lock().expect("nobody panicked").is_none() {
         thread::sleep(Duration::from_millis(10));
     }
@@ -115,7 +137,7 @@ fn drive(
         let mut wires = Vec::new();
         let mut failed = None;
         for _ in 0..connections {
-            match Wire::open(target).await {
+            match Wire::open(target, None).await {
                 Ok(wire) => wires.push(wire),
                 Err(failure) => failed = Some(failure),
             }
@@ -125,10 +147,20 @@ fn drive(
         let common = Rc::new(Arc::clone(common));
         let loops: Vec<_> = wires
             .into_iter()
-            .map(|wire| {
+            .enumerate()
+            .map(|(index, wire)| {
                 let common = Rc::clone(&common);
                 tokio::task::spawn_local(async move {
-                    if let Err(failure) = ask(&common, wire).await {
+                    let ended = match common.kind {
+                        Kind::Burst => listen(&common, wire, tell::BURST, false).await,
+                        Kind::Paced => {
+                            // Not all at the same moment, but one after the other within a pace.
+                            sleep(tell::PACE.mul_f64(index as f64 / connections as f64)).await;
+                            listen(&common, wire, tell::PACED, true).await
+                        }
+                        _ => ask(&common, wire).await,
+                    };
+                    if let Err(failure) = ended {
                         common.wrong.lock().expect("nobody panicked").get_or_insert(failure.to_string());
                     }
                 })
@@ -159,7 +191,7 @@ async fn ask(common: &Common, mut wire: Wire) -> Result<(), Failure> {
             latencies.push(u64::try_from(begin.elapsed().as_nanos())?);
         }
     }
-    common.latencies.lock().expect("nobody panicked").append(&mut latencies);
+    common.add(latencies.len() as u64, &mut latencies);
     Ok(())
 }
 

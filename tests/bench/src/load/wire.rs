@@ -1,10 +1,10 @@
 //! HTTP/1.1 from the client's side, no more than a load generator needs.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{Failure, tell};
@@ -25,10 +25,20 @@ pub(super) enum Length {
 }
 
 impl Wire {
-    pub(super) async fn open(target: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(target).await?;
+    /// `from`: an address of this machine.
+    pub(super) async fn open(target: SocketAddr, from: Option<Ipv4Addr>) -> Result<Self, Failure> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(from) = from {
+            socket.bind((from, 0).into())?;
+        }
+        let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; 16 * 1024], begin: 0, end: 0 })
+    }
+
+    /// For one of very many connections, on which little comes.
+    pub(super) fn small(&mut self) {
+        self.buffer = vec![0; 1024];
     }
 
     pub(super) async fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
@@ -124,8 +134,19 @@ fn length(headers: &[httparse::Header<'_>]) -> Result<Length, Failure> {
     Err("the body has no end".into())
 }
 
+/// Opens a stream that stays idle.
+pub(super) fn listening(credential: &str) -> Vec<u8> {
+    format!(
+        "GET /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {credential}\r\naccept: text/event-stream\r\n\
+         mcp-protocol-version: 2025-11-25\r\nuser-agent: mcp-deputy-bench/1\r\n{}: idle\r\n\r\n",
+        tell::HOST,
+        tell::KIND,
+    )
+    .into_bytes()
+}
+
 /// A request with the headers that MCP clients send.
-pub(super) fn request(kind: Option<&str>, credential: &str) -> Vec<u8> {
+pub(crate) fn request(kind: Option<&str>, credential: &str) -> Vec<u8> {
     let kind = kind.map(|kind| format!("{}: {kind}\r\n", tell::KIND)).unwrap_or_default();
     format!(
         "POST /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {credential}\r\n\
