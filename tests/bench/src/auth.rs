@@ -1,6 +1,6 @@
 //! The server that nginx asks with `auth_request`: one look-up in a hash map, and the header to send in the answer.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc};
+use std::{collections::HashMap, future::ready, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
@@ -37,23 +37,28 @@ pub(crate) fn known(credentials: &PathBuf) -> Result<Known, Failure> {
     known.collect()
 }
 
+/// What the connections of a worker share.
+struct Shared {
+    known: Arc<Known>,
+}
+
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     crate::clock::raise_open_files()?;
     let known = Arc::new(known(&options.credentials)?);
-    dealt(&[options.listen], options.workers, move || Arc::clone(&known), connection)
+    dealt(&[options.listen], options.workers, move || Shared { known: Arc::clone(&known) }, connection)
 }
 
-async fn connection(known: Rc<Arc<Known>>, stream: TcpStream) {
-    let service = service_fn(move |request| std::future::ready(judge(&known, &request)));
+async fn connection(shared: Rc<Shared>, stream: TcpStream) {
+    let service = service_fn(move |request| ready(Ok::<_, Failure>(judge(&shared.known, &request))));
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn judge(known: &Known, request: &Request<Incoming>) -> Result<Response<Empty<Bytes>>, Failure> {
+fn judge(known: &Known, request: &Request<Incoming>) -> Response<Empty<Bytes>> {
     let theirs = request.headers().get(AUTHORIZATION).and_then(|ours| known.get(ours.as_bytes()));
     let mut response = Response::new(Empty::new());
     match theirs {
         Some(theirs) => drop(response.headers_mut().insert("x-third-party", theirs.clone())),
         None => *response.status_mut() = StatusCode::UNAUTHORIZED,
     }
-    Ok(response)
+    response
 }

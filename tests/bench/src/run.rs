@@ -5,8 +5,11 @@
 //! the rounds with the least and the most.
 
 mod candidate;
+mod chart;
 mod checks;
+mod document;
 mod figures;
+mod machine;
 mod measure;
 mod people;
 mod placement;
@@ -26,6 +29,7 @@ use self::{
 use crate::{Failure, load::Measured};
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Options {
     /// The binary of mcp-deputy
     #[arg(long)]
@@ -60,6 +64,12 @@ pub(crate) struct Options {
     /// Seed people anew, even where there are some whose tokens are still good
     #[arg(long)]
     reseed: bool,
+    /// Write the figures into docs/performance.md and the chart beside it
+    #[arg(long)]
+    write: bool,
+    /// How this was started, as the document tells it
+    #[arg(long, default_value = "tests/bench/run", hide = true)]
+    told_command: String,
     /// End with status 1 where a limit is not met
     #[arg(long)]
     check: bool,
@@ -181,12 +191,24 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
         }
         eprintln!();
+        // What there is of a long run is not lost with its end.
+        std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
     }
-    std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
     print!("{}", table::of(&samples));
     let checks = checks::of(&samples);
     println!("\nWhat it must show:\n");
-    checks.iter().for_each(|check| println!("{}", check.told()));
+    for check in &checks {
+        println!("{}", check.told());
+    }
+    if options.write {
+        let told = [
+            ("Placement", stage.placement.told()),
+            ("Tokens", format!("{} people, each with a token of their own", options.people)),
+            ("Measured for", format!("{} s each time", options.seconds())),
+            ("Command", format!("`{}`", options.told_command)),
+        ];
+        document::write("docs".as_ref(), &options.binary, &told, &samples, &checks)?;
+    }
     let failed = checks.iter().filter(|check| !check.holds()).count();
     if options.check && failed > 0 {
         return Err(format!("{failed} of {} limits are not met", checks.len()).into());

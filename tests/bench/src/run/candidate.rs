@@ -33,7 +33,7 @@ pub(super) struct Peer {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Kind {
-    /// The backend itself.
+    /// A backend, in the place of a candidate.
     Direct,
     Haproxy,
     HaproxyJwt,
@@ -59,7 +59,7 @@ pub(super) enum Setting {
 pub(super) const HAPROXY: &str = "haproxy";
 /// The same, with tokens that it checks.
 pub(super) const HAPROXY_JWT: &str = "haproxy-jwt";
-/// The backend, reached directly.
+/// A backend in the place of a candidate, reached directly.
 pub(super) const DIRECT: &str = "direct";
 /// The pair of hyper connections.
 pub(super) const BARE: &str = "bare";
@@ -92,7 +92,7 @@ impl Peer {
         Self { name: name.to_owned(), number, kind: Kind::Deputy(binary) }
     }
 
-    /// Whether it is the backend, reached directly.
+    /// Whether it is a backend, reached directly.
     pub(super) fn is_direct(&self) -> bool {
         self.kind == Kind::Direct
     }
@@ -131,7 +131,6 @@ impl Peer {
 pub(super) struct Running {
     pub(super) peer: Peer,
     pub(super) address: SocketAddr,
-    /// None where it is the backend, which is not of this candidate's own.
     children: Vec<Child>,
     /// What is still to be started.
     commands: Vec<Command>,
@@ -173,14 +172,19 @@ impl Running {
         let log = folder.join("log");
         let port = free_port()?;
         let ours = people.tokens.file(Credentials::Ours);
-        let address = stage.backend_of(peer.number, peer.is_http2());
-        let backend = address.to_string();
+        let backend = stage.backend_of(peer.number, peer.is_http2()).to_string();
         let config = |names: &[&str], auth: &str| {
             stage.config(names, &folder, port, &[("{backend}", &backend), ("{auth_port}", auth)])
         };
         let mut commands = Vec::new();
         match &peer.kind {
-            Kind::Direct => {}
+            Kind::Direct => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command
+                    .args(["backend", "--listen", &format!("127.0.0.1:{port}")])
+                    .args(["--workers", &stage.placement.workers.to_string()]);
+                commands.push(command);
+            }
             Kind::Haproxy => commands.push(haproxy(&config(&["haproxy.cfg"], "")?)),
             Kind::HaproxyJwt => {
                 people.tokens.write_public_key(&folder.join("public.pem"))?;
@@ -211,7 +215,7 @@ impl Running {
                 commands.push(command);
             }
         }
-        let address = if peer.is_direct() { address } else { SocketAddr::from(([127, 0, 0, 1], port)) };
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         Ok(Self { peer, address, children: Vec::new(), commands, log })
     }
 
@@ -224,7 +228,7 @@ impl Running {
         Ok(())
     }
 
-    /// Its processes; none where it is the backend.
+    /// Its processes.
     pub(super) fn processes(&self) -> Vec<i32> {
         let pids = self.children.iter().filter_map(|child| i32::try_from(child.id()).ok());
         pids.flat_map(clock::family).collect()
@@ -289,10 +293,10 @@ fn nginx(config: &Path, folder: &Path) -> Command {
 }
 
 /// A part that this program plays itself.
-fn our_own(part: &str, stage: &Stage, port: u16, credentials: &Path) -> Result<Command, Failure> {
+fn our_own(role: &str, stage: &Stage, port: u16, credentials: &Path) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args([part, "--listen", &format!("127.0.0.1:{port}")])
+        .args([role, "--listen", &format!("127.0.0.1:{port}")])
         .args(["--workers", &stage.placement.workers.to_string()])
         .arg("--credentials")
         .arg(credentials);

@@ -75,7 +75,12 @@ pub(super) fn of(samples: &[Sample]) -> Vec<Check> {
         }
     }
     let start = Rounds::of(samples, "start");
-    check("4. memory at rest".into(), start.median(DEPUTY, figures::resident), Limit::Most(12.0), " MiB");
+    check(
+        "4. anonymous memory at rest".into(),
+        start.median(DEPUTY, figures::anonymous),
+        Limit::Most(12.0),
+        " MiB",
+    );
     check("4. first proxied answer".into(), start.median(DEPUTY, figures::proxied), Limit::Most(50.0), " ms");
     check("4. binary".into(), start.median(DEPUTY, figures::binary), Limit::Most(12.0), " MiB");
 

@@ -3,6 +3,8 @@
 use super::Sample;
 use crate::load::Measured;
 
+const MIB: f64 = 1_048_576.0;
+
 /// The median of some rounds, with the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Median {
@@ -107,15 +109,15 @@ pub(super) fn throughput(measured: &Measured) -> Option<f64> {
 }
 
 pub(super) fn p50(measured: &Measured) -> Option<f64> {
-    Some(measured.latency.p50)
+    (measured.count > 0).then_some(measured.latency.p50)
 }
 
 pub(super) fn p99(measured: &Measured) -> Option<f64> {
-    Some(measured.latency.p99)
+    (measured.count > 0).then_some(measured.latency.p99)
 }
 
 pub(super) fn p999(measured: &Measured) -> Option<f64> {
-    Some(measured.latency.p999)
+    (measured.count > 0).then_some(measured.latency.p999)
 }
 
 /// KiB of anonymous memory for each idle stream.
@@ -132,11 +134,11 @@ pub(super) fn given_back(measured: &Measured) -> Option<f64> {
 
 /// MiB before the streams.
 pub(super) fn before(measured: &Measured) -> Option<f64> {
-    Some(measured.memory?.before as f64 / 1048576.0)
+    Some(measured.memory?.before as f64 / MIB)
 }
 
 pub(super) fn streams(measured: &Measured) -> Option<f64> {
-    Some(measured.count as f64)
+    measured.memory.map(|_| measured.count as f64)
 }
 
 /// Milliseconds to the first answer.
@@ -151,17 +153,17 @@ pub(super) fn proxied(measured: &Measured) -> Option<f64> {
 
 /// MiB at rest, files that are mapped included.
 pub(super) fn resident(measured: &Measured) -> Option<f64> {
-    Some(measured.start?.resident as f64 / 1048576.0)
+    Some(measured.start?.resident as f64 / MIB)
 }
 
 /// MiB at rest.
 pub(super) fn anonymous(measured: &Measured) -> Option<f64> {
-    Some(measured.start?.anonymous as f64 / 1048576.0)
+    Some(measured.start?.anonymous as f64 / MIB)
 }
 
 /// MiB of the binary.
 pub(super) fn binary(measured: &Measured) -> Option<f64> {
-    Some(measured.start?.binary? as f64 / 1048576.0)
+    Some(measured.start?.binary? as f64 / MIB)
 }
 
 #[cfg(test)]

@@ -87,12 +87,8 @@ impl Idle {
     ) -> Result<Self, Failure> {
         let candidate = fresh(peer, Setting::Streams, stage, people)?;
         let mut load = load(scenario, &candidate, stage, people)?;
-        load.args([
-            "--ring",
-            &stage.backend_of(0, false).to_string(),
-            "--after",
-            &options.after().to_string(),
-        ]);
+        let ring = if peer.is_direct() { candidate.address } else { stage.backend_of(0, false) };
+        load.args(["--ring", &ring.to_string(), "--after", &options.after().to_string()]);
         load.stdout(Stdio::piped());
         let mut load = stage.placement.on(Side::Other, || load.spawn())??;
         let mut told = BufReader::new(load.stdout.take().ok_or("the load generator says nothing")?);
@@ -116,11 +112,7 @@ impl Idle {
         let mut rest = Vec::new();
         self.told.read_to_end(&mut rest)?;
         self.load.wait()?;
-        let mut measured = read(&rest);
-        if self.candidate.peer.is_direct() {
-            measured.memory = None;
-        }
-        Ok((self.candidate.peer.clone(), measured))
+        Ok((self.candidate.peer.clone(), read(&rest)))
     }
 }
 
@@ -183,8 +175,7 @@ fn load(
     stage: &Stage,
     people: &People,
 ) -> Result<Command, Failure> {
-    let watched = if candidate.peer.is_direct() { stage.backend_processes() } else { candidate.processes() };
-    let watched: Vec<_> = watched.iter().map(ToString::to_string).collect();
+    let watched: Vec<_> = candidate.processes().iter().map(ToString::to_string).collect();
     let connections = if scenario.way == Way::Idle {
         stage.streams(scenario.connections, !candidate.peer.is_http2())
     } else {

@@ -33,9 +33,8 @@ impl Scenario {
     pub(super) fn is_for(&self, peer: &Peer) -> bool {
         match self.way {
             Way::Answers | Way::Cold if self.kind == Kind::Json => !peer.is_http2(),
-            Way::Answers | Way::Cold | Way::Events => !peer.is_http2() && !peer.is_variant(),
             Way::Idle if self.connections >= 10_000 => !peer.is_variant(),
-            Way::Idle => !peer.is_http2() && !peer.is_variant(),
+            Way::Answers | Way::Cold | Way::Events | Way::Idle => !peer.is_http2() && !peer.is_variant(),
             Way::Start => !peer.is_http2() && !peer.is_variant() && !peer.is_direct(),
         }
     }

@@ -90,10 +90,6 @@ impl Stage {
         Ok(filled)
     }
 
-    pub(super) fn backend_processes(&self) -> Vec<i32> {
-        i32::try_from(self.process.id()).map(crate::clock::family).unwrap_or_default()
-    }
-
     /// How many idle streams can stand: each takes two files of a candidate, where the backend is reached over HTTP/1.1.
     pub(super) fn streams(&self, wanted: usize, two_files: bool) -> usize {
         if two_files && wanted >= 10_000 && self.open_files < 20_500 { 9_000 } else { wanted }
