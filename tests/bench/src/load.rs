@@ -7,17 +7,19 @@
 //! The processor time of the candidate is read here, at the very moments at which the measured span begins and ends:
 //! after the connections stand, and after every token was used at least once.
 
+mod door;
 mod idle;
 mod measured;
 mod requests;
 mod streams;
 mod wire;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::ValueEnum;
 
 pub(crate) use self::{
+    door::Front,
     measured::{Measured, Spread, Start},
     wire::request,
 };
@@ -46,6 +48,12 @@ pub(crate) struct Options {
     /// Instead: every token once, from the first request on
     #[arg(long)]
     once: bool,
+    /// How to get in
+    #[arg(long, value_enum, default_value_t = Front::Plain)]
+    front: Front,
+    /// With TLS: whom to believe
+    #[arg(long)]
+    certificate: Option<PathBuf>,
     /// For idle streams: where the backend is, which sends the event
     #[arg(long)]
     ring: Option<SocketAddr>,
@@ -55,6 +63,9 @@ pub(crate) struct Options {
     /// Processes whose processor time is measured
     #[arg(long, value_delimiter = ',')]
     watch: Vec<i32>,
+    /// Processes that take part besides
+    #[arg(long, value_delimiter = ',')]
+    beside: Vec<i32>,
 }
 
 /// What is asked for.
@@ -70,6 +81,10 @@ pub(crate) enum Kind {
     Paced,
     /// Streams on which nothing happens.
     Idle,
+    /// A small JSON answer on a new connection with a whole handshake.
+    Handshake,
+    /// The same with a handshake that resumes.
+    Resume,
 }
 
 impl Kind {
@@ -81,21 +96,28 @@ impl Kind {
             Self::Burst => "burst",
             Self::Paced => "paced",
             Self::Idle => "idle",
+            Self::Handshake => "handshake",
+            Self::Resume => "resume",
         }
     }
 
     /// As the backend is asked for it.
     fn asked(self) -> Option<&'static str> {
-        (self != Self::Json).then(|| self.name())
-    }
-
-    fn is_stream(self) -> bool {
-        matches!(self, Self::Burst | Self::Paced | Self::Idle)
+        match self {
+            Self::Json | Self::Handshake | Self::Resume => None,
+            _ => Some(self.name()),
+        }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clock::raise_open_files()?;
+    let patience = PATIENCE + Duration::from_secs_f64(options.seconds + options.after);
+    thread::spawn(move || {
+        thread::sleep(patience);
+        eprintln!("an answer never came");
+        std::process::exit(1);
+    });
     let measured = match options.kind {
         Kind::Idle => idle::measure(options)?,
         _ => requests::measure(options)?,
@@ -103,6 +125,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
+
+/// Beyond what is measured: after that somebody has left a request without an answer.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long is warmed up at least.
 const WARM: Duration = Duration::from_millis(400);

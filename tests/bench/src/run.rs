@@ -143,11 +143,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let stage = Stage::set(options)?;
     let (people, few) = stage.people(options, scenarios.iter().any(|it| it.way == Way::Start))?;
     // Those that are measured warm run all the time; the others are started for each measurement.
-    let is_warm = |scenario: &Scenario| matches!(scenario.way, Way::Answers | Way::Events);
     let mut running = Vec::new();
-    for peer in &peers {
-        if scenarios.iter().any(|scenario| is_warm(scenario) && scenario.is_for(peer)) {
-            running.push(Running::start(peer.clone(), Setting::Usual, &peer.name, &stage, &people)?);
+    for setting in [Setting::Usual, Setting::Tls] {
+        let here = |peer: &Peer| {
+            scenarios.iter().any(|it| it.is_warm() && it.setting() == setting && it.is_for(peer))
+        };
+        for peer in peers.iter().filter(|peer| here(peer)) {
+            let place = format!("{}-{}", peer.name, setting.name());
+            running.push(Running::start(peer.clone(), setting, &place, &stage, &people)?);
         }
     }
     let mut samples = Vec::new();
@@ -167,7 +170,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             for peer in peers {
                 let measured = match scenario.way {
                     Way::Answers | Way::Events => {
-                        let candidate = running.iter_mut().find(|running| running.peer.name == peer.name);
+                        let candidate = running
+                            .iter_mut()
+                            .find(|it| it.peer.name == peer.name && it.setting == scenario.setting());
                         let candidate = candidate.ok_or("it does not run")?;
                         let seconds = options.seconds();
                         twice(scenario, peer, || warm(scenario, candidate, &stage, &people, seconds))?
@@ -195,6 +200,17 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
     }
     print!("{}", table::of(&samples));
+    let noise = figures::noise(&samples).map_or_else(String::new, |(others, host)| {
+        let part = |part: f64| format!("{:.0} %", 100.0 * part);
+        format!(
+            "others and interrupts used {} of the processors (at most {}), the host kept {} (at most {})",
+            part(others.middle),
+            part(others.most),
+            part(host.middle),
+            part(host.most)
+        )
+    });
+    println!("\nMeanwhile {noise}.");
     let checks = checks::of(&samples);
     println!("\nWhat it must show:\n");
     for check in &checks {
@@ -204,6 +220,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let told = [
             ("Placement", stage.placement.told()),
             ("Tokens", format!("{} people, each with a token of their own", options.people)),
+            ("Meanwhile", noise),
             ("Measured for", format!("{} s each time", options.seconds())),
             ("Command", format!("`{}`", options.told_command)),
         ];

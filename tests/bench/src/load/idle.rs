@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Measured, Options, Spread,
+    Front, Measured, Options, Spread,
+    door::Door,
     measured::Memory,
     streams::Events,
     wire::{self, Length, Wire},
@@ -40,9 +41,9 @@ pub(super) fn measure(options: &Options) -> Result<Measured, Failure> {
 async fn streams(options: &Options) -> Result<Measured, Failure> {
     let credentials = fs::read_to_string(&options.credentials)?;
     let credentials: Vec<_> = credentials.lines().collect();
-    let target = options.target;
+    let door = Door::new(options.target, Front::Plain, None, None)?;
     // What the first request makes, no stream makes again.
-    let mut first = Wire::open(target, None).await?;
+    let mut first = door.wire(None).await?;
     first.send(&wire::request(None, credentials[0])).await?;
     let Length::Known(size) = first.head().await? else { return Err("the answer has no length".into()) };
     first.take(size).await?;
@@ -53,11 +54,12 @@ async fn streams(options: &Options) -> Result<Measured, Failure> {
     let requests = Rc::new(requests);
     let lanes: Vec<_> = (0..AT_ONCE)
         .map(|lane| {
+            let door = door.clone();
             let (requests, mine) = (Rc::clone(&requests), (lane..options.connections).step_by(AT_ONCE));
             tokio::task::spawn_local(async move {
                 let mut wires = Vec::new();
                 for index in mine {
-                    wires.push(open(target, index, &requests[index % requests.len()]).await?);
+                    wires.push(open(&door, index, &requests[index % requests.len()]).await?);
                 }
                 Ok::<_, Failure>(wires)
             })
@@ -96,10 +98,10 @@ async fn streams(options: &Options) -> Result<Measured, Failure> {
 }
 
 /// A stream, from an address that is this one's and its neighbours'.
-async fn open(target: SocketAddr, index: usize, request: &[u8]) -> Result<Wire, Failure> {
+async fn open(door: &Door, index: usize, request: &[u8]) -> Result<Wire, Failure> {
     let number = u32::try_from(index / PER_ADDRESS)?;
     let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number);
-    let mut wire = Wire::open(target, Some(from)).await?;
+    let mut wire = door.wire(Some(from)).await?;
     wire.small();
     wire.send(request).await?;
     match wire.head().await? {
@@ -121,7 +123,7 @@ async fn event(mut wire: Wire) -> Result<(u64, Wire), Failure> {
 
 /// Has the backend send an event on each stream, of which it must know `streams`.
 async fn ring(backend: SocketAddr, streams: usize) -> Result<(), Failure> {
-    let mut wire = Wire::open(backend, None).await?;
+    let mut wire = Door::new(backend, Front::Plain, None, None)?.wire(None).await?;
     let request = format!("POST /ring HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", tell::HOST);
     wire.send(request.as_bytes()).await?;
     let Length::Known(size) = wire.head().await? else { return Err("the answer has no length".into()) };

@@ -13,6 +13,11 @@ pub(crate) struct Measured {
     pub(crate) processor: f64,
     /// That of the load generator itself.
     pub(crate) own_processor: f64,
+    /// Which part of all processors somebody else used meanwhile: neither candidate nor backend nor load generator. What the
+    /// kernel does in interrupts is in it.
+    pub(crate) others: f64,
+    /// Which part the host of this machine kept for itself.
+    pub(crate) stolen: f64,
     /// How long answers took (or events were on their way), in microseconds.
     pub(crate) latency: Spread,
     /// Memory with idle streams.

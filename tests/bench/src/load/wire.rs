@@ -1,17 +1,14 @@
 //! HTTP/1.1 from the client's side, no more than a load generator needs.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
-};
-
+use super::door::Stream;
 use crate::{Failure, tell};
 
 /// A kept connection. What was read and not yet taken lies in `buffer[begin..end]`.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
@@ -25,15 +22,16 @@ pub(super) enum Length {
 }
 
 impl Wire {
-    /// `from`: an address of this machine.
-    pub(super) async fn open(target: SocketAddr, from: Option<Ipv4Addr>) -> Result<Self, Failure> {
-        let socket = TcpSocket::new_v4()?;
-        if let Some(from) = from {
-            socket.bind((from, 0).into())?;
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: vec![0; 16 * 1024], begin: 0, end: 0 }
+    }
+
+    /// How TLS began; `None` without it.
+    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => stream.get_ref().1.handshake_kind(),
         }
-        let stream = socket.connect(target).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 16 * 1024], begin: 0, end: 0 })
     }
 
     /// For one of very many connections, on which little comes.
@@ -42,7 +40,11 @@ impl Wire {
     }
 
     pub(super) async fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
-        Ok(self.stream.write_all(request).await?)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(request).await?,
+            Stream::Tls(stream) => stream.write_all(request).await?,
+        }
+        Ok(())
     }
 
     /// Reads the head of an answer, which must be 200.
@@ -112,7 +114,12 @@ impl Wire {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        match self.stream.read(&mut self.buffer[self.end..]).await? {
+        let space = &mut self.buffer[self.end..];
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(space).await?,
+            Stream::Tls(stream) => stream.read(space).await?,
+        };
+        match read {
             0 => Err("the connection was closed in the middle".into()),
             read => {
                 self.end += read;

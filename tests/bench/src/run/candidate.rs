@@ -53,6 +53,19 @@ pub(super) enum Setting {
     Usual,
     /// With room for very many idle streams.
     Streams,
+    /// Behind TLS.
+    Tls,
+}
+
+impl Setting {
+    /// For the names of folders.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::Streams => "streams",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// The one that everything is compared with.
@@ -107,6 +120,11 @@ impl Peer {
         matches!(self.kind, Kind::HaproxyJwt | Kind::NginxAuth)
     }
 
+    /// Whether it can be put behind TLS here.
+    pub(super) fn has_tls(&self) -> bool {
+        matches!(self.kind, Kind::Haproxy | Kind::Nginx | Kind::Deputy(_))
+    }
+
     /// What is sent to it as bearer tokens, so that the backend gets the third party's.
     pub(super) fn credentials(&self) -> Credentials {
         match self.kind {
@@ -130,6 +148,7 @@ impl Peer {
 /// One that runs. Stopped when dropped.
 pub(super) struct Running {
     pub(super) peer: Peer,
+    pub(super) setting: Setting,
     pub(super) address: SocketAddr,
     children: Vec<Child>,
     /// What is still to be started.
@@ -185,6 +204,12 @@ impl Running {
                     .args(["--workers", &stage.placement.workers.to_string()]);
                 commands.push(command);
             }
+            Kind::Haproxy if setting == Setting::Tls => {
+                commands.push(haproxy(&config(&["haproxy-tls.cfg"], "")?));
+            }
+            Kind::Nginx if setting == Setting::Tls => {
+                commands.push(nginx(&config(&["nginx-tls.conf"], "")?, &folder));
+            }
             Kind::Haproxy => commands.push(haproxy(&config(&["haproxy.cfg"], "")?)),
             Kind::HaproxyJwt => {
                 people.tokens.write_public_key(&folder.join("public.pem"))?;
@@ -207,8 +232,10 @@ impl Running {
                 if peer.is_http2() {
                     names.push("proxy-http2.toml");
                 }
-                if setting == Setting::Streams {
-                    names.push("proxy-streams.toml");
+                match setting {
+                    Setting::Usual => {}
+                    Setting::Streams => names.push("proxy-streams.toml"),
+                    Setting::Tls => names.push("proxy-tls.toml"),
                 }
                 let mut command = Command::new(binary);
                 command.args(["serve", "--config"]).arg(config(&names, "")?);
@@ -216,7 +243,7 @@ impl Running {
             }
         }
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Ok(Self { peer, address, children: Vec::new(), commands, log })
+        Ok(Self { peer, setting, address, children: Vec::new(), commands, log })
     }
 
     /// Starts what was prepared, and does not wait.

@@ -98,6 +98,13 @@ impl<'a> Rounds<'a> {
     }
 }
 
+/// Which part of all processors others used, and the host, over all samples that can tell.
+pub(super) fn noise(samples: &[Sample]) -> Option<(Median, Median)> {
+    let telling = || samples.iter().map(|it| &it.measured).filter(|it| it.seconds > 0.0);
+    let others = Median::of(telling().map(|it| it.others).collect())?;
+    Some((others, Median::of(telling().map(|it| it.stolen).collect())?))
+}
+
 /// Processor time per answer or event, in microseconds.
 pub(super) fn processor(measured: &Measured) -> Option<f64> {
     (measured.count > 0).then(|| measured.processor / measured.count as f64)

@@ -185,12 +185,15 @@ fn load(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["load", "--target", &candidate.address.to_string()])
+        .args(["--front", scenario.front.name(), "--certificate"])
+        .arg(stage.certificates().join("certificate.pem"))
         .args(["--kind", scenario.kind.name()])
         .arg("--credentials")
         .arg(people.tokens.file(candidate.peer.credentials()))
         .args(["--connections", &connections.to_string()])
         .args(["--threads", &threads.to_string()])
         .args(["--watch", &watched.join(",")])
+        .args(["--beside", &stage.backend_process()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     Ok(command)

@@ -1,7 +1,7 @@
 //! What is measured.
 
-use super::candidate::Peer;
-use crate::load::Kind;
+use super::candidate::{Peer, Setting};
+use crate::load::{Front, Kind};
 
 /// A kind of answer, and how many ask for it at the same time.
 pub(super) struct Scenario {
@@ -9,6 +9,7 @@ pub(super) struct Scenario {
     /// What people read above its table.
     pub(super) title: &'static str,
     pub(super) way: Way,
+    pub(super) front: Front,
     pub(super) kind: Kind,
     pub(super) connections: usize,
 }
@@ -29,8 +30,25 @@ pub(super) enum Way {
 }
 
 impl Scenario {
+    /// How candidates are configured for it.
+    pub(super) fn setting(&self) -> Setting {
+        match (self.way, self.front) {
+            (Way::Idle, _) => Setting::Streams,
+            (_, Front::Plain) => Setting::Usual,
+            (_, Front::Tls | Front::Http2) => Setting::Tls,
+        }
+    }
+
+    /// Whether those that run all the time are measured, instead of some that are started for it.
+    pub(super) fn is_warm(&self) -> bool {
+        matches!(self.way, Way::Answers | Way::Events)
+    }
+
     /// Whether this candidate takes part.
     pub(super) fn is_for(&self, peer: &Peer) -> bool {
+        if self.front != Front::Plain {
+            return peer.has_tls();
+        }
         match self.way {
             Way::Answers | Way::Cold if self.kind == Kind::Json => !peer.is_http2(),
             Way::Idle if self.connections >= 10_000 => !peer.is_variant(),
@@ -49,6 +67,7 @@ pub(super) const ALL: &[Scenario] = &[
         name: "json-cold",
         title: "The same with 16 connections, just started: every token for the first time",
         way: Way::Cold,
+        front: Front::Plain,
         kind: Kind::Json,
         connections: 16,
     },
@@ -57,17 +76,47 @@ pub(super) const ALL: &[Scenario] = &[
     events("sse-paced", "Event streams with an event every 10 ms, 100 at a time", Kind::Paced, 100),
     idle("idle-1000", "1,000 idle event streams", 1_000),
     idle("idle-10000", "10,000 idle event streams", 10_000),
-    Scenario { name: "start", title: "Start and rest", way: Way::Start, kind: Kind::Json, connections: 1 },
+    behind_tls("tls-16", "Small JSON answers behind TLS, 16 connections", Front::Tls, Kind::Json),
+    behind_tls(
+        "tls-http2",
+        "Small JSON answers behind TLS, HTTP/2 in front: 16 at a time on one connection",
+        Front::Http2,
+        Kind::Json,
+    ),
+    behind_tls(
+        "tls-full",
+        "A connection with a whole TLS handshake and one answer",
+        Front::Tls,
+        Kind::Handshake,
+    ),
+    behind_tls(
+        "tls-resumed",
+        "A connection with a resumed TLS handshake and one answer",
+        Front::Tls,
+        Kind::Resume,
+    ),
+    Scenario {
+        name: "start",
+        title: "Start and rest",
+        way: Way::Start,
+        front: Front::Plain,
+        kind: Kind::Json,
+        connections: 1,
+    },
 ];
 
 const fn answers(name: &'static str, title: &'static str, kind: Kind, connections: usize) -> Scenario {
-    Scenario { name, title, way: Way::Answers, kind, connections }
+    Scenario { name, title, way: Way::Answers, front: Front::Plain, kind, connections }
 }
 
 const fn events(name: &'static str, title: &'static str, kind: Kind, connections: usize) -> Scenario {
-    Scenario { name, title, way: Way::Events, kind, connections }
+    Scenario { name, title, way: Way::Events, front: Front::Plain, kind, connections }
 }
 
 const fn idle(name: &'static str, title: &'static str, connections: usize) -> Scenario {
-    Scenario { name, title, way: Way::Idle, kind: Kind::Idle, connections }
+    Scenario { name, title, way: Way::Idle, front: Front::Plain, kind: Kind::Idle, connections }
+}
+
+const fn behind_tls(name: &'static str, title: &'static str, front: Front, kind: Kind) -> Scenario {
+    Scenario { name, title, way: Way::Answers, front, kind, connections: 16 }
 }

@@ -12,7 +12,7 @@ use super::{
     people::People,
     placement::{Placement, Side},
 };
-use crate::Failure;
+use crate::{Failure, tell};
 
 /// How many people there are where a store must be small: fewer than a thousand records.
 pub(super) const FEW: usize = 100;
@@ -48,6 +48,7 @@ impl Stage {
         let log = folder.join("backend.log");
         let process = placement.on(Side::Other, || candidate::spawn(command, &log))??;
         let configs = options.configs.clone();
+        certify(&folder.join("certificates"))?;
         Ok(Self { folder, placement, backend, configs, open_files, process })
     }
 
@@ -84,10 +85,21 @@ impl Stage {
             .replace("{admin_port}", &free_port()?.to_string())
             .replace("{workers}", &self.placement.workers.to_string())
             .replace("{open_files}", &self.open_files.to_string())
+            .replace("{certificates}", &self.certificates().to_string_lossy())
             .replace("{folder}", &folder.to_string_lossy());
         let filled = folder.join(names.first().ok_or("no configuration")?);
         fs::write(&filled, text)?;
         Ok(filled)
+    }
+
+    /// The backend's process.
+    pub(super) fn backend_process(&self) -> String {
+        self.process.id().to_string()
+    }
+
+    /// Where the certificate is that stands for the gateway's name.
+    pub(super) fn certificates(&self) -> PathBuf {
+        self.folder.join("certificates")
     }
 
     /// How many idle streams can stand: each takes two files of a candidate, where the backend is reached over HTTP/1.1.
@@ -100,6 +112,16 @@ impl Drop for Stage {
     fn drop(&mut self) {
         candidate::stop(&mut self.process);
     }
+}
+
+/// A certificate (ECDSA P-256) that is believed because it is known, its key, and both in one file.
+fn certify(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)?;
+    let made = rcgen::generate_simple_self_signed([tell::HOST.to_owned()])?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(folder.join("both.pem"), format!("{certificate}{key}"))?;
+    fs::write(folder.join("certificate.pem"), certificate)?;
+    Ok(fs::write(folder.join("key.pem"), key)?)
 }
 
 /// The address of candidate `number`.

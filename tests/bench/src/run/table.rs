@@ -8,7 +8,7 @@ use super::{
     figures::{self, Median, Rounds},
     scenario::{ALL, Scenario, Way},
 };
-use crate::load::{Kind, Measured};
+use crate::load::{Front, Kind, Measured};
 
 /// A column: its head, and what stands in it for a candidate.
 type Column = (&'static str, fn(Rounds<'_>, &str) -> String);
@@ -32,10 +32,11 @@ fn table(text: &mut String, scenario: &Scenario, rounds: Rounds<'_>) {
     let heads: Vec<_> = columns.iter().map(|(head, _)| *head).collect();
     let _ = write!(
         text,
-        "\n### {}\n\n`{}`, {} rounds.\n\n| | {} |\n| --- |{}\n",
+        "\n### {}\n\n`{}`, {} round{}.\n\n| | {} |\n| --- |{}\n",
         scenario.title,
         scenario.name,
         rounds.count(),
+        if rounds.count() == 1 { "" } else { "s" },
         heads.join(" | "),
         " ---: |".repeat(columns.len())
     );
@@ -47,6 +48,7 @@ fn table(text: &mut String, scenario: &Scenario, rounds: Rounds<'_>) {
 
 fn columns(scenario: &Scenario) -> &'static [Column] {
     match (scenario.way, scenario.kind) {
+        (Way::Answers, _) if scenario.front != Front::Plain => BEHIND_TLS,
         (Way::Answers | Way::Cold, _) => ANSWERS,
         (Way::Events, Kind::Paced) => PACED,
         (Way::Events, _) => EVENTS,
@@ -62,6 +64,16 @@ const ANSWERS: &[Column] = &[
     ("answers/s", |rounds, name| plain(rounds, name, figures::throughput, 0)),
     ("× HAProxy", |rounds, name| ratio(rounds, name, HAPROXY, figures::throughput)),
     ("× direct", |rounds, name| ratio(rounds, name, DIRECT, figures::throughput)),
+    ("p50 µs", |rounds, name| plain(rounds, name, figures::p50, 0)),
+    ("p99 µs", |rounds, name| plain(rounds, name, figures::p99, 0)),
+    ("p99.9 µs", |rounds, name| plain(rounds, name, figures::p999, 0)),
+];
+
+const BEHIND_TLS: &[Column] = &[
+    ("µs of processor", |rounds, name| plain(rounds, name, figures::processor, 1)),
+    ("× HAProxy", |rounds, name| ratio(rounds, name, HAPROXY, figures::processor)),
+    ("answers/s", |rounds, name| plain(rounds, name, figures::throughput, 0)),
+    ("× HAProxy", |rounds, name| ratio(rounds, name, HAPROXY, figures::throughput)),
     ("p50 µs", |rounds, name| plain(rounds, name, figures::p50, 0)),
     ("p99 µs", |rounds, name| plain(rounds, name, figures::p99, 0)),
     ("p99.9 µs", |rounds, name| plain(rounds, name, figures::p999, 0)),
