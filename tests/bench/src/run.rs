@@ -105,6 +105,11 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
     }
 
+    /// The names of other builds.
+    fn extras(&self) -> Vec<&str> {
+        self.extra.iter().filter_map(|extra| extra.split_once('=')).map(|(name, _)| name).collect()
+    }
+
     fn peers(&self) -> Result<Vec<Peer>, Failure> {
         let mut peers = Peer::all(&self.binary);
         if let Some(unknown) =
@@ -117,6 +122,9 @@ impl Options {
         peers.retain(|peer| self.candidates.is_empty() || self.candidates.contains(&peer.name));
         for (index, extra) in self.extra.iter().enumerate() {
             let (name, path) = extra.split_once('=').ok_or("--extra is NAME=PATH")?;
+            if peers.iter().any(|peer| peer.name == name) {
+                return Err(format!("there is a candidate {name} already").into());
+            }
             peers.push(Peer::deputy(name, all + index, path.into()));
         }
         Ok(peers)
@@ -200,6 +208,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
     }
     print!("{}", table::of(&samples));
+    print!("{}", table::builds(&samples, &options.extras()));
     let noise = figures::noise(&samples).map_or_else(String::new, |(others, host)| {
         let part = |part: f64| format!("{:.0} %", 100.0 * part);
         format!(

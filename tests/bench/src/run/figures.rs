@@ -116,15 +116,15 @@ pub(super) fn throughput(measured: &Measured) -> Option<f64> {
 }
 
 pub(super) fn p50(measured: &Measured) -> Option<f64> {
-    (measured.count > 0).then_some(measured.latency.p50)
+    (measured.latency.most > 0.0).then_some(measured.latency.p50)
 }
 
 pub(super) fn p99(measured: &Measured) -> Option<f64> {
-    (measured.count > 0).then_some(measured.latency.p99)
+    (measured.latency.most > 0.0).then_some(measured.latency.p99)
 }
 
 pub(super) fn p999(measured: &Measured) -> Option<f64> {
-    (measured.count > 0).then_some(measured.latency.p999)
+    (measured.latency.most > 0.0).then_some(measured.latency.p999)
 }
 
 /// KiB of anonymous memory for each idle stream.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     Sample,
-    candidate::{BARE, DIRECT, HAPROXY},
+    candidate::{BARE, DEPUTY, DIRECT, HAPROXY},
     figures::{self, Median, Rounds},
     scenario::{ALL, Scenario, Way},
 };
@@ -12,6 +12,9 @@ use crate::load::{Front, Kind, Measured};
 
 /// A column: its head, and what stands in it for a candidate.
 type Column = (&'static str, fn(Rounds<'_>, &str) -> String);
+
+/// What stands where there is no figure.
+const NOTHING: &str = "–";
 
 type Figure = fn(&Measured) -> Option<f64>;
 
@@ -44,6 +47,28 @@ fn table(text: &mut String, scenario: &Scenario, rounds: Rounds<'_>) {
         let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(rounds, name)).collect();
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
+}
+
+/// Other builds of ours, seen from the one that everybody else is compared with.
+pub(super) fn builds(samples: &[Sample], names: &[&str]) -> String {
+    let mut text = String::new();
+    for name in names {
+        let _ = write!(
+            text,
+            "\n### {name}, {DEPUTY} is 1\n\n| | processor time | throughput | p50 | p99 | memory per stream |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        );
+        for scenario in ALL {
+            let rounds = Rounds::of(samples, scenario.name);
+            let figures: [Figure; 5] =
+                [figures::processor, figures::throughput, figures::p50, figures::p99, figures::per_stream];
+            let cells = figures.map(|figure| ratio(rounds, name, DEPUTY, figure));
+            if cells.iter().any(|cell| cell != NOTHING) {
+                let _ = writeln!(text, "| {} | {} |", scenario.name, cells.join(" | "));
+            }
+        }
+    }
+    text
 }
 
 fn columns(scenario: &Scenario) -> &'static [Column] {
@@ -118,7 +143,9 @@ const START: &[Column] = &[
     ("MiB resident at rest", |rounds, name| plain(rounds, name, figures::resident, 1)),
     ("MiB anonymous at rest", |rounds, name| plain(rounds, name, figures::anonymous, 1)),
     ("MiB of binary", |rounds, name| {
-        rounds.median(name, figures::binary).map_or_else(|| "–".to_owned(), |it| format!("{:.1}", it.middle))
+        rounds
+            .median(name, figures::binary)
+            .map_or_else(|| NOTHING.to_owned(), |it| format!("{:.1}", it.middle))
     }),
 ];
 
@@ -131,5 +158,5 @@ fn ratio(rounds: Rounds<'_>, name: &str, to: &str, figure: Figure) -> String {
 }
 
 fn told(median: Option<Median>, digits: usize) -> String {
-    median.map_or_else(|| "–".to_owned(), |it| it.told(digits))
+    median.map_or_else(|| NOTHING.to_owned(), |it| it.told(digits))
 }
