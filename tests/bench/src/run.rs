@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Only these candidates, separated by commas
     #[arg(long, value_delimiter = ',')]
     candidates: Vec<String>,
-    /// Only scenarios whose name holds one of these, separated by commas
+    /// Only these scenarios, or those whose names hold these texts, separated by commas
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds
@@ -102,7 +102,12 @@ impl Options {
     }
 
     fn wants(&self, scenario: &Scenario) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
+        // A whole name means that one: `json-1` is not `json-16` as well.
+        let is_name = |part: &str| scenario::ALL.iter().any(|known| known.name == part);
+        let is_meant = |part: &String| {
+            scenario.name == part || (!is_name(part) && scenario.name.contains(part.as_str()))
+        };
+        self.only.is_empty() || self.only.iter().any(is_meant)
     }
 
     /// The names of other builds.
