@@ -28,13 +28,13 @@ use crate::{
 pub(crate) struct Options {
     /// Where it listens for HTTP/1.1
     #[arg(long, value_delimiter = ',')]
-    listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
     /// Where it listens for HTTP/2 with prior knowledge
     #[arg(long, value_delimiter = ',')]
-    listen_http2: Vec<SocketAddr>,
+    pub(crate) listen_http2: Vec<SocketAddr>,
     /// Threads
     #[arg(long, default_value_t = 1)]
-    workers: usize,
+    pub(crate) workers: usize,
 }
 
 /// What the connections of a worker share.

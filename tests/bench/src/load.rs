@@ -12,6 +12,8 @@ mod idle;
 mod measured;
 mod requests;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
