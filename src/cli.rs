@@ -19,6 +19,7 @@ use crate::{
     config::{self, Settings},
     flow::fault,
     gateway::{Bound, Gateway, Surroundings},
+    net::files::{self, Raised},
     observe::log,
     web::page::{Pages, ProductName},
 };
@@ -117,6 +118,7 @@ fn serve(settings: Settings) -> ExitCode {
     if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
         return wrong(&error);
     }
+    raise_open_files();
     match control_runtime() {
         Ok(runtime) => runtime.block_on(serve_here(settings)),
         Err(error) => failed(&error),
@@ -155,6 +157,14 @@ fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
 }
 
+/// As many open files as the system lets us have. Where it does not, the gateway lives with the limit as it is.
+fn raise_open_files() {
+    match files::raise() {
+        Ok(Raised { before, now }) => tracing::info!(before, now, "the limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
+}
+
 /// What the environment wants to see in the log.
 fn log_filter() -> Option<String> {
     ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok())
@@ -168,6 +178,7 @@ fn try_out(options: &sandbox::command::Options) -> ExitCode {
     if let Err(error) = log::begin(Some(&filter), log::Form::Plain) {
         return wrong(&error);
     }
+    raise_open_files();
     let runtime = match control_runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),

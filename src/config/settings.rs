@@ -363,10 +363,11 @@ impl Default for TokenSettings {
 /// What one peer can cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Open connections on the public listener.
-    pub max_connections: usize,
-    /// Answers that are open at the same time as streams.
-    pub max_streams: usize,
+    /// Open connections on the public listener. `None`: as many as there may be open files for, at most
+    /// [`Self::MOST_CONNECTIONS`].
+    pub max_connections: Option<usize>,
+    /// Answers that are open at the same time as streams. `None`: the same, at most [`Self::MOST_STREAMS`].
+    pub max_streams: Option<usize>,
     /// Body of a request to an MCP server, in bytes.
     pub mcp_max_body_bytes: u64,
     /// Until a request's header is complete.
@@ -412,13 +413,17 @@ pub struct LimitSettings {
 impl LimitSettings {
     /// Body of a request to one of our OAuth endpoints, in bytes. Not configurable: nothing legitimate comes near it.
     pub const OAUTH_MAX_BODY_BYTES: usize = 64 * 1024;
+    /// Connections where the operator says nothing. Each costs memory: with this many idle ones, some hundred MiB.
+    pub const MOST_CONNECTIONS: usize = 16_384;
+    /// Streams where the operator says nothing: three quarters of it, so that whoever calls finds a connection.
+    pub const MOST_STREAMS: usize = 12_288;
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
-            max_streams: 5_000,
+            max_connections: None,
+            max_streams: None,
             mcp_max_body_bytes: 16 * 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

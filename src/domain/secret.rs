@@ -20,7 +20,8 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// The digest of `secret`.
     pub fn of(secret: impl AsRef<[u8]>) -> Self {
-        Self::of_parts(&[secret.as_ref()])
+        // At once and without a context, which would be allocated: this is done for every request.
+        Self::new(digest::digest(&digest::SHA256, secret.as_ref()))
     }
 
     /// The digest of several parts, each preceded by its length, so that no two lists of parts share one.
@@ -30,7 +31,7 @@ impl Digest {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        Self::finish(context)
+        Self::new(context.finish())
     }
 
     /// Whether `secret` has this digest.
@@ -48,27 +49,28 @@ impl Digest {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            context.update(part);
-        }
-        Self::finish(context)
-    }
-
-    fn finish(context: digest::Context) -> Self {
+    fn new(digest: digest::Digest) -> Self {
         let mut bytes = [0; 32];
         // A SHA-256 has 32 bytes: nothing is cut off, nothing is left zero.
-        for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
+        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
             *to = *from;
         }
         Self(bytes)
+    }
+
+    /// The same bits in fewer pieces: comparing them one by one, as constant time needs, takes a sixth of the instructions.
+    fn words(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        words
     }
 }
 
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.words().ct_eq(&other.words()).into()
     }
 }
 

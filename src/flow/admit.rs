@@ -40,6 +40,7 @@ use super::{
     Failure, Flows,
     live::{Ending, LinkCell},
     sign::Assertion,
+    tally::Tally,
 };
 use crate::domain::{
     grant::Grant,
@@ -61,6 +62,19 @@ impl Sessions {
     pub fn with_capacity(sessions: usize) -> Self {
         Self(Cache::new(sessions))
     }
+
+    /// One hash of the token, and one look into the cache. Whether the session is still good is not known yet.
+    fn look_up(&self, token: &str) -> (Digest, Option<Arc<Session>>) {
+        let digest = Digest::of(token);
+        let session = self.0.get(&digest);
+        (digest, session)
+    }
+
+    /// Whether this token was seen, good or not. For the benchmark of the look-up alone; nobody is admitted by it.
+    #[doc(hidden)]
+    pub fn have_seen(&self, token: &str) -> bool {
+        self.look_up(token).1.is_some()
+    }
 }
 
 /// An access token that is good, and what it stands for.
@@ -80,7 +94,9 @@ struct Session {
     assertion: Option<Assertion>,
     ended: CancellationToken,
     /// Keeps the cancellation of the grant reachable for as long as the session is in use.
-    _ending: Arc<Ending>,
+    ending: Arc<Ending>,
+    /// What the person has open.
+    person: Arc<Tally>,
 }
 
 /// A bearer token was admitted for this request and this resource. Not `Clone`, not `Deserialize`: see the module.
@@ -131,6 +147,16 @@ impl Permit {
         Arc::clone(&self.session) as _
     }
 
+    /// What the grant has open.
+    pub fn open_of_grant(&self) -> &Arc<Tally> {
+        &self.session.ending.open
+    }
+
+    /// What the person has open.
+    pub fn open_of_person(&self) -> &Arc<Tally> {
+        &self.session.person
+    }
+
     /// The provider entry whose token the request will carry.
     pub fn provider(&self) -> &str {
         &self.session.provider
@@ -174,7 +200,8 @@ impl Permit {
             link: super::live::LinkCells::default().hold(b"test", access),
             assertion: None,
             ended,
-            _ending: Arc::default(),
+            ending: Arc::default(),
+            person: Arc::default(),
         };
         Self { session: Arc::new(session) }
     }
@@ -200,7 +227,7 @@ impl Flows {
         token: &str,
         resource: &Resource,
     ) -> Result<Permit, Failure> {
-        let digest = Digest::of(token);
+        let (digest, known) = sessions.look_up(token);
         let now = self.now();
         let is_good = |session: &Session| {
             !session.ended.is_cancelled()
@@ -208,13 +235,14 @@ impl Flows {
                 && now.since(session.loaded_at) < self.policy.cache_ttl
                 && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
         };
-        let session = if let Some(session) = sessions.0.get(&digest).filter(|session| is_good(session)) {
+        let session = if let Some(session) = known.filter(|session| is_good(session)) {
             session
         } else {
             let presented =
                 Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
-            let loaded =
-                self.detached(move |flows| async move { flows.load_session(&presented).await }).await;
+            // In a box, so that the usual case is small.
+            let loading = self.detached(move |flows| async move { flows.load_session(&presented).await });
+            let loaded = Box::pin(loading).await;
             match loaded {
                 Ok(session) => {
                     sessions.0.insert(digest, Arc::clone(&session));
@@ -282,6 +310,7 @@ impl Flows {
         };
         Ok(Arc::new(Session {
             assertion,
+            person: self.people.tally(&grant.subject),
             grant: grant.id,
             login: person.map(|person| person.record.login).unwrap_or_default(),
             scopes: access.scopes.clone(),
@@ -293,7 +322,7 @@ impl Flows {
             resource: grant.resource,
             link,
             ended,
-            _ending: ending,
+            ending,
         }))
     }
 

@@ -59,7 +59,8 @@ impl Flows {
         }
         let (cell, provider) = (Arc::clone(permit.link()), permit.provider().to_owned());
         let task = self.detached(move |flows| async move { Ok(flows.borrow_from(&cell, &provider).await) });
-        task.await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
+        // In a box, so that the usual case is small.
+        Box::pin(task).await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
     }
 
     /// The same, from a cell. Already on the control runtime.

@@ -13,6 +13,7 @@ use std::{
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use super::tally::Tally;
 use crate::domain::{handle::GrantId, link::due_at, secret::Digest, time::Timestamp};
 
 /// A lock whose holder cannot leave the data in a bad state: a panic elsewhere is no reason to stop.
@@ -26,6 +27,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub struct Ending {
     grant: CancellationToken,
+    /// What the grant has open.
+    pub open: Arc<Tally>,
     access: Mutex<HashMap<Digest, Watched>>,
 }
 

@@ -38,6 +38,7 @@ mod room;
 mod second;
 mod sign;
 mod sweep;
+pub mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unused;
@@ -52,8 +53,8 @@ use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use resolve::Reading;
 use sign::SigningKeys;
+use tally::People;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 pub use self::{
     arrive::Callback,
@@ -68,16 +69,19 @@ pub use self::{
     register::{ConfiguredClient, Management, Registered, RegistrationPolicy},
     second::ArrivalPage,
 };
-use crate::domain::{
-    access::Access,
-    catalog::Catalog,
-    client::{Client, Credentials, Source},
-    document::{DocumentRules, is_url_shaped},
-    provider::Provider,
-    redirect::{MatchedRedirect, RedirectRules},
-    refusal::{ErrorCode, Refusal},
-    request::AuthorizationRequest,
-    time::Timestamp,
+use crate::{
+    domain::{
+        access::Access,
+        catalog::Catalog,
+        client::{Client, Credentials, Source},
+        document::{DocumentRules, is_url_shaped},
+        provider::Provider,
+        redirect::{MatchedRedirect, RedirectRules},
+        refusal::{ErrorCode, Refusal},
+        request::AuthorizationRequest,
+        time::Timestamp,
+    },
+    observe::request,
 };
 
 /// Why a step did not do what was asked.
@@ -183,6 +187,7 @@ pub struct Flows {
     policy: Policy,
     runtime: tokio::runtime::Handle,
     live: LiveGrants,
+    people: People,
     links: LinkCells,
     unused: unused::UnusedCount,
     /// Metadata documents of clients.
@@ -209,6 +214,7 @@ impl Flows {
             policy: parts.policy,
             runtime: parts.runtime,
             live: LiveGrants::default(),
+            people: People::default(),
             links: LinkCells::default(),
             unused: unused::UnusedCount::default(),
             library: resolve::Library::default(),
@@ -265,9 +271,10 @@ impl Flows {
         if live::seam::is_modelled() {
             return step(Arc::clone(self)).await;
         }
-        // In the span of the request, so that its id stands beside what the step decides.
         let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
-        let task = self.tasks.spawn_on(step.in_current_span(), &self.runtime);
+        // So that the id of the request stands beside what the step decides.
+        let step = request::continued(request::current(), step);
+        let task = self.tasks.spawn_on(step, &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -286,7 +293,7 @@ impl Flows {
                 );
             }
         };
-        self.tasks.spawn_on(work.in_current_span(), &self.runtime);
+        self.tasks.spawn_on(request::continued(request::current(), work), &self.runtime);
     }
 
     fn random<const N: usize>(&self) -> Result<[u8; N], Fault> {

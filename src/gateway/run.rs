@@ -10,9 +10,10 @@ use crate::{
     config::{self, LimitSettings, Settings},
     flow::{Failure, Flows, admit::Sessions, fault::Fault},
     net::{
-        backend::{Backend, BackendSettings},
+        backend::{Backend, BackendSettings, STREAMS},
         body::Body,
         connect,
+        files::{self, Places},
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
         tls::{Certificates, PemFiles},
@@ -68,6 +69,7 @@ pub struct Gateway {
     flows: Arc<Flows>,
     site: Arc<Site>,
     upstream_tls: Arc<rustls::ClientConfig>,
+    places: Places,
 }
 
 impl Gateway {
@@ -83,6 +85,7 @@ impl Gateway {
             };
             (server.path.clone(), allowed)
         });
+        let places = places(&settings, files::limit());
         let site = Site::new(SiteParts {
             flows: Arc::clone(&flows),
             pages,
@@ -92,7 +95,7 @@ impl Gateway {
             trusted_proxies: settings.trusted_proxies.clone(),
             body_timeout: settings.limits.body_timeout,
             rates: rates(&settings.limits),
-            max_streams: settings.limits.max_streams,
+            max_streams: places.streams,
             max_body: settings.limits.mcp_max_body_bytes,
             max_requests_per_person: settings.limits.max_requests_per_person,
         })
@@ -100,7 +103,7 @@ impl Gateway {
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
         let gateway =
-            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls) };
+            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls), places };
         gateway.flows.settle_configured().await.map_err(|failure| match failure {
             Failure::Fault(fault) => fault,
             Failure::Refused(_) | Failure::TooFast(_) => {
@@ -126,9 +129,9 @@ impl Gateway {
         let server = Server {
             public: bound.public,
             control: vec![bound.admin],
-            workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            workers: workers(),
             limits: Limits {
-                connections: limits.max_connections,
+                connections: gateway.places.connections,
                 header_read: limits.header_timeout,
                 keep_alive: limits.idle_timeout,
                 write_stall: limits.write_timeout,
@@ -218,6 +221,44 @@ impl Gateway {
             }
         }
     }
+}
+
+/// One for each core.
+fn workers() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How many connections and streams there may be: what the operator says, or else the most that is usual, where so many
+/// open files suffice for it; what they suffice for elsewhere, and where that is not what the operator says, a warning.
+fn places(settings: &Settings, open_files: usize) -> Places {
+    let LimitSettings { max_connections, max_streams, .. } = settings.limits;
+    let wanted = Places {
+        connections: max_connections.unwrap_or(LimitSettings::MOST_CONNECTIONS),
+        streams: max_streams.unwrap_or(LimitSettings::MOST_STREAMS),
+    };
+    let is_shared =
+        !settings.servers.is_empty() && settings.servers.iter().all(|server| server.upstream_http2);
+    let streams_of_a_file = if is_shared { STREAMS } else { 1 };
+    let allowed = wanted.within(open_files, workers().get(), streams_of_a_file);
+    for (key, written, allowed) in [
+        ("max_connections", max_connections, allowed.connections),
+        ("max_streams", max_streams, allowed.streams),
+    ] {
+        if let Some(written) = written.filter(|written| *written > allowed) {
+            tracing::warn!(
+                reason = "open_files",
+                key,
+                configured = written,
+                lowered_to = allowed,
+                open_files,
+                "the limit of open files does not suffice for what is configured: raise it (ulimit -Hn, LimitNOFILE= of \
+                 systemd, --ulimit nofile= of a container), or configure less"
+            );
+        }
+    }
+    let Places { connections, streams } = allowed;
+    tracing::info!(open_files, max_connections = connections, max_streams = streams, "room for clients");
+    allowed
 }
 
 fn rates(limits: &LimitSettings) -> Rates {

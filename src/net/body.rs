@@ -9,11 +9,9 @@
 use std::{
     any::Any,
     fmt,
+    future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -22,7 +20,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
-use super::streams::Progress;
+use super::{patience::Activity, streams::Progress};
 
 /// Why a body ended before its end. Never carries a part of it.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -45,10 +43,12 @@ pub enum BodyError {
 /// cleaned, and a server that merges them into its headers would read what we had removed.
 #[derive(Default)]
 pub struct Body {
+    /// What comes before the rest.
+    first: Option<Bytes>,
     kind: Kind,
     held: Option<Arc<dyn Any + Send + Sync>>,
-    /// Set once its end was reached.
-    ended: Option<Arc<AtomicBool>>,
+    /// Told once its end was reached.
+    ended: Option<Arc<Activity>>,
     /// Told what was given of it.
     watched: Option<Arc<Progress>>,
 }
@@ -77,16 +77,33 @@ impl Body {
         }
     }
 
+    /// This body with its first piece at hand: waits for it. Whoever sends it on can then send it together with what comes
+    /// before it, and knows the length of a body that is no longer than that.
+    pub async fn begun(mut self) -> Result<Self, BodyError> {
+        if !matches!(self.kind, Kind::Incoming(_) | Kind::Stream(_)) {
+            return Ok(self);
+        }
+        let first = match poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
+            Some(frame) => frame?.into_data().unwrap_or_default(),
+            None => return Ok(Self { kind: Kind::Done, ..self }),
+        };
+        Ok(if self.is_end_stream() {
+            Self { kind: Kind::Whole(first), ..self }
+        } else {
+            Self { first: Some(first), ..self }
+        })
+    }
+
     /// This body, which tells `progress` when it is read.
     #[must_use]
     pub(crate) fn watched(self, progress: Arc<Progress>) -> Self {
         Self { watched: Some(progress), ..self }
     }
 
-    /// This body; `ended` is set as soon as somebody has read it to its end.
+    /// This body; `activity` is told as soon as somebody has read it to its end.
     #[must_use]
-    pub(crate) fn telling(self, ended: Arc<AtomicBool>) -> Self {
-        Self { ended: Some(ended), ..self }
+    pub(crate) fn telling(self, activity: Arc<Activity>) -> Self {
+        Self { ended: Some(activity), ..self }
     }
 }
 
@@ -109,6 +126,9 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
         let frame = match &mut self.kind {
             Kind::Done => Poll::Ready(None),
             Kind::Incoming(incoming) => poll_data(incoming, context),
@@ -122,7 +142,7 @@ impl HttpBody for Body {
         if let Some(ended) = &self.ended
             && (matches!(frame, Poll::Ready(None)) || self.is_end_stream())
         {
-            ended.store(true, Relaxed);
+            ended.body_is_read();
         }
         if let Some(progress) = &self.watched {
             match &frame {
@@ -135,6 +155,9 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.first.is_some() {
+            return false;
+        }
         match &self.kind {
             Kind::Done => true,
             Kind::Incoming(incoming) => incoming.is_end_stream(),
@@ -144,13 +167,30 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        let rest = match &self.kind {
             Kind::Done => SizeHint::with_exact(0),
             Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::Stream(stream) => stream.size_hint(),
-            Kind::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-        }
+            Kind::Whole(bytes) => exactly(bytes),
+        };
+        self.first.as_ref().map_or_else(|| rest.clone(), |first| sum(&exactly(first), &rest))
     }
+}
+
+fn exactly(bytes: &Bytes) -> SizeHint {
+    SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+}
+
+/// What is known about the length of one body behind another.
+pub(crate) fn sum(one: &SizeHint, other: &SizeHint) -> SizeHint {
+    let mut sum = SizeHint::new();
+    if let (Some(one), Some(other)) = (one.upper(), other.upper())
+        && let Some(upper) = one.checked_add(other)
+    {
+        sum.set_upper(upper);
+    }
+    sum.set_lower(one.lower().saturating_add(other.lower()));
+    sum
 }
 
 /// The next data of what a socket brings; trailers are passed over.

@@ -8,16 +8,14 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
 use http_body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,11 +25,13 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    beside::Beside,
     body::{Body, empty},
     handler::{ConnectionContext, Handler},
     listen::Limits,
@@ -69,18 +69,16 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let (handler, context, activity) =
             (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
-        activity.begins(request.version());
+        activity.begins(request.version(), !request.body().is_end_stream());
         async move {
-            let (version, whole) =
-                (request.version(), Arc::new(AtomicBool::new(request.body().is_end_stream())));
-            let request = request.map(|body| Body::from(body).telling(Arc::clone(&whole)));
+            let request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
             let mut asked = Asked { activity: &activity, is_answered: false };
-            let mut answer = unless_it_panics(handler.handle(request, &context)).await;
+            let mut answer = unless_it_panics(pin!(handler.handle(request, &context))).await;
             asked.is_answered = true;
             drop(asked);
             // What is left of the request's body is not read, so this connection is of no more use. A client that is not
             // told would send its next request into it.
-            if version < Version::HTTP_2 && !whole.load(Relaxed) {
+            if activity.is_left_unread() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let progress = streams::current();
@@ -96,47 +94,78 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut look = interval_at(Instant::now() + limits.keep_alive, limits.keep_alive);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut closing = false;
-    let mut seen = 0;
+    let watch = Watch { draining, activity: &activity, look, seen: 0, closing: false };
+    let mut watching = Beside::new(watch.until_word());
     loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
+        let next = poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Err(ended)),
+            Poll::Pending => watching.poll(context).map(Ok),
+        });
+        match next.await {
+            Err(ended) => {
                 if let Err(error) = ended {
                     tracing::debug!(reason = "connection_ended", peer = %context.peer, %error);
                 }
                 return;
             }
-            () = draining.cancelled(), if !closing => {
-                closing = true;
+            Ok((Word::Goodbye, watch)) => {
                 connection.as_mut().graceful_shutdown();
+                watching = Beside::new(watch.until_word());
             }
-            is_far_too_much = activity.tires() => {
-                // A stream of HTTP/2 costs its client a few bytes to open and to reset, and us and the MCP server much more.
-                // An orderly goodbye harms nobody who shares the connection; whoever does not mind it is cut.
-                if is_far_too_much {
-                    tracing::debug!(reason = "requests_abandoned", peer = %context.peer, "a connection was cut");
-                    return;
-                }
-                if !closing {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-            _ = look.tick() => {
-                activity.forgive();
-                let idle = activity.is_idle() && activity.requests() == seen;
-                seen = activity.requests();
-                match (idle, closing) {
-                    (true, true) => return,
-                    (true, false) => {
-                        closing = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    (false, _) => {}
-                }
+            Ok((Word::Cut(reason), _)) => {
+                tracing::debug!(reason, peer = %context.peer, "a connection was cut");
+                return;
             }
         }
+    }
+}
+
+/// What ends a connection besides its client.
+struct Watch<'a> {
+    draining: CancellationToken,
+    activity: &'a Arc<Activity>,
+    look: Interval,
+    /// Requests at the last look.
+    seen: u64,
+    closing: bool,
+}
+
+enum Word {
+    /// An orderly end.
+    Goodbye,
+    /// An end at once, for this reason.
+    Cut(&'static str),
+}
+
+impl Watch<'_> {
+    async fn until_word(mut self) -> (Word, Self) {
+        let word = loop {
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled(), if !self.closing => break Word::Goodbye,
+                is_far_too_much = self.activity.tires() => {
+                    // A stream of HTTP/2 costs its client a few bytes to open and to reset, and us and the MCP server much
+                    // more. An orderly goodbye harms nobody who shares the connection; whoever does not mind it is cut.
+                    match (is_far_too_much, self.closing) {
+                        (true, _) => break Word::Cut("requests_abandoned"),
+                        (false, false) => break Word::Goodbye,
+                        (false, true) => {}
+                    }
+                }
+                _ = self.look.tick() => {
+                    self.activity.forgive();
+                    let idle = self.activity.is_idle() && self.activity.requests() == self.seen;
+                    self.seen = self.activity.requests();
+                    match (idle, self.closing) {
+                        (true, true) => break Word::Cut("connection_unused"),
+                        (true, false) => break Word::Goodbye,
+                        (false, _) => {}
+                    }
+                }
+            }
+        };
+        self.closing = true;
+        (word, self)
     }
 }
 
@@ -189,9 +218,8 @@ fn builder(limits: &Limits) -> auto::Builder<Watching> {
 }
 
 /// The answer, or a 500 where the handler panicked. The message of a panic is the panic hook's to report.
-async fn unless_it_panics(answer: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let mut answer = pin!(answer);
-    std::future::poll_fn(|context| {
+async fn unless_it_panics(mut answer: Pin<&mut impl Future<Output = Response<Body>>>) -> Response<Body> {
+    poll_fn(|context| {
         // After a panic the future is never polled again, so nobody sees what it left half done.
         catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_| {
             tracing::error!(reason = "handler_panicked", "a request was answered with 500");

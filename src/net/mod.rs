@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod backend;
+pub(crate) mod beside;
 pub mod body;
 pub mod client;
 pub mod connect;
@@ -13,6 +14,8 @@ pub mod connection;
 mod crowd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod files;
+pub(crate) mod gathered;
 pub mod guarded;
 pub mod handler;
 pub mod listen;

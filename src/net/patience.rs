@@ -30,7 +30,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{listen::Limits, pace::Pace};
+use super::{gathered::in_one, listen::Limits, pace::Pace};
 
 /// How long, and how much, a connection that is being closed still reads.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 8 * 1024 * 1024);
@@ -45,6 +45,7 @@ const FAR_TOO_MANY: u64 = 1000;
 pub(crate) struct Activity {
     requests: AtomicU64,
     awaits_request: AtomicBool,
+    body_is_read: AtomicBool,
     is_http2: AtomicBool,
     abandoned: AtomicU64,
     tired: Notify,
@@ -57,17 +58,29 @@ impl Activity {
         Arc::new(Self {
             requests: AtomicU64::new(0),
             awaits_request,
+            body_is_read: AtomicBool::new(true),
             is_http2: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
             tired: Notify::new(),
         })
     }
 
-    /// A request is there.
-    pub(crate) fn begins(&self, version: Version) {
+    /// A request is there, with a body or without.
+    pub(crate) fn begins(&self, version: Version, has_body: bool) {
+        self.body_is_read.store(!has_body, Relaxed);
         self.requests.fetch_add(1, Relaxed);
         self.awaits_request.store(false, Relaxed);
         self.is_http2.store(version == Version::HTTP_2, Relaxed);
+    }
+
+    /// The body of the request was read to its end.
+    pub(crate) fn body_is_read(&self) {
+        self.body_is_read.store(true, Relaxed);
+    }
+
+    /// Whether something is left unread of the last request on HTTP/1.1, where there is one at a time.
+    pub(crate) fn is_left_unread(&self) -> bool {
+        !self.is_http2.load(Relaxed) && !self.body_is_read.load(Relaxed)
     }
 
     /// How many requests there have been.
@@ -224,7 +237,11 @@ impl<Inner: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<Inner> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        let mut inner = Pin::new(&mut self.inner);
+        let outcome = match in_one(slices, |bytes| inner.as_mut().poll_write(context, bytes)) {
+            Some(written) => written,
+            None => inner.poll_write_vectored(context, slices),
+        };
         self.watch(context, outcome, |taken| *taken)
     }
 }
@@ -268,7 +285,7 @@ mod tests {
     async fn the_next_request_may_take_its_time_but_once_begun_it_must_come() {
         let (mut near, mut far, activity) = pair();
         let long = 10 * Limits::default().header_read;
-        activity.begins(Version::HTTP_11);
+        activity.begins(Version::HTTP_11, false);
         assert!(timeout(long, near.read(&mut [0; 4])).await.is_err());
         let answering = Arc::clone(&activity);
         far.write_all(b"body").await.unwrap();
@@ -283,7 +300,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_wants_is_read_away_for_a_moment() {
         let (mut near, mut far, activity) = pair();
-        activity.begins(Version::HTTP_11);
+        activity.begins(Version::HTTP_11, false);
         far.write_all(b"rest").await.unwrap();
         let sending = async {
             far.write_all(b"and more of it").await.unwrap();

@@ -1,26 +1,29 @@
 //! Logs: one JSON object per line on stderr.
 //!
 //! What is logged is decided where it is logged; this only says where it goes and from which level on. Lines carry the
-//! fields of the request's span (id, method, path), so that a support id finds everything that belongs to it. Nothing that
+//! request that they are about (id, method, path; [`request`]), so that a support id finds everything that belongs to it. Nothing that
 //! reaches the log may be a secret, at any level: the leak test of the whole suite runs at level trace.
 //!
 //! Called once by the command line. Must never be called by a library user's code path.
 
 use std::{
+    fmt::Result as Written,
     io,
     panic::{self, PanicHookInfo},
 };
 
 use thiserror::Error;
-use tracing::Subscriber;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
-    fmt::{self, MakeWriter},
+    fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
-    registry::Registry,
+    registry::{LookupSpan, Registry},
     util::{SubscriberInitExt as _, TryInitError},
 };
+
+use super::request;
 
 /// What is logged where nobody says otherwise.
 pub const DEFAULT_FILTER: &str = "info";
@@ -84,18 +87,54 @@ where
     let registry = Registry::default().with(EnvFilter::try_new(format!("{filter},{CAPPED}"))?);
     Ok(match form {
         Form::Json => {
-            let json = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer);
+            let line = fmt::format().json().flatten_event(true).with_span_list(false);
+            let json = fmt::layer().json().event_format(Labelled { line, form }).with_writer(writer);
             Box::new(registry.with(json))
         }
-        Form::Plain => Box::new(registry.with(fmt::layer().with_ansi(false).with_writer(writer))),
+        Form::Plain => {
+            let line = fmt::format().with_ansi(false);
+            let plain = fmt::layer().with_ansi(false).event_format(Labelled { line, form });
+            Box::new(registry.with(plain.with_writer(writer)))
+        }
     })
+}
+
+/// Lines that say which request they are about.
+struct Labelled<Line> {
+    line: Line,
+    form: Form,
+}
+
+impl<Line, S, N> FormatEvent<S, N> for Labelled<Line>
+where
+    Line: FormatEvent<S, N>,
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> Written {
+        let Some(request) = request::current() else {
+            return self.line.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.line.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end();
+        match (self.form, line.strip_suffix('}')) {
+            (Form::Json, Some(line)) => writeln!(writer, "{line},\"span\":{}}}", request.as_json()),
+            _ => writeln!(writer, "{line} {request}"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::*;
+    use super::{super::request::Request, *};
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -122,15 +161,18 @@ mod tests {
     #[test]
     fn a_line_is_json_and_carries_the_span_of_its_request() {
         let text = written(None, Form::Json, || {
-            let span = tracing::info_span!("request", id = "0a1b", method = "GET", path = "/token");
-            span.in_scope(|| tracing::info!(reason = "client_unknown", "refused"));
-            tracing::debug!("not said by default");
+            let request = Request { id: [0x0a, 0x1b, 0, 0, 0, 0], method: "GET", path: "/token".into() };
+            request.during(|| {
+                tracing::info!(reason = "client_unknown", "refused");
+                tracing::debug!("not said by default");
+            });
         });
         let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!(line["reason"], "client_unknown");
         assert_eq!(line["message"], "refused");
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["span"]["id"], "0a1b");
+        assert_eq!(line["span"]["id"], "0a1b00000000");
+        assert_eq!(line["span"]["path"], "/token");
     }
 
     #[test]
@@ -164,6 +206,12 @@ mod tests {
     fn nobody_can_forge_a_line() {
         let text =
             written(None, Form::Json, || tracing::info!(path = "/x\n{\"message\":\"forged\"}", "refused"));
+        assert_eq!(text.lines().count(), 1);
+        let request = Request { id: [0; 6], method: "GET", path: "/x\"}\n{\"message\":\"forged\"".into() };
+        let text = written(None, Form::Json, || request.clone().during(|| tracing::info!("refused")));
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["message"], "refused");
+        let text = written(None, Form::Plain, || request.during(|| tracing::info!("refused")));
         assert_eq!(text.lines().count(), 1);
     }
 }

@@ -1,3 +1,4 @@
 //! Logs and audit events.
 
 pub mod log;
+pub mod request;

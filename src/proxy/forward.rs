@@ -16,9 +16,7 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use secrecy::SecretString;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,7 +35,7 @@ use crate::{
         ports::{Clock, Sealer},
     },
     net::{
-        backend::{Backend, BackendError, Open},
+        backend::{Answer, Backend, BackendError, Waiting},
         body::{Body, BodyError, empty, full},
     },
 };
@@ -108,12 +106,16 @@ pub async fn forward<B: Into<Body>>(
         return failed(route, backend, "credential_missing", Failure::Unavailable);
     }
 
-    let sending = timeout(route.response_timeout, backend.send(method, headers, body));
-    let Some(answer) = permit.ended().run_until_cancelled(sending).await else { return Forwarded::Ended };
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return failed(route, backend, error.slug(), meaning(error)),
-        Err(_) => return failed(route, backend, "mcp_server_response_timeout", Failure::TimedOut),
+    let answer = async {
+        // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
+        let body = body.begun().await.map_err(BackendError::Request)?;
+        let waiting = Waiting { at_most: route.response_timeout, ended: permit.ended() };
+        backend.send(method, headers, body, waiting).await
+    };
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(BackendError::Ended) => return Forwarded::Ended,
+        Err(error) => return failed(route, backend, error.slug(), meaning(error)),
     };
     let missing = match answer.status() {
         StatusCode::FORBIDDEN => wanted::missing(answer.headers()),
@@ -137,7 +139,7 @@ pub async fn forward<B: Into<Body>>(
         _ => match (missing, context.sight) {
             (Some(missing), _) => Forwarded::Forbidden(missing, relayed(answer)),
             (None, Some(sight)) if answer.status().is_success() => {
-                match filtered(relayed(answer), sight, route).await {
+                match Box::pin(filtered(relayed(answer), sight, route)).await {
                     Some(answer) => Forwarded::Answer(answer),
                     None => failed(route, backend, "tools_list_unreadable", Failure::Unavailable),
                 }
@@ -194,36 +196,48 @@ fn bounded(method: &Method, body: Body, route: &Route) -> Result<Body, Failure> 
 }
 
 fn relay(
-    answer: Response<Incoming>,
+    answer: Response<Answer>,
     permit: &Permit,
     route: &Route,
     owner: Owner<'_>,
     context: Context<'_>,
     stays_open: bool,
 ) -> Response<Body> {
-    let (mut head, body) = answer.into_parts();
-    let open = head.extensions.remove::<Open>();
+    let (mut head, mut body) = answer.into_parts();
     headers::clean_response(&mut head.headers, &route.credential);
     owner.bind(&mut head.headers);
-    let ended = permit.ended().clone();
-    let until = if headers::is_event_stream(&head.headers) {
-        let draining = context.draining.clone();
-        let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
-        let left = || permit.expires_at().since(context.clock.now());
-        Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
-    } else {
-        Until::Whole { ended, stall: route.response_timeout }
+    let body = match body.whole() {
+        Some(whole) => full(whole),
+        None => {
+            let until = until(&head.headers, permit, route, context, stays_open);
+            Body::stream(Relay::new(body, until)).hold(permit.anchor())
+        }
     };
-    let mut relayed = Response::new(Body::stream(Relay::new(body, until)).hold(permit.anchor()));
+    let mut relayed = Response::new(body);
     *relayed.status_mut() = head.status;
     *relayed.headers_mut() = head.headers;
-    match open {
-        Some(open) => relayed.map(|body| body.hold(open.anchor())),
-        None => relayed,
-    }
+    relayed
 }
 
-fn redirected(route: &Route, backend: &Backend, answer: &Response<Incoming>) -> Forwarded {
+/// What ends an answer early that is still on its way.
+fn until(
+    headers: &HeaderMap,
+    permit: &Permit,
+    route: &Route,
+    context: Context<'_>,
+    stays_open: bool,
+) -> Until {
+    let ended = permit.ended().clone();
+    if !headers::is_event_stream(headers) {
+        return Until::Whole { ended, stall: route.response_timeout };
+    }
+    let draining = context.draining.clone();
+    let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
+    let left = || permit.expires_at().since(context.clock.now());
+    Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
+}
+
+fn redirected(route: &Route, backend: &Backend, answer: &Response<Answer>) -> Forwarded {
     // Only the path: a query could hold anything.
     let target = answer.headers().get(LOCATION).and_then(|value| Uri::try_from(value.as_bytes()).ok());
     tracing::warn!(
@@ -255,7 +269,9 @@ fn meaning(error: BackendError) -> Failure {
     match error {
         BackendError::Request(BodyError::TooLarge) => Failure::BodyTooLarge,
         BackendError::Request(_) => Failure::BodyIncomplete,
-        BackendError::Slow => Failure::TimedOut,
-        BackendError::Broken | BackendError::Tls | BackendError::Unreachable => Failure::Unavailable,
+        BackendError::Slow | BackendError::TimedOut => Failure::TimedOut,
+        BackendError::Broken | BackendError::Ended | BackendError::Tls | BackendError::Unreachable => {
+            Failure::Unavailable
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
@@ -25,17 +25,40 @@ use zeroize::Zeroizing;
 use super::{Credential, Route};
 use crate::flow::admit::Permit;
 
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const ASSERTION: HeaderName = HeaderName::from_static("x-mcp-deputy-assertion");
+
 /// Cleans the headers of a client's request in place. What remains may be sent to the MCP server.
 pub fn clean_request(headers: &mut HeaderMap, credential: &Credential) {
     let own = own(credential);
-    remove(headers, |name| {
-        let proper = proper(name);
-        let odd = matches!(proper, Cow::Owned(_));
-        is_hop_by_hop(&proper)
-            || is_for_us(&proper)
-            || (odd && means_something(&proper))
-            || own.as_ref() == Some(&proper)
-    });
+    remove(headers, |name| own.as_deref() == Some(name.as_str()) || may_not_be_said(name, own.as_deref()));
+}
+
+/// Whether a client may not say this to an MCP server. `own` is the name of the header that carries the token.
+fn may_not_be_said(name: &HeaderName, own: Option<&str>) -> bool {
+    match name.as_str() {
+        // What nearly every request has, judged without being looked at closely.
+        "authorization" | "connection" | "content-length" | "host" => true,
+        "accept"
+        | "accept-encoding"
+        | "accept-language"
+        | "content-type"
+        | "last-event-id"
+        | "mcp-method"
+        | "mcp-name"
+        | "mcp-protocol-version"
+        | "mcp-session-id"
+        | "user-agent" => false,
+        _ => is_not_to_be_said(&proper(name), own),
+    }
+}
+
+fn is_not_to_be_said(proper: &Cow<'_, str>, own: Option<&str>) -> bool {
+    let odd = matches!(proper, Cow::Owned(_));
+    is_hop_by_hop(proper)
+        || is_for_us(proper)
+        || (odd && means_something(proper))
+        || own == Some(proper.as_ref())
 }
 
 /// Adds what the MCP server is told by us: the third party's token, and who is asking where the route says so.
@@ -54,7 +77,7 @@ pub fn sign(
         Credential::None => None,
     };
     if let Some(assertion) = permit.assertion() {
-        headers.insert("x-mcp-deputy-assertion", secret("", assertion)?);
+        headers.insert(ASSERTION, secret("", assertion)?);
     }
     if route.identity_headers {
         headers.insert("x-mcp-deputy-subject", visible(permit.subject())?);
@@ -68,20 +91,35 @@ pub fn sign(
 pub fn clean_response(headers: &mut HeaderMap, credential: &Credential) {
     let own = own(credential);
     remove(headers, |name| {
-        let proper = proper(name);
-        is_hop_by_hop(&proper) || is_not_the_servers_to_say(&proper) || own.as_ref() == Some(&proper)
+        own.as_deref() == Some(name.as_str()) || may_not_be_answered(name, own.as_deref())
     });
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, private(headers));
     if is_event_stream(headers) {
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     }
+}
+
+/// Whether an MCP server may not say this to a client.
+fn may_not_be_answered(name: &HeaderName, own: Option<&str>) -> bool {
+    match name.as_str() {
+        "content-length" | "transfer-encoding" => true,
+        "cache-control" | "content-type" | "date" | "mcp-session-id" => false,
+        _ => is_not_to_be_answered(&proper(name), own),
+    }
+}
+
+fn is_not_to_be_answered(proper: &Cow<'_, str>, own: Option<&str>) -> bool {
+    is_hop_by_hop(proper) || is_not_the_servers_to_say(proper) || own == Some(proper.as_ref())
 }
 
 /// What the MCP server says about caching (RFC 9111 section 5.2.2), without what would let shared caches keep the answer.
 /// Where it says nothing, or what cannot be read: `no-store`.
 fn private(headers: &HeaderMap) -> HeaderValue {
     const NOTHING: HeaderValue = HeaderValue::from_static("no-store");
+    if !headers.contains_key(CACHE_CONTROL) {
+        return NOTHING;
+    }
     let said: Option<Vec<&str>> =
         headers.get_all(CACHE_CONTROL).iter().map(|value| value.to_str().ok()).collect();
     let Some(said) = said.map(|said| said.join(",")) else { return NOTHING };
@@ -119,10 +157,15 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 
 /// Removes every header that `goes` says, and those that `Connection` names.
 fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
-    let mut doomed: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
-    for value in headers.get_all(CONNECTION) {
-        let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        doomed.extend(named.filter_map(|name| HeaderName::from_bytes(name).ok()));
+    let mut doomed = Vec::with_capacity(8);
+    for name in headers.keys().filter(|name| goes(name)) {
+        if name == CONNECTION {
+            for value in headers.get_all(CONNECTION) {
+                let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                doomed.extend(named.filter_map(|name| HeaderName::from_bytes(name).ok()));
+            }
+        }
+        doomed.push(name.clone());
     }
     for name in doomed {
         headers.remove(name);
@@ -140,8 +183,11 @@ fn own(credential: &Credential) -> Option<Cow<'_, str>> {
 /// The name with everything but letters and digits as `-`. Borrowed when it was spelled so already.
 fn proper(name: &HeaderName) -> Cow<'_, str> {
     let name = name.as_str();
-    let is_odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
-    if name.contains(is_odd) { Cow::Owned(name.replace(is_odd, "-")) } else { Cow::Borrowed(name) }
+    // A name is ASCII, in lower case.
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
@@ -314,6 +360,18 @@ mod tests {
             assert_eq!(headers.len(), 1);
             clean_request(&mut headers, PLAIN);
             assert!(headers.is_empty(), "{name} passed");
+        }
+    }
+
+    #[test]
+    fn what_is_not_looked_at_closely_is_judged_as_if_it_were() {
+        let usual =
+            "authorization connection content-length host accept accept-encoding accept-language content-type
+            last-event-id mcp-method mcp-name mcp-protocol-version mcp-session-id user-agent transfer-encoding
+            cache-control date";
+        for name in headers(usual).keys() {
+            assert_eq!(may_not_be_said(name, None), is_not_to_be_said(&proper(name), None), "{name}");
+            assert_eq!(may_not_be_answered(name, None), is_not_to_be_answered(&proper(name), None), "{name}");
         }
     }
 

@@ -17,12 +17,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::net::{
-    body::{Body, BodyError, poll_data},
+    backend::Answer,
+    body::{Body, BodyError},
     pace::Pace,
 };
 
@@ -106,7 +106,7 @@ impl Until {
 
 /// An MCP server's body.
 pub(super) struct Relay {
-    inner: Option<Incoming>,
+    inner: Option<Answer>,
     until: Until,
     /// When the token of an event stream expires, where that matters.
     deadline: Option<Instant>,
@@ -122,7 +122,7 @@ struct Waits {
 }
 
 impl Relay {
-    pub(super) fn new(inner: Incoming, until: Until) -> Self {
+    pub(super) fn new(inner: Answer, until: Until) -> Self {
         let deadline = match &until {
             Until::Events { expires_in, .. } => expires_in.map(|left| Instant::now() + left),
             Until::Whole { .. } => None,
@@ -154,7 +154,7 @@ impl HttpBody for Relay {
         if this.until.ended().is_cancelled() || this.deadline.is_some_and(|end| end <= Instant::now()) {
             return this.end(cut);
         }
-        match poll_data(inner, context) {
+        match Pin::new(inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Until::Whole { stall, .. }, Some(waits)) = (&this.until, &mut this.waits) {
                     waits.pause_anew(*stall);

@@ -23,7 +23,6 @@ use super::{
     limits::{Gate, blame_token},
     origin::{Cors, Sender, is_preflight},
     reply::{self, Reply},
-    share::Share,
     site::{Door, Mount, Site},
     streams::Place,
     visit::{Visit, wants_page},
@@ -36,6 +35,7 @@ use crate::{
         journal::{self, Event},
         live::Borrowed,
         ports::ThirdPartyError,
+        tally::{Kind, Taken},
     },
     proxy::{
         Body, Context, Credential, Forwarded,
@@ -166,7 +166,7 @@ async fn judged(
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let renewed;
     let (asked, payload, lists_tools) = if let Some((sessions, token)) = again {
-        match policy::judge(&mut head, body, server, permit, &mount.route, &site.held).await {
+        match Box::pin(policy::judge(&mut head, body, server, permit, &mount.route, &site.held)).await {
             Ok(Judged { body, hold, lists_tools }) => {
                 // To read it may have taken minutes: what is said about the person to the MCP server is said now.
                 renewed = match site.flows.admit(sessions, token.expose_secret(), &server.resource).await {
@@ -208,7 +208,7 @@ async fn forwarded(
     let Asked { mount, door, permit, .. } = asked;
     let is_stateless = Revision::of(&head.headers).is_stateless();
     // Before the MCP server does anything: what its answer is, is known only when it is done.
-    let Some(place) = site.streams.take(permit.subject(), stays_open(&head)) else {
+    let Some(place) = site.streams.take(permit.open_of_person(), stays_open(&head)) else {
         return no_place(site);
     };
     let (mut again, mut request) = match payload {
@@ -235,7 +235,7 @@ async fn forwarded(
             }
             Forwarded::Unauthorized => {
                 let verdict = match &borrowed {
-                    Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
+                    Some(borrowed) => Box::pin(site.flows.backend_refused(permit, borrowed.digest)).await,
                     None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
                 };
                 match (verdict, again.take()) {
@@ -310,10 +310,11 @@ fn about(asked: Asked<'_>, event: Event) -> journal::Entry<'_> {
 }
 
 /// The part of what one person may have open, and of that what one grant may.
-fn share(site: &Site, permit: &Permit) -> Result<Arc<(Share, Share)>, Failure> {
+fn share(site: &Site, permit: &Permit) -> Result<Arc<(Taken, Taken)>, Failure> {
     let of_person = site.max_requests_per_person;
-    let grant = site.shares.take(permit.grant(), of_person.div_ceil(2));
-    let share = grant.and_then(|grant| Some((grant, site.shares.take(permit.subject(), of_person)?)));
+    let grant = permit.open_of_grant().take(Kind::Requests, of_person.div_ceil(2));
+    let person = || permit.open_of_person().take(Kind::Requests, of_person);
+    let share = grant.and_then(|grant| Some((grant, person()?)));
     let limited = || site.limits.hit(Gate::RequestsOfPerson, None, SOON, site.clock.now());
     share.map(Arc::new).ok_or_else(limited)
 }

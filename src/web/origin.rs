@@ -24,7 +24,9 @@ use crate::domain::origin::Origin;
 pub fn is_ours(uri: &Uri, headers: &HeaderMap, public_url: &Origin) -> bool {
     let scheme = if public_url.is_https() { "https" } else { "http" };
     let is_same = |authority: &str| {
-        Origin::parse(&format!("{scheme}://{authority}")).is_ok_and(|origin| origin == *public_url)
+        // As nearly everybody writes it; any other spelling is read first.
+        authority == public_url.authority()
+            || Origin::parse(&format!("{scheme}://{authority}")).is_ok_and(|origin| origin == *public_url)
     };
     let mut hosts = headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());

@@ -1,16 +1,16 @@
 //! The URL space, whole, and the order in which every request is judged: Host; what is there; for MCP servers Origin and
 //! preflight before anything else; then the endpoint.
 //!
-//! Each request runs in a span of its own with its id. What is logged of it: the method, the path (only one of ours, since
-//! people paste secrets into URLs), the status, how long it took. Never a query, a header or a body.
+//! Whatever is logged of a request carries its id, its method and its path (`observe::request`; only a path of ours, since
+//! people paste secrets into URLs). At the end there is a line with the status and how long it took; where the request
+//! passed to an MCP server and back well, at level debug only. Never a query, a header or a body.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL},
 };
-use tracing::Instrument as _;
 
 use super::{
     arrival, authorize, callback, consent, home, introspect, jwks, mcp,
@@ -19,7 +19,7 @@ use super::{
     page::ErrorKind,
     register,
     reply::{self, Reply},
-    request_id::RequestId,
+    request_id::{RequestId, RequestIds},
     revoke,
     site::{Mount, Site},
     token,
@@ -27,8 +27,11 @@ use super::{
 };
 use crate::{
     flow::admit::Sessions,
+    observe::request,
     proxy::{Body, full},
 };
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest path and query, in bytes: the longest authorization request that is any good, three times over.
 const MAX_TARGET: usize = 16 * 1024;
@@ -38,6 +41,7 @@ pub struct Web {
     pub(super) site: Arc<Site>,
     pub(super) sessions: Sessions,
     pub(super) mounts: BTreeMap<String, Mount>,
+    ids: RequestIds,
 }
 
 /// What is at a path.
@@ -62,47 +66,60 @@ enum Place<'a> {
 impl Web {
     /// A worker's share. Paths of `mounts` are those of the catalog.
     pub fn new(site: Arc<Site>, sessions: Sessions, mounts: BTreeMap<String, Mount>) -> Self {
-        Self { site, sessions, mounts }
+        Self { site, sessions, mounts, ids: RequestIds::default() }
     }
 
     /// Answers a request. It always does.
     pub async fn answer(&self, request: Request<Body>, caller: &Caller) -> Response<Body> {
-        let id = RequestId::new(&*self.site.entropy);
+        let id = self.ids.next(&*self.site.entropy);
         let place = self.place(request.uri().path());
         let path = match place {
-            Place::Nothing => "(unknown)",
+            Place::Nothing => Cow::Borrowed("(unknown)"),
             // What follows is whatever a stranger wrote there.
-            Place::Registration => "/register/(client)",
-            _ => request.uri().path(),
+            Place::Registration => Cow::Borrowed("/register/(client)"),
+            _ => Cow::Owned(request.uri().path().to_owned()),
         };
-        let span = tracing::info_span!("request", id = %id, method = method_name(request.method()), path);
+        let label = request::Request { id: id.bytes(), method: method_name(request.method()), path };
+        label.within(self.told(place, request, caller, id)).await
+    }
+
+    /// Answers a request and says so in the log.
+    async fn told(
+        &self,
+        place: Place<'_>,
+        request: Request<Body>,
+        caller: &Caller,
+        id: RequestId,
+    ) -> Response<Body> {
         let begun = self.site.clock.now();
-        async {
-            let (head, body) = request.into_parts();
-            let is_free = is_free(place, &head.method);
-            let visit = Visit { site: &self.site, caller, id, head };
-            let address = visit.address();
-            let mut reply = Box::pin(self.judge(place, visit, body)).await;
-            reply.headers_mut().insert("x-request-id", id.header());
-            let millis = u64::try_from(self.site.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
-            let status = reply.status().as_u16();
-            let is_quiet = match reply.status() {
-                StatusCode::TOO_MANY_REQUESTS => true,
-                status if is_free || is_strangers(status) => {
-                    !self.site.limits.is_worth_a_line(address, self.site.clock.now())
-                }
-                _ => false,
-            };
-            if is_quiet {
-                // One line for each request of a flood would do the flood's work.
-                tracing::debug!(target: "mcp_deputy::access", status, millis, "answered");
-            } else {
-                tracing::info!(target: "mcp_deputy::access", status, millis, "answered");
-            }
-            reply
+        let (head, body) = request.into_parts();
+        let is_free = is_free(place, &head.method);
+        let visit = Visit { site: &self.site, caller, id, head };
+        let address = visit.address();
+        // In boxes, so that what waits for an answer is small, and the two do not pay for each other.
+        let mut reply = match (refused(&visit), place) {
+            (Some(reply), _) => reply,
+            (None, Place::Mcp(mount)) => Box::pin(mcp::answer(&self.sessions, mount, visit, body)).await,
+            (None, _) => Box::pin(self.judge(place, visit, body)).await,
+        };
+        reply.headers_mut().insert(REQUEST_ID, id.header());
+        let now = self.site.clock.now();
+        let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        let status = reply.status().as_u16();
+        let is_quiet = match (place, reply.status()) {
+            // What passes to an MCP server and back is the MCP server's to write of.
+            (Place::Mcp(_), status) if status.is_success() => true,
+            (_, StatusCode::TOO_MANY_REQUESTS) => true,
+            (_, status) if is_free || is_strangers(status) => !self.site.limits.is_worth_a_line(address, now),
+            _ => false,
+        };
+        if is_quiet {
+            // One line for each request of a flood would do the flood's work.
+            tracing::debug!(target: "mcp_deputy::access", status, millis, "answered");
+        } else {
+            tracing::info!(target: "mcp_deputy::access", status, millis, "answered");
         }
-        .instrument(span)
-        .await
+        reply
     }
 
     fn place(&self, path: &str) -> Place<'_> {
@@ -136,19 +153,6 @@ impl Web {
     }
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
-        if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-            return reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n");
-        }
-        if !origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
-            if visit.is_worth_a_line() {
-                let expected = visit.site.public_url.authority();
-                tracing::info!(reason = "host_foreign", expected, "refused");
-            }
-            return reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
-        }
-        if let Place::Mcp(mount) = place {
-            return mcp::answer(&self.sessions, mount, visit, body).await;
-        }
         let (methods, cors) = place.manners();
         let body = match visit.reading(body) {
             Ok(body) => body,
@@ -201,6 +205,21 @@ impl Web {
         reply.headers_mut().remove(http::header::PRAGMA);
         reply
     }
+}
+
+/// The answer to a request that is not for us, or that asks for too much.
+fn refused(visit: &Visit<'_>) -> Option<Reply> {
+    if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        return Some(reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n"));
+    }
+    if origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
+        return None;
+    }
+    if visit.is_worth_a_line() {
+        let expected = visit.site.public_url.authority();
+        tracing::info!(reason = "host_foreign", expected, "refused");
+    }
+    Some(reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n"))
 }
 
 impl Place<'_> {

@@ -1,8 +1,7 @@
-//! Shares: how much of something that is there at the same time one person, or one grant, may hold.
+//! Shares: how much of something that is there at the same time one address may hold.
 //!
-//! A rate says nothing about requests that stay open: with a free account somebody could hold every event stream there
-//! is. So each person has a share, and of it each grant at most half: an app that a person once approved cannot take
-//! what the person's other apps need.
+//! A rate says nothing about what stays open. (What a person or a grant has open is counted with its session:
+//! `flow::tally`.)
 
 use std::{
     collections::HashMap,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::share::{Share, Shares};
+use crate::flow::tally::{Kind, Taken, Tally};
 
 /// Which part of what is free one person may have; and which part is no place for streams that stay open.
 const SHARE: usize = 8;
@@ -24,25 +24,24 @@ const AT_LEAST: usize = 8;
 pub(super) struct Streams {
     all: usize,
     free: Arc<Semaphore>,
-    shares: Arc<Shares>,
 }
 
 /// Given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    _share: Share,
+    _share: Taken,
 }
 
 impl Streams {
     /// So many places.
     pub(super) fn new(all: usize) -> Self {
         let all = all.min(Semaphore::MAX_PERMITS);
-        Self { all, free: Arc::new(Semaphore::new(all)), shares: Shares::new() }
+        Self { all, free: Arc::new(Semaphore::new(all)) }
     }
 
     /// A place for the answer to a request of this person.
-    pub(super) fn take(&self, whose: &str, stays_open: bool) -> Option<Place> {
+    pub(super) fn take(&self, person: &Arc<Tally>, stays_open: bool) -> Option<Place> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         // With the one that was just taken.
         let free = self.free.available_permits() + 1;
@@ -50,7 +49,8 @@ impl Streams {
         let free = free.checked_sub(kept).filter(|free| *free > 0)?;
         let at_least = if free * SHARE > self.all { AT_LEAST } else { 1 };
         let most = u32::try_from((free / SHARE).max(at_least)).unwrap_or(u32::MAX);
-        let share = self.shares.take((whose, stays_open), most)?;
+        let kind = if stays_open { Kind::OpenStreams } else { Kind::Streams };
+        let share = person.take(kind, most)?;
         Some(Place { _permit: permit, _share: share })
     }
 
@@ -68,37 +68,40 @@ mod tests {
     fn many_accounts_do_not_take_all_streams() {
         let streams = Streams::new(5000);
         let mut held = Vec::new();
-        for account in 0..40 {
+        for _ in 0..40 {
+            let account = Arc::default();
             for _ in 0..256 {
-                held.extend(streams.take(&account.to_string(), true));
+                held.extend(streams.take(&account, true));
             }
         }
         assert!(held.len() > 4000, "{}", held.len());
-        assert!(streams.take("somebody else", true).is_some(), "a stream of somebody else");
+        assert!(streams.take(&Arc::default(), true).is_some(), "a stream of somebody else");
+        let somebody = Arc::default();
         for _ in 0..8 {
-            held.push(streams.take("somebody else", false).expect("a call of somebody else"));
+            held.push(streams.take(&somebody, false).expect("a call of somebody else"));
         }
     }
 
     #[test]
     fn streams_that_stay_open_leave_places_to_calls() {
         let streams = Streams::new(80);
-        let mut held: Vec<Place> = (0..1000).filter_map(|who| streams.take(&who.to_string(), true)).collect();
+        let mut held: Vec<Place> = (0..1000).filter_map(|_| streams.take(&Arc::default(), true)).collect();
         assert_eq!(held.len(), 70);
-        let calls: Vec<Place> = (0..1000).filter_map(|who| streams.take(&who.to_string(), false)).collect();
+        let calls: Vec<Place> = (0..1000).filter_map(|_| streams.take(&Arc::default(), false)).collect();
         assert_eq!(calls.len(), 10);
         held.pop();
-        assert!(streams.take("late", true).is_none(), "what is free then is for calls");
+        assert!(streams.take(&Arc::default(), true).is_none(), "what is free then is for calls");
         drop(calls);
-        assert!(streams.take("late", true).is_some());
+        assert!(streams.take(&Arc::default(), true).is_some());
     }
 
     #[test]
     fn a_place_is_given_back() {
         let streams = Streams::new(1);
-        let place = streams.take("ada", true).unwrap();
-        assert!(streams.take("ada", true).is_none() && streams.take("grace", false).is_none());
+        let (ada, grace) = (Arc::default(), Arc::default());
+        let place = streams.take(&ada, true).unwrap();
+        assert!(streams.take(&ada, true).is_none() && streams.take(&grace, false).is_none());
         drop(place);
-        assert!(streams.take("grace", true).is_some());
+        assert!(streams.take(&grace, true).is_some());
     }
 }

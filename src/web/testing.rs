@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use super::{
     page::{Pages, ProductName},
     reply::Reply,
-    request_id::RequestId,
+    request_id::{RequestId, RequestIds},
 };
 use crate::{
     domain::{
@@ -52,7 +52,7 @@ pub(crate) fn catalog(paths: &[&str]) -> Catalog {
 
 /// The id of a request.
 pub(crate) fn id() -> RequestId {
-    RequestId::new(&Chance::default())
+    RequestIds::default().next(&Chance::default())
 }
 
 /// The pages.

@@ -249,6 +249,8 @@ async fn attack_stream_that_is_never_read() {
     }
     let (unread, quiet) = (streams.recv().await.unwrap(), streams.recv().await.unwrap());
     unread.send(Bytes::from_static(b"data: more than ten bytes\n\n")).await.unwrap();
+    // What is here at the same time goes together; whether somebody reads shows with what comes after it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     unread.send(Bytes::from_static(b"data: and then some more\n\n")).await.unwrap();
     let reset = frames.until(|frame| frame.kind == RST_STREAM).await.expect("the connection ended");
     timeout(PATIENCE, unread.closed()).await.expect("the MCP server goes on for nobody");

@@ -75,6 +75,8 @@ mod journey_whole;
 #[cfg(test)]
 mod process_crash;
 #[cfg(test)]
+mod process_files;
+#[cfg(test)]
 mod process_life;
 #[cfg(test)]
 mod proxy_border;

@@ -5,8 +5,21 @@ use super::{Key, Kind};
 
 /// All of them.
 pub(super) const KEYS: &[Key] = &[
-    Key::with("max_connections", Kind::Count, "10000", "Open connections on the public listener."),
-    Key::with("max_streams", Kind::Count, "5000", "Answers that are open at the same time as streams."),
+    Key::maybe(
+        "max_connections",
+        Kind::Count,
+        "16384, or what the limit of open files suffices for",
+        "10000",
+        "Open connections on the public listener. More than the limit of open files suffices for is lowered, with a warning: \
+         docs/limits.md.",
+    ),
+    Key::maybe(
+        "max_streams",
+        Kind::Count,
+        "12288, or what the limit of open files suffices for",
+        "5000",
+        "Answers that are open at the same time as streams. The limit of open files counts as above.",
+    ),
     Key::with(
         "mcp_max_body_bytes",
         Kind::Size,

@@ -23,7 +23,7 @@ use secrecy::ExposeSecret;
 use super::document::reason;
 use super::error::{Place, Refused};
 use super::file::{
-    ConsentFile, File, LimitsFile, RegistrationFile, StoreFile, Text, TlsFile, TokensFile, Written,
+    Amount, ConsentFile, File, LimitsFile, RegistrationFile, StoreFile, Text, TlsFile, TokensFile, Written,
 };
 use super::keys;
 use super::master_key::MasterKey;
@@ -303,19 +303,19 @@ fn tokens(file: &TokensFile) -> Result<TokenSettings, Refused> {
     Ok(tokens)
 }
 
+/// `None` is not a number here, but as many as fit.
+fn places(name: &str, written: Option<&Written<Amount>>) -> Result<Option<usize>, Refused> {
+    written.map(|_| amount(name, written, 0, 1..=1_000_000)).transpose()
+}
+
 fn limits(file: &LimitsFile) -> Result<LimitSettings, Refused> {
     const MIB: u64 = 1024 * 1024;
     let default = LimitSettings::default();
     let time = |name, written: &Text, default| duration(name, written.as_ref(), default, "1ms".."1h");
     let count = |name, written, default: u32| amount(name, written, default, 1..=1_000_000);
     Ok(LimitSettings {
-        max_connections: amount(
-            "max_connections",
-            file.max_connections.as_ref(),
-            default.max_connections,
-            1..=1_000_000,
-        )?,
-        max_streams: amount("max_streams", file.max_streams.as_ref(), default.max_streams, 1..=1_000_000)?,
+        max_connections: places("max_connections", file.max_connections.as_ref())?,
+        max_streams: places("max_streams", file.max_streams.as_ref())?,
         mcp_max_body_bytes: amount(
             "mcp_max_body_bytes",
             file.mcp_max_body_bytes.as_ref(),

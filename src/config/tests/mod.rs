@@ -273,7 +273,7 @@ fn references_and_lists_come_from_the_environment_and_from_files() {
     let secret = settings.providers[0].client_secret.as_ref().unwrap();
     assert_eq!(secrecy::ExposeSecret::expose_secret(secret), "from-a-file");
     assert_eq!(settings.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-    assert_eq!(settings.limits.max_streams, 7);
+    assert_eq!(settings.limits.max_streams, Some(7));
 }
 
 #[test]

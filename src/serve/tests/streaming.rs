@@ -92,7 +92,7 @@ async fn a_busy_stream_ends_with_its_grant() {
         let event = FIRST.repeat(100);
         while tokio::io::AsyncWriteExt::write_all(&mut wire.stream, event.as_bytes()).await.is_ok() {}
     });
-    client.until(FIRST).await;
+    client.until("data: one\n\n").await;
     plane.ended.cancel();
     let (rest, _) = tokio::join!(client.until("\r\n0\r\n\r\n"), tokio::time::timeout(PATIENCE, flood));
     assert!(rest.ends_with("\n\n\r\n0\r\n\r\n"));

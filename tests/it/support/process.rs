@@ -1,6 +1,7 @@
 //! The real binary, with a configuration and a store in a folder of its own, and the world around it in this process.
 
 use std::{
+    fs::File,
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -15,6 +16,7 @@ use mcp_deputy::sandbox::{
     third_party::{ADA, Behaviour, ThirdParty},
 };
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -24,6 +26,8 @@ use super::{
     gateway::{PROVIDER, provider_entry, third_party},
     secrets,
 };
+
+const BINARY: &str = env!("CARGO_BIN_EXE_mcp-deputy");
 
 /// Everything that outlives a process: the files, the third party, the MCP server.
 pub(crate) struct World {
@@ -65,18 +69,30 @@ impl World {
 
     /// Starts the gateway and waits until it is ready.
     pub(crate) async fn start(&mut self) -> Process {
+        self.begin(Command::new(BINARY)).await
+    }
+
+    /// The same after these commands of a shell, such as `ulimit`.
+    pub(crate) async fn start_after(&mut self, commands: &str) -> Process {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), BINARY]);
+        self.begin(shell).await
+    }
+
+    async fn begin(&mut self, mut command: Command) -> Process {
         self.started += 1;
-        let log = secrets::log_file(&format!("{}-{}", self.origin.rsplit(':').next().unwrap(), self.started));
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-deputy"))
+        let port = self.origin.rsplit(':').next().unwrap();
+        let log = secrets::log_path(&format!("{port}-{}", self.started));
+        let child = command
             .args(["serve", "--config"])
             .arg(self.config())
             .env("MCP_DEPUTY_LOG", "trace")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let process = Process { child, admin: self.admin.clone() };
+        let process = Process { child, admin: self.admin.clone(), log };
         // Connections to the one before are dead.
         self.fetch = Fetch::new();
         let ready = async {
@@ -133,6 +149,7 @@ impl Drop for World {
 pub(crate) struct Process {
     child: Child,
     admin: String,
+    log: PathBuf,
 }
 
 impl Process {
@@ -163,6 +180,13 @@ impl Process {
 
     pub(crate) fn admin(&self) -> &str {
         &self.admin
+    }
+
+    /// The events of its log so far that have this field with this value.
+    pub(crate) fn told(&self, field: &str, value: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event[field] == value).collect()
     }
 }
 

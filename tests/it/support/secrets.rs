@@ -45,10 +45,10 @@ pub(crate) fn folder() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
 }
 
-/// A log file of its own, for a process that a test starts.
-pub(crate) fn log_file(name: &str) -> File {
+/// Where a process that a test starts logs to.
+pub(crate) fn log_path(name: &str) -> PathBuf {
     files();
-    File::create(folder().join("test-logs").join(format!("it-{}-{name}.log", process::id()))).unwrap()
+    folder().join("test-logs").join(format!("it-{}-{name}.log", process::id()))
 }
 
 /// Begins to log, once per process.

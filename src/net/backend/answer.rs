@@ -1,0 +1,168 @@
+//! The body of an MCP server's answer, as it comes.
+//!
+//! **What is here already goes as one frame.** An MCP server that sends events as fast as it can has many of them in one read;
+//! to pass each on by itself costs more than everything else together. So small frames that are there at this moment are put
+//! together, up to [`TOGETHER`] bytes. Nothing ever waits for more to come.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::own::{Line, Lines, unwoken};
+use crate::net::body::{BodyError, poll_data, sum};
+
+/// How much is put together into one frame, in bytes.
+const TOGETHER: usize = 16 * 1024;
+
+/// A body on its way. Dropped before its end, it closes its connection (HTTP/1.1) or resets its stream (HTTP/2).
+pub struct Answer {
+    incoming: Incoming,
+    from: Source,
+    /// What came together with the head.
+    first: Option<Bytes>,
+    /// How it ended, once it has. Told when everything before has been given.
+    ended: Option<Result<(), BodyError>>,
+}
+
+/// Where it comes from.
+enum Source {
+    /// A connection of its own; `None` once that has ended or was given back.
+    Own(Option<Box<Line>>, Arc<Lines>),
+    /// One that others use too. What it holds counts as open there.
+    Shared { _open: Arc<()> },
+}
+
+impl Answer {
+    pub(super) fn own(incoming: Incoming, line: Box<Line>, lines: Arc<Lines>) -> Self {
+        Self { incoming, from: Source::Own(Some(line), lines), first: None, ended: None }
+    }
+
+    pub(super) fn shared(incoming: Incoming, open: Arc<()>) -> Self {
+        Self { incoming, from: Source::Shared { _open: open }, first: None, ended: None }
+    }
+
+    /// Takes what is here already, without waiting for anything.
+    pub(super) async fn look_ahead(&mut self) {
+        poll_fn(|context| {
+            if let Poll::Ready(first) = self.poll_together(context) {
+                self.first = first;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The whole body, where it is here already.
+    pub fn whole(&mut self) -> Option<Bytes> {
+        matches!(self.ended, Some(Ok(()))).then(|| self.first.take().unwrap_or_default())
+    }
+
+    /// The next piece, and with it whatever else is here; `None` at the end, good or bad.
+    fn poll_together(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let first = match self.poll_one(context) {
+            Poll::Ready(Some(first)) if first.len() < TOGETHER / 4 => first,
+            other => return other,
+        };
+        let mut together: Option<BytesMut> = None;
+        let mut length = first.len();
+        while length < TOGETHER {
+            let Poll::Ready(Some(next)) = self.poll_one(context) else { break };
+            let whole = together.get_or_insert_with(|| {
+                let mut whole = BytesMut::with_capacity(TOGETHER);
+                whole.extend_from_slice(&first);
+                whole
+            });
+            whole.extend_from_slice(&next);
+            length = whole.len();
+        }
+        Poll::Ready(Some(together.map_or(first, BytesMut::freeze)))
+    }
+
+    fn poll_one(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        let data = if self.incoming.is_end_stream() { None } else { ready!(self.poll_incoming(context)) };
+        if data.is_none() || self.incoming.is_end_stream() {
+            self.ended = Some(Ok(()));
+            self.give_back();
+        }
+        Poll::Ready(match data {
+            Some(Err(error)) => {
+                self.ended = Some(Err(error));
+                None
+            }
+            Some(Ok(frame)) => frame.into_data().ok(),
+            None => None,
+        })
+    }
+
+    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Source::Own(line, _) = &mut self.from else { return poll_data(&mut self.incoming, context) };
+        let polled = poll_data(&mut self.incoming, &mut unwoken());
+        match line {
+            Some(running) if polled.is_pending() => {
+                if running.run(context).is_ready() {
+                    *line = None;
+                }
+                poll_data(&mut self.incoming, &mut unwoken())
+            }
+            _ => polled,
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Source::Own(line, lines) = &mut self.from
+            && let Some(line) = line.take()
+        {
+            lines.park(line);
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let data = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(self.poll_together(context)),
+        };
+        Poll::Ready(match (data, self.ended) {
+            (Some(data), _) => Some(Ok(Frame::data(data))),
+            (None, Some(Err(error))) => {
+                self.ended = Some(Ok(()));
+                Some(Err(error))
+            }
+            (None, _) => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && matches!(self.ended, Some(Ok(())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, Bytes::len);
+        let first = SizeHint::with_exact(u64::try_from(first).unwrap_or(u64::MAX));
+        sum(&first, &self.incoming.size_hint())
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer(…)")
+    }
+}

@@ -1,0 +1,95 @@
+//! Small writes in one piece.
+//!
+//! hyper writes a head and a small body as two slices in one call. The kernel takes one slice for less than two: to copy
+//! a few hundred bytes next to each other first is cheaper.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+/// What is copied at most, in bytes.
+const SMALL: usize = 2048;
+
+/// Calls `write` with all slices in one, where they are small together; `None` where they are not.
+pub(crate) fn in_one<T>(slices: &[IoSlice<'_>], write: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let mut space = [0; SMALL];
+    let mut length = 0;
+    for slice in slices {
+        let end = length + slice.len();
+        space.get_mut(length..end)?.copy_from_slice(slice);
+        length = end;
+    }
+    space.get(..length).map(write)
+}
+
+/// A connection whose small writes leave in one piece.
+#[derive(Debug)]
+pub(crate) struct Gathered<Inner>(pub(crate) Inner);
+
+impl<Inner: Read + Unpin> Read for Gathered<Inner> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<Inner: Write + Unpin> Write for Gathered<Inner> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = Pin::new(&mut self.0);
+        match in_one(slices, |bytes| inner.as_mut().poll_write(context, bytes)) {
+            Some(written) => written,
+            None => inner.poll_write_vectored(context, slices),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_slices_are_one_and_large_ones_are_not() {
+        let of = |lengths: &[usize]| {
+            let bytes: Vec<Vec<u8>> =
+                lengths.iter().zip(1..).map(|(length, byte)| vec![byte; *length]).collect();
+            let slices: Vec<_> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            in_one(&slices, <[u8]>::to_vec).inspect(|one| assert_eq!(*one, bytes.concat()))
+        };
+        assert_eq!(of(&[2, 1]), Some(vec![1, 1, 2]));
+        assert_eq!(of(&[SMALL - 1, 0, 1]).map(|one| one.len()), Some(SMALL));
+        assert_eq!(of(&[SMALL - 1, 2]), None);
+        assert_eq!(of(&[SMALL + 1]), None);
+        assert_eq!(of(&[]), Some(vec![]));
+    }
+}
