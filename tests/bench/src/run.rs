@@ -13,6 +13,7 @@ mod machine;
 mod measure;
 mod people;
 mod placement;
+mod rounds;
 mod scenario;
 mod stage;
 mod table;
@@ -21,10 +22,10 @@ mod tokens;
 use std::path::PathBuf;
 
 use self::{
-    candidate::{Peer, Running, Setting},
-    measure::{Idle, cold, start, twice, warm},
+    candidate::Peer,
+    figures::Median,
+    rounds::Bench,
     scenario::{Scenario, Way},
-    stage::Stage,
 };
 use crate::{Failure, load::Measured};
 
@@ -152,87 +153,23 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let known: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
         return Err(format!("there is no such scenario; there are {}", known.join(", ")).into());
     }
-    let peers = options.peers()?;
-    let stage = Stage::set(options)?;
-    let (people, few) = stage.people(options, scenarios.iter().any(|it| it.way == Way::Start))?;
-    // Those that are measured warm run all the time; the others are started for each measurement.
-    let mut running = Vec::new();
-    for setting in [Setting::Usual, Setting::Tls] {
-        let here = |peer: &Peer| {
-            scenarios.iter().any(|it| it.is_warm() && it.setting() == setting && it.is_for(peer))
-        };
-        for peer in peers.iter().filter(|peer| here(peer)) {
-            let place = format!("{}-{}", peer.name, setting.name());
-            running.push(Running::start(peer.clone(), setting, &place, &stage, &people)?);
-        }
-    }
+    let mut bench = Bench::set(options, &scenarios)?;
     let mut samples = Vec::new();
-    for scenario in scenarios {
-        eprint!("{}:", scenario.name);
-        let few = few.as_ref().unwrap_or(&people);
-        for round in 0..options.rounds_of(scenario) {
-            eprint!(" {}", round + 1);
-            let mut peers: Vec<_> = peers.iter().filter(|peer| scenario.is_for(peer)).collect();
-            let turn = round % peers.len().max(1);
-            peers.rotate_left(turn);
-            let mut add = |peer: &Peer, measured| {
-                let candidate = peer.name.clone();
-                samples.push(Sample { scenario: scenario.name, candidate, round, measured });
-            };
-            let mut idle = Vec::new();
-            for peer in peers {
-                let measured = match scenario.way {
-                    Way::Answers | Way::Events => {
-                        let candidate = running
-                            .iter_mut()
-                            .find(|it| it.peer.name == peer.name && it.setting == scenario.setting());
-                        let candidate = candidate.ok_or("it does not run")?;
-                        let seconds = options.seconds();
-                        twice(scenario, peer, || warm(scenario, candidate, &stage, &people, seconds))?
-                    }
-                    Way::Cold => twice(scenario, peer, || cold(scenario, peer, &stage, &people))?,
-                    Way::Start => twice(scenario, peer, || start(peer, &stage, few))?,
-                    Way::Idle => {
-                        // While it gives back what it had, the next one is measured.
-                        idle.push(Idle::begin(scenario, peer, &stage, &people, options)?);
-                        continue;
-                    }
-                };
-                add(peer, measured);
-            }
-            for idle in idle {
-                let (peer, measured) = idle.end()?;
-                if let Some(wrong) = measured.wrong {
-                    return Err(format!("{} of {} is void: {wrong}", scenario.name, peer.name).into());
-                }
-                add(&peer, measured);
-            }
-        }
-        eprintln!();
-        // What there is of a long run is not lost with its end.
-        std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
-    }
+    let measured = bench.measure(&scenarios, &mut samples);
+    // What there is of a long run is not lost with its end.
     print!("{}", table::of(&samples));
     print!("{}", table::builds(&samples, &options.extras()));
-    let noise = figures::noise(&samples).map_or_else(String::new, |(others, host)| {
-        let part = |part: f64| format!("{:.0} %", 100.0 * part);
-        format!(
-            "others and interrupts used {} of the processors (at most {}), the host kept {} (at most {})",
-            part(others.middle),
-            part(others.most),
-            part(host.middle),
-            part(host.most)
-        )
-    });
-    println!("\nMeanwhile {noise}.");
+    let noise = figures::noise(&samples).map_or_else(|| "unknown".to_owned(), noise);
+    println!("\nMeanwhile: {noise}.");
     let checks = checks::of(&samples);
     println!("\nWhat it must show:\n");
     for check in &checks {
         println!("{}", check.told());
     }
+    measured?;
     if options.write {
         let told = [
-            ("Placement", stage.placement.told()),
+            ("Placement", bench.placement()),
             ("Tokens", format!("{} people, each with a token of their own", options.people)),
             ("Meanwhile", noise),
             ("Measured for", format!("{} s each time", options.seconds())),
@@ -245,4 +182,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return Err(format!("{failed} of {} limits are not met", checks.len()).into());
     }
     Ok(())
+}
+
+/// What else the machine did.
+fn noise((others, host): (Median, Median)) -> String {
+    let part = |part: f64| format!("{:.0} %", 100.0 * part);
+    format!(
+        "others and interrupts used {} of the processors (at most {}), the host kept {} (at most {})",
+        part(others.middle),
+        part(others.most),
+        part(host.middle),
+        part(host.most)
+    )
 }

@@ -24,8 +24,8 @@ use crate::{Failure, clock, tell};
 
 /// How long nobody does anything before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How many streams come from one address, in a row.
-const PER_ADDRESS: usize = 50;
+/// How many streams come from one address, in a row: where few places are left, an address gets an eighth of them.
+const PER_ADDRESS: usize = 4;
 /// How many are opened at the same time.
 const AT_ONCE: usize = 32;
 /// Longer than any event takes.

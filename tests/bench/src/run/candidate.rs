@@ -51,18 +51,24 @@ enum Kind {
 pub(super) enum Setting {
     /// As configured.
     Usual,
-    /// With room for very many idle streams.
-    Streams,
+    /// With room for so many idle streams.
+    Streams(usize),
     /// Behind TLS.
     Tls,
 }
 
 impl Setting {
+    /// Connections and streams that ours must admit: for streams a few connections more, and room that may not all stay open.
+    fn places(self) -> (usize, usize) {
+        let streams = if let Self::Streams(streams) = self { streams.max(2000) } else { 0 };
+        (streams + 200, streams * 8 / 7 + 200)
+    }
+
     /// For the names of folders.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Usual => "usual",
-            Self::Streams => "streams",
+            Self::Streams(_) => "streams",
             Self::Tls => "tls",
         }
     }
@@ -193,7 +199,14 @@ impl Running {
         let ours = people.tokens.file(Credentials::Ours);
         let backend = stage.backend_of(peer.number, peer.is_http2()).to_string();
         let config = |names: &[&str], auth: &str| {
-            stage.config(names, &folder, port, &[("{backend}", &backend), ("{auth_port}", auth)])
+            let (connections, streams) = setting.places();
+            let own = [
+                ("{backend}", backend.as_str()),
+                ("{auth_port}", auth),
+                ("{connections}", &connections.to_string()),
+                ("{streams}", &streams.to_string()),
+            ];
+            stage.config(names, &folder, port, &own)
         };
         let mut commands = Vec::new();
         match &peer.kind {
@@ -234,7 +247,7 @@ impl Running {
                 }
                 match setting {
                     Setting::Usual => {}
-                    Setting::Streams => names.push("proxy-streams.toml"),
+                    Setting::Streams(_) => names.push("proxy-streams.toml"),
                     Setting::Tls => names.push("proxy-tls.toml"),
                 }
                 let mut command = Command::new(binary);

@@ -14,7 +14,7 @@ use super::{
     candidate::{Peer, Running, Setting},
     people::People,
     placement::Side,
-    scenario::{Scenario, Way},
+    scenario::Scenario,
     stage::Stage,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(super) fn warm(
     candidate.forget_log();
     candidate.still_runs()?;
     let mut load = load(scenario, candidate, stage, people)?;
-    load.args(["--seconds", &seconds.to_string()]);
+    load.args(["--seconds", &seconds.to_string(), "--connections", &scenario.connections.to_string()]);
     let output = stage.placement.on(Side::Other, || load.output())??;
     Ok(read(&output.stdout))
 }
@@ -64,7 +64,7 @@ pub(super) fn cold(
 ) -> Result<Measured, Failure> {
     let candidate = fresh(peer, Setting::Usual, stage, people)?;
     let mut load = load(scenario, &candidate, stage, people)?;
-    load.arg("--once");
+    load.args(["--once", "--connections", &scenario.connections.to_string()]);
     let output = stage.placement.on(Side::Other, || load.output())??;
     Ok(read(&output.stdout))
 }
@@ -85,8 +85,10 @@ impl Idle {
         people: &People,
         options: &Options,
     ) -> Result<Self, Failure> {
-        let candidate = fresh(peer, Setting::Streams, stage, people)?;
+        let streams = stage.streams(scenario.connections, !peer.is_http2());
+        let candidate = fresh(peer, Setting::Streams(streams), stage, people)?;
         let mut load = load(scenario, &candidate, stage, people)?;
+        load.args(["--connections", &streams.to_string()]);
         let ring = if peer.is_direct() { candidate.address } else { stage.backend_of(0, false) };
         load.args(["--ring", &ring.to_string(), "--after", &options.after().to_string()]);
         load.stdout(Stdio::piped());
@@ -176,11 +178,6 @@ fn load(
     people: &People,
 ) -> Result<Command, Failure> {
     let watched: Vec<_> = candidate.processes().iter().map(ToString::to_string).collect();
-    let connections = if scenario.way == Way::Idle {
-        stage.streams(scenario.connections, !candidate.peer.is_http2())
-    } else {
-        scenario.connections
-    };
     let threads = if scenario.kind == Kind::Idle { 1 } else { stage.placement.workers };
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -190,7 +187,6 @@ fn load(
         .args(["--kind", scenario.kind.name()])
         .arg("--credentials")
         .arg(people.tokens.file(candidate.peer.credentials()))
-        .args(["--connections", &connections.to_string()])
         .args(["--threads", &threads.to_string()])
         .args(["--watch", &watched.join(",")])
         .args(["--beside", &stage.backend_process()])

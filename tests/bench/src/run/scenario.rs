@@ -33,7 +33,7 @@ impl Scenario {
     /// How candidates are configured for it.
     pub(super) fn setting(&self) -> Setting {
         match (self.way, self.front) {
-            (Way::Idle, _) => Setting::Streams,
+            (Way::Idle, _) => Setting::Streams(self.connections),
             (_, Front::Plain) => Setting::Usual,
             (_, Front::Tls | Front::Http2) => Setting::Tls,
         }
