@@ -46,7 +46,8 @@ pub struct Body {
     /// What comes before the rest.
     first: Option<Bytes>,
     kind: Kind,
-    held: Option<Arc<dyn Any + Send + Sync>>,
+    /// Let go together with it. Two places, since what serves a request and its connection both hold one thing.
+    held: [Option<Arc<dyn Any + Send + Sync>>; 2],
     /// Told once its end was reached.
     ended: Option<Arc<Activity>>,
     /// Told what was given of it.
@@ -71,27 +72,32 @@ impl Body {
     /// This body, and `thing` let go together with it.
     #[must_use]
     pub fn hold(self, thing: Arc<dyn Any + Send + Sync>) -> Self {
-        match self.held {
-            None => Self { held: Some(thing), ..self },
-            Some(held) => Self { held: Some(Arc::new((held, thing))), ..self },
-        }
+        let held: [Option<Arc<dyn Any + Send + Sync>>; 2] = match self.held {
+            [None, other] => [Some(thing), other],
+            [one, None] => [one, Some(thing)],
+            [one, other] => [Some(Arc::new((one, other)) as Arc<_>), Some(thing)],
+        };
+        Self { held, ..self }
     }
 
-    /// This body with its first piece at hand: waits for it. Whoever sends it on can then send it together with what comes
+    /// Waits for its first piece, so that it is at hand. Whoever sends it on can then send it together with what comes
     /// before it, and knows the length of a body that is no longer than that.
-    pub async fn begun(mut self) -> Result<Self, BodyError> {
+    pub async fn begin(&mut self) -> Result<(), BodyError> {
         if !matches!(self.kind, Kind::Incoming(_) | Kind::Stream(_)) {
-            return Ok(self);
+            return Ok(());
         }
-        let first = match poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
-            Some(frame) => frame?.into_data().unwrap_or_default(),
-            None => return Ok(Self { kind: Kind::Done, ..self }),
-        };
-        Ok(if self.is_end_stream() {
-            Self { kind: Kind::Whole(first), ..self }
-        } else {
-            Self { first: Some(first), ..self }
-        })
+        match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
+            Some(frame) => {
+                let first = frame?.into_data().unwrap_or_default();
+                if self.is_end_stream() {
+                    self.kind = Kind::Whole(first);
+                } else {
+                    self.first = Some(first);
+                }
+            }
+            None => self.kind = Kind::Done,
+        }
+        Ok(())
     }
 
     /// This body, which tells `progress` when it is read.
@@ -256,8 +262,8 @@ mod tests {
     #[test]
     fn what_is_held_goes_with_the_body() {
         let thing: Arc<dyn Any + Send + Sync> = Arc::new(());
-        let body = full("x").hold(thing.clone()).hold(thing.clone());
-        assert_eq!(Arc::strong_count(&thing), 3);
+        let body = full("x").hold(thing.clone()).hold(thing.clone()).hold(thing.clone()).hold(thing.clone());
+        assert_eq!(Arc::strong_count(&thing), 5);
         drop(body);
         assert_eq!(Arc::strong_count(&thing), 1);
     }

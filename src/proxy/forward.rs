@@ -8,7 +8,7 @@
 //! The query of the client's URL is not passed on: the MCP server is one configured URL, and a query is a place where
 //! clients put tokens that are not for it.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -24,7 +24,6 @@ use super::{
     answer::Failure,
     headers,
     listing::{FilteredEvents, Sight},
-    revision::Revision,
     session::{LAST_EVENT_ID, Owner, SESSION_ID, UnknownSession},
     stream::{Relay, Until, Upload},
     wanted::{self, Missing},
@@ -36,7 +35,7 @@ use crate::{
     },
     net::{
         backend::{Answer, Backend, BackendError, Waiting},
-        body::{Body, BodyError, empty, full},
+        body::{Body, BodyError, full},
     },
 };
 
@@ -49,6 +48,8 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// Cancelled when the gateway begins to drain.
     pub draining: &'a CancellationToken,
+    /// Whether the request is of a revision without sessions (MCP 2026-07-28).
+    pub is_stateless: bool,
     /// What of lists of tools may be seen in the answer; `None`: all of it, and nothing of the answer is read.
     pub sight: Option<&'a Sight>,
 }
@@ -72,8 +73,8 @@ pub enum Forwarded {
 ///
 /// `credential` is the person's third-party token; a route that wants one never forwards without. Returns when the head
 /// of the answer is there; dropping the future, or later the body of the answer, closes the request to the MCP server.
-pub async fn forward<B: Into<Body>>(
-    request: Request<B>,
+pub async fn forward(
+    mut request: Request<Body>,
     permit: &Permit,
     credential: Option<&SecretString>,
     route: &Route,
@@ -81,16 +82,14 @@ pub async fn forward<B: Into<Body>>(
     context: Context<'_>,
 ) -> Forwarded {
     let owner = Owner { sealer: context.sealer, mount: &route.path, permit };
-    let (head, body) = request.into_parts();
-    let (method, mut headers) = (head.method, head.headers);
-    let stays_open = method == Method::GET || is_subscription(&headers);
-
-    let body = match bounded(&method, body.into(), route) {
-        Ok(body) => body,
-        Err(failure) => return Forwarded::Answer(failure.response()),
-    };
-    headers::clean_request(&mut headers, &route.credential);
-    let is_stateless = Revision::of(&headers).is_stateless();
+    let headers = request.headers();
+    let stays_open = request.method() == Method::GET || is_subscription(headers);
+    if let Err(failure) = bound(&mut request, route) {
+        return Forwarded::Answer(failure.response());
+    }
+    let headers = request.headers_mut();
+    headers::clean_request(headers, &route.credential);
+    let is_stateless = context.is_stateless;
     if is_stateless {
         // There are no sessions any more, and what a client says of one means nothing (MCP 2026-07-28, transports).
         headers.remove(SESSION_ID);
@@ -99,20 +98,20 @@ pub async fn forward<B: Into<Body>>(
     if context.sight.is_some() {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    if let Err(UnknownSession) = owner.unbind(&mut headers) {
+    if let Err(UnknownSession) = owner.unbind(headers) {
         return Forwarded::Answer(Failure::UnknownSession.response());
     }
-    if headers::sign(&mut headers, route, permit, credential).is_none() {
+    if headers::sign(headers, route, permit, credential).is_none() {
         return failed(route, backend, "credential_missing", Failure::Unavailable);
     }
 
-    let answer = async {
-        // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
-        let body = body.begun().await.map_err(BackendError::Request)?;
-        let waiting = Waiting { at_most: route.response_timeout, ended: permit.ended() };
-        backend.send(method, headers, body, waiting).await
-    };
-    let answer = match answer.await {
+    // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
+    if let Err(error) = request.body_mut().begin().await {
+        let error = BackendError::Request(error);
+        return failed(route, backend, error.slug(), meaning(error));
+    }
+    let waiting = Waiting { at_most: route.response_timeout, ended: permit.ended() };
+    let answer = match backend.send(request, waiting).await {
         Ok(answer) => answer,
         Err(BackendError::Ended) => return Forwarded::Ended,
         Err(error) => return failed(route, backend, error.slug(), meaning(error)),
@@ -182,17 +181,20 @@ fn is_subscription(headers: &HeaderMap) -> bool {
     headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
 }
 
-fn bounded(method: &Method, body: Body, route: &Route) -> Result<Body, Failure> {
-    if ![Method::POST, Method::GET, Method::DELETE].contains(method) {
+/// Bounds the body of a request in size and time.
+fn bound(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
+    if ![Method::POST, Method::GET, Method::DELETE].contains(request.method()) {
         return Err(Failure::MethodNotAllowed);
     }
+    let body = request.body_mut();
     if body.size_hint().lower() > route.max_body {
         return Err(Failure::BodyTooLarge);
     }
-    if body.is_end_stream() {
-        return Ok(empty());
+    let unbounded = mem::take(body);
+    if !unbounded.is_end_stream() {
+        *body = Body::stream(Upload::new(unbounded, route.max_body, route.upload_stall));
     }
-    Ok(Body::stream(Upload::new(body, route.max_body, route.upload_stall)))
+    Ok(())
 }
 
 fn relay(

@@ -15,12 +15,12 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use zeroize::Zeroizing;
 
 use super::{Credential, Route};
 use crate::flow::admit::Permit;
@@ -310,8 +310,12 @@ fn is_not_the_servers_to_say(name: &str) -> bool {
 }
 
 fn secret(scheme: &str, credential: &SecretString) -> Option<HeaderValue> {
-    let text = Zeroizing::new(format!("{scheme}{}", credential.expose_secret()));
-    let mut value = HeaderValue::from_str(&text).ok()?;
+    let credential = credential.expose_secret();
+    let mut text = Vec::with_capacity(scheme.len() + credential.len());
+    text.extend_from_slice(scheme.as_bytes());
+    text.extend_from_slice(credential.as_bytes());
+    // The very bytes that were just written: no copy stays behind.
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -7,7 +7,7 @@
 //! More scopes are asked for with 403 `insufficient_scope`, for two reasons: the policy of the MCP server, and a 403 with
 //! which the third party says that its own token lacks a scope.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -56,7 +56,12 @@ pub(super) const METHODS: &str = "GET, POST, DELETE";
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Answers a request to an MCP server's path.
-pub(super) async fn answer(sessions: &Sessions, mount: &Mount, visit: Visit<'_>, body: Body) -> Reply {
+pub(super) async fn answer(
+    sessions: &Sessions,
+    mount: &Mount,
+    visit: &mut Visit<'_>,
+    body: &mut Body,
+) -> Reply {
     let path = mount.route.path.as_str();
     let (Some(door), Some(server)) = (visit.site.doors.get(path), visit.site.flows.catalog().server_at(path))
     else {
@@ -86,14 +91,14 @@ async fn admitted(
     mount: &Mount,
     door: &Door,
     server: &McpServer,
-    visit: Visit<'_>,
-    body: Body,
+    visit: &mut Visit<'_>,
+    body: &mut Body,
 ) -> Reply {
     let token = match bearer(&visit.head.headers) {
         Ok(Bearer::Token(token)) => token,
         Ok(Bearer::Absent) if visit.head.method == Method::GET && wants_page(&visit.head.headers) => {
             // Somebody opened the address in a browser: the same 401, with words.
-            let mut reply = home::show(&visit, StatusCode::UNAUTHORIZED);
+            let mut reply = home::show(visit, StatusCode::UNAUTHORIZED);
             reply.headers_mut().insert(WWW_AUTHENTICATE, door.challenge.clone());
             return reply;
         }
@@ -152,11 +157,12 @@ enum Payload {
 async fn judged(
     asked: Asked<'_>,
     again: Option<(&Sessions, SecretString)>,
-    visit: Visit<'_>,
-    body: Body,
+    visit: &mut Visit<'_>,
+    body: &mut Body,
 ) -> Reply {
     let Asked { mount, server, permit, .. } = asked;
-    let Visit { site, caller, mut head, .. } = visit;
+    let Visit { site, caller, head, .. } = visit;
+    let site = *site;
     // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
     // refused after the MCP server has begun it would be work for nothing.
     let share = match share(site, permit) {
@@ -166,7 +172,7 @@ async fn judged(
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let renewed;
     let (asked, payload, lists_tools) = if let Some((sessions, token)) = again {
-        match Box::pin(policy::judge(&mut head, body, server, permit, &mount.route, &site.held)).await {
+        match Box::pin(policy::judge(head, mem::take(body), server, permit, &mount.route, &site.held)).await {
             Ok(Judged { body, hold, lists_tools }) => {
                 // To read it may have taken minutes: what is said about the person to the MCP server is said now.
                 renewed = match site.flows.admit(sessions, token.expose_secret(), &server.resource).await {
@@ -184,7 +190,7 @@ async fn judged(
             }
         }
     } else {
-        (asked, Payload::Unread(body), false)
+        (asked, Payload::Unread(mem::take(body)), false)
     };
     // A list can be asked for again on a stream of the older revisions.
     let has_list = server.filter_tools && (lists_tools || head.method == Method::GET);
@@ -193,6 +199,7 @@ async fn judged(
         sealer: &**site.flows.sealer(),
         clock: &*site.clock,
         draining: &caller.draining,
+        is_stateless,
         sight: sight.as_ref(),
     };
     forwarded(asked, site, head, payload, context).await.map(|body| body.hold(share))
@@ -201,21 +208,23 @@ async fn judged(
 async fn forwarded(
     asked: Asked<'_>,
     site: &Site,
-    head: Parts,
+    head: &mut Parts,
     payload: Payload,
     context: Context<'_>,
 ) -> Reply {
     let Asked { mount, door, permit, .. } = asked;
-    let is_stateless = Revision::of(&head.headers).is_stateless();
     // Before the MCP server does anything: what its answer is, is known only when it is done.
-    let Some(place) = site.streams.take(permit.open_of_person(), stays_open(&head)) else {
+    let Some(place) = site.streams.take(permit.open_of_person(), stays_open(head)) else {
         return no_place(site);
     };
     let (mut again, mut request) = match payload {
-        Payload::Unread(body) => (None, Request::from_parts(head, body)),
+        Payload::Unread(body) => (None, taken(head, body)),
         Payload::Judged(bytes, hold) => {
             let body = full(bytes.clone()).hold(hold.clone());
-            (Some((head.clone(), bytes, hold)), Request::from_parts(head, body))
+            let again = head.headers.clone();
+            let request = taken(head, body);
+            head.headers = again;
+            (Some((bytes, hold)), request)
         }
     };
     loop {
@@ -229,7 +238,7 @@ async fn forwarded(
             Forwarded::Ended => return challenged(&door.invalid_token, INVALID_TOKEN),
             Forwarded::Forbidden(missing, reply) => {
                 return match bringing(asked, site, &missing) {
-                    Some(needed) => raised(asked, needed, is_stateless, "third_party_scope"),
+                    Some(needed) => raised(asked, needed, context.is_stateless, "third_party_scope"),
                     None => placed(reply, place),
                 };
             }
@@ -239,8 +248,8 @@ async fn forwarded(
                     None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
                 };
                 match (verdict, again.take()) {
-                    (BackendVerdict::Refreshed, Some((head, bytes, hold))) => {
-                        request = Request::from_parts(head, full(bytes).hold(hold));
+                    (BackendVerdict::Refreshed, Some((bytes, hold))) => {
+                        request = taken(head, full(bytes).hold(hold));
                     }
                     (BackendVerdict::Challenge | BackendVerdict::Refreshed, _) => {
                         return challenged(&door.invalid_token, INVALID_TOKEN);
@@ -253,6 +262,14 @@ async fn forwarded(
             }
         }
     }
+}
+
+/// The request with this method and these headers, which are taken out of `head`. Nothing else of a head is forwarded.
+fn taken(head: &mut Parts, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = mem::take(&mut head.headers);
+    request
 }
 
 /// The person's third-party token, where the MCP server gets one.

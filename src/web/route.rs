@@ -92,14 +92,16 @@ impl Web {
         id: RequestId,
     ) -> Response<Body> {
         let begun = self.site.clock.now();
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let is_free = is_free(place, &head.method);
-        let visit = Visit { site: &self.site, caller, id, head };
+        let mut visit = Visit { site: &self.site, caller, id, head };
         let address = visit.address();
         // In boxes, so that what waits for an answer is small, and the two do not pay for each other.
         let mut reply = match (refused(&visit), place) {
             (Some(reply), _) => reply,
-            (None, Place::Mcp(mount)) => Box::pin(mcp::answer(&self.sessions, mount, visit, body)).await,
+            (None, Place::Mcp(mount)) => {
+                Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await
+            }
             (None, _) => Box::pin(self.judge(place, visit, body)).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());

@@ -19,7 +19,7 @@ mod waiting;
 use std::{error::Error, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri, Version,
+    HeaderValue, Request, Response, Uri, Version,
     header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -154,28 +154,25 @@ impl Backend {
         &self.shown
     }
 
-    /// Sends a request and returns the head of the answer; its body follows as it comes. `Host` is set here.
+    /// Sends a request and returns the head of the answer; its body follows as it comes. Where it goes, `Host` included, is
+    /// set here, whatever stands in the request.
     pub async fn send(
         &self,
-        method: Method,
-        mut headers: HeaderMap,
-        body: Body,
+        mut request: Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
+        request.extensions_mut().clear();
         match &self.lines {
             Lines::Own(lines) => {
-                headers.insert(HOST, self.host.clone());
-                *request.headers_mut() = headers;
+                *request.version_mut() = Version::HTTP_11;
+                request.headers_mut().insert(HOST, self.host.clone());
                 lines.send(request, waiting).await
             }
             Lines::Shared(lines) => {
-                // HTTP/2 says it in `:authority`.
-                headers.remove(HOST);
-                *request.uri_mut() = self.upstream.clone();
                 *request.version_mut() = Version::HTTP_2;
-                *request.headers_mut() = headers;
+                *request.uri_mut() = self.upstream.clone();
+                // HTTP/2 says it in `:authority`.
+                request.headers_mut().remove(HOST);
                 Box::pin(lines.send(request, waiting)).await
             }
         }

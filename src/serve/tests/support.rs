@@ -24,7 +24,7 @@ use crate::{
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
     },
-    proxy::{Context, Forwarded, Route, forward, testing},
+    proxy::{Context, Forwarded, Route, forward, revision::Revision, testing},
 };
 
 /// Longer than anything in a test takes; a test that needs it fails.
@@ -150,6 +150,7 @@ impl Handler for Gateway {
             sealer: &testing::TestSealer(1),
             clock: &StandingClock,
             draining: &connection.draining,
+            is_stateless: Revision::of(request.headers()).is_stateless(),
             sight: None,
         };
         let token = SecretString::from(TOKEN);
