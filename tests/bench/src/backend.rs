@@ -12,7 +12,7 @@ mod third_party;
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -27,14 +27,14 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Where it listens for HTTP/1.1
-    #[arg(long)]
-    listen: SocketAddr,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) listen: Vec<SocketAddr>,
     /// Where it listens for HTTP/2 with prior knowledge
-    #[arg(long)]
-    listen_http2: Option<SocketAddr>,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) listen_http2: Vec<SocketAddr>,
     /// Threads
     #[arg(long, default_value_t = 1)]
-    workers: usize,
+    pub(crate) workers: usize,
 }
 
 /// What the connections of a worker share.
@@ -47,16 +47,17 @@ struct Shared {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     crate::clock::raise_open_files()?;
     let bells = Arc::new(Bells::default());
-    if let Some(listen) = options.listen_http2 {
+    if !options.listen_http2.is_empty() {
+        let listen = options.listen_http2.clone();
         let (workers, make) = (options.workers, made(&bells));
         std::thread::spawn(move || {
-            if let Err(failure) = dealt(listen, workers, make, http2) {
+            if let Err(failure) = dealt(&listen, workers, make, http2) {
                 eprintln!("backend, HTTP/2: {failure}");
                 std::process::exit(1);
             }
         });
     }
-    dealt(options.listen, options.workers, made(&bells), http1)
+    dealt(&options.listen, options.workers, made(&bells), http1)
 }
 
 fn made(bells: &Arc<Bells>) -> impl Fn() -> Shared + Clone + Send + 'static {
@@ -112,15 +113,24 @@ async fn mcp(shared: &Shared, request: Request<Incoming>) -> Result<Response<Pay
             big[tell::digits_at()].copy_from_slice(digits);
             said("application/json", Payload::once(Bytes::copy_from_slice(&big)))
         }
-        b"burst" => said("text/event-stream", Payload::burst()),
-        b"paced" => said("text/event-stream", Payload::paced()),
-        b"idle" => said("text/event-stream", shared.bells.hang()),
+        b"burst" => streamed(Payload::burst()),
+        b"paced" => streamed(Payload::paced()),
+        b"idle" => streamed(shared.bells.hang()),
         _ => refused(StatusCode::NOT_FOUND),
     })
 }
 
 fn said(kind: &'static str, payload: Payload) -> Response<Payload> {
     Response::builder().header("content-type", kind).body(payload).expect("its parts are valid")
+}
+
+/// As MCP servers answer that know proxies which would keep events back.
+fn streamed(payload: Payload) -> Response<Payload> {
+    let mut response = said("text/event-stream", payload);
+    let headers = response.headers_mut();
+    headers.insert("cache-control", HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 fn refused(status: StatusCode) -> Response<Payload> {

@@ -3,7 +3,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     net::SocketAddr,
     path::PathBuf,
     pin::Pin,
@@ -13,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode, Uri, header::AUTHORIZATION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -23,7 +22,11 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::{Failure, serve::dealt, tell};
+use crate::{
+    Failure,
+    auth::{Known, known},
+    serve::dealt,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -46,20 +49,15 @@ type Sender = SendRequest<Incoming>;
 /// What the connections of a worker share.
 struct Shared {
     backend: SocketAddr,
-    tokens: Arc<HashMap<Vec<u8>, HeaderValue>>,
+    tokens: Arc<Known>,
     idle: RefCell<Vec<Sender>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     crate::clock::raise_open_files()?;
-    let mut tokens = HashMap::new();
-    for (number, token) in std::fs::read_to_string(&options.credentials)?.lines().enumerate() {
-        let theirs = HeaderValue::try_from(format!("Bearer {}", tell::third_party_token(number)))?;
-        tokens.insert(format!("Bearer {token}").into_bytes(), theirs);
-    }
-    let (backend, tokens) = (options.backend, Arc::new(tokens));
+    let (backend, tokens) = (options.backend, Arc::new(known(&options.credentials)?));
     let make = move || Shared { backend, tokens: Arc::clone(&tokens), idle: RefCell::default() };
-    dealt(options.listen, options.workers, make, connection)
+    dealt(&[options.listen], options.workers, make, connection)
 }
 
 async fn connection(shared: Rc<Shared>, stream: TcpStream) {

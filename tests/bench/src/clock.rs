@@ -4,7 +4,7 @@
 //! that have ended included, which a sum over living threads would miss. Children count as processes of their own;
 //! of those that have ended, `/proc/PID/stat` keeps the sum (in ticks of 10 ms).
 
-use std::{fs, io, time::Duration};
+use std::{fs, time::Duration};
 
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
@@ -51,16 +51,67 @@ pub(crate) fn used(pids: &[i32]) -> Result<Duration, Failure> {
     Ok(sum)
 }
 
+/// Memory of processes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// All that is resident, files that are mapped included.
+    pub(crate) resident: u64,
+    /// What is nobody else's and in no file.
+    pub(crate) anonymous: u64,
+}
+
+/// Memory of these processes, summed.
+pub(crate) fn memory(pids: &[i32]) -> Result<Memory, Failure> {
+    let mut sum = Memory::default();
+    for pid in pids {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let bytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kib| kib * 1024)
+        };
+        let (resident, anonymous) = bytes("Rss").zip(bytes("Anonymous")).ok_or("no memory is told")?;
+        sum = Memory { resident: sum.resident + resident, anonymous: sum.anonymous + anonymous };
+    }
+    Ok(sum)
+}
+
 /// What the ended children of this process had used.
 fn of_ended(pid: i32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything. Behind it the fields begin with the third.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
-    let ticks = ticks(16).zip(ticks(17)).map(|(user, system)| user + system);
+    let (user, system) = ticks(16).zip(ticks(17)).ok_or("no ticks")?;
+    of_ticks(user + system)
+}
+
+/// What a whole machine does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Machine {
+    /// Processor time that anything has used, interrupts included.
+    pub(crate) busy: Duration,
+    /// Processor time that whoever runs this machine as a guest has kept for others.
+    pub(crate) stolen: Duration,
+    /// Processors.
+    pub(crate) processors: usize,
+}
+
+/// The machine so far (`/proc/stat`, in ticks of 10 ms).
+pub(crate) fn machine() -> Result<Machine, Failure> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().ok_or("the machine tells nothing")?;
+    let ticks: Vec<u64> = all.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let [user, nice, system, _idle, _waiting, interrupts, soft, stolen, ..] = ticks[..] else {
+        return Err("the machine tells too little".into());
+    };
+    let processors = stat.lines().filter(|line| line.starts_with("cpu")).count() - 1;
+    let busy = of_ticks(user + nice + system + interrupts + soft)?;
+    Ok(Machine { busy, stolen: of_ticks(stolen)?, processors })
+}
+
+fn of_ticks(ticks: u64) -> Result<Duration, Failure> {
     let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok());
-    let (ticks, per_second) = ticks.zip(per_second).ok_or_else(|| io::Error::other("no ticks"))?;
-    Ok(Duration::from_millis(ticks * 1000 / per_second.max(1)))
+    Ok(Duration::from_millis(ticks * 1000 / per_second.ok_or("no ticks")?.max(1)))
 }
 
 #[cfg(test)]
@@ -81,6 +132,16 @@ mod tests {
         };
         std::thread::spawn(busy).join().unwrap();
         assert!(used(&[me]).unwrap().saturating_sub(before) >= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn memory_that_is_written_to_is_anonymous() {
+        let me = [i32::try_from(std::process::id()).unwrap()];
+        let before = memory(&me).unwrap();
+        let written = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = memory(&me).unwrap();
+        assert!(after.anonymous >= before.anonymous + written.len() as u64 / 2);
+        assert!(after.resident >= after.anonymous);
     }
 
     #[test]

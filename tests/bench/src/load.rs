@@ -7,15 +7,24 @@
 //! The processor time of the candidate is read here, at the very moments at which the measured span begins and ends:
 //! after the connections stand, and after every token was used at least once.
 
+mod door;
+mod idle;
 mod measured;
 mod requests;
+mod streams;
+#[cfg(test)]
+mod tests;
 mod wire;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::ValueEnum;
 
-pub(crate) use self::measured::{Measured, Spread};
+pub(crate) use self::{
+    door::Front,
+    measured::{Measured, Spread, Start},
+    wire::request,
+};
 use crate::{Failure, clock};
 
 #[derive(clap::Args)]
@@ -41,9 +50,24 @@ pub(crate) struct Options {
     /// Instead: every token once, from the first request on
     #[arg(long)]
     once: bool,
+    /// How to get in
+    #[arg(long, value_enum, default_value_t = Front::Plain)]
+    front: Front,
+    /// With TLS: whom to believe
+    #[arg(long)]
+    certificate: Option<PathBuf>,
+    /// For idle streams: where the backend is, which sends the event
+    #[arg(long)]
+    ring: Option<SocketAddr>,
+    /// For idle streams: seconds from closing to the last look at the memory
+    #[arg(long, default_value_t = 60.0)]
+    after: f64,
     /// Processes whose processor time is measured
     #[arg(long, value_delimiter = ',')]
     watch: Vec<i32>,
+    /// Processes that take part besides
+    #[arg(long, value_delimiter = ',')]
+    beside: Vec<i32>,
 }
 
 /// What is asked for.
@@ -53,6 +77,16 @@ pub(crate) enum Kind {
     Json,
     /// A JSON answer of 1 MiB.
     Big,
+    /// Events as fast as they come.
+    Burst,
+    /// An event every ten milliseconds.
+    Paced,
+    /// Streams on which nothing happens.
+    Idle,
+    /// A small JSON answer on a new connection with a whole handshake.
+    Handshake,
+    /// The same with a handshake that resumes.
+    Resume,
 }
 
 impl Kind {
@@ -61,16 +95,41 @@ impl Kind {
         match self {
             Self::Json => "json",
             Self::Big => "big",
+            Self::Burst => "burst",
+            Self::Paced => "paced",
+            Self::Idle => "idle",
+            Self::Handshake => "handshake",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// As the backend is asked for it.
+    fn asked(self) -> Option<&'static str> {
+        match self {
+            Self::Json | Self::Handshake | Self::Resume => None,
+            _ => Some(self.name()),
         }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     clock::raise_open_files()?;
-    let measured = requests::measure(options)?;
+    let patience = PATIENCE + Duration::from_secs_f64(options.seconds + options.after);
+    thread::spawn(move || {
+        thread::sleep(patience);
+        eprintln!("an answer never came");
+        std::process::exit(1);
+    });
+    let measured = match options.kind {
+        Kind::Idle => idle::measure(options)?,
+        _ => requests::measure(options)?,
+    };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
+
+/// Beyond what is measured: after that somebody has left a request without an answer.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long is warmed up at least.
 const WARM: Duration = Duration::from_millis(400);

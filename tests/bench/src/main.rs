@@ -7,6 +7,7 @@
 //! Nothing here is part of the product, and nothing of the product is linked into it: the binary that is measured is
 //! the one that is shipped.
 
+mod auth;
 mod backend;
 mod bare;
 mod clock;
@@ -34,6 +35,8 @@ enum Part {
     Backend(backend::Options),
     /// A server and a client connection of hyper with a token look-up between them, nothing else
     Bare(bare::Options),
+    /// The server that nginx asks about tokens
+    Auth(auth::Options),
     /// The load generator: one measurement, told as one line of JSON
     Load(load::Options),
     /// Fills the store of a gateway with people and their tokens, by the real journey
@@ -46,6 +49,7 @@ fn main() -> Result<(), Failure> {
     match Arguments::parse().part {
         Part::Backend(options) => backend::run(&options),
         Part::Bare(options) => bare::run(&options),
+        Part::Auth(options) => auth::run(&options),
         Part::Load(options) => load::run(&options),
         Part::Seed(options) => seed::run(&options),
         Part::Run(options) => run::run(&options),

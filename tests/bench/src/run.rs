@@ -5,7 +5,15 @@
 //! the rounds with the least and the most.
 
 mod candidate;
+mod chart;
+mod checks;
+mod document;
+mod figures;
+mod machine;
+mod measure;
+mod people;
 mod placement;
+mod rounds;
 mod scenario;
 mod stage;
 mod table;
@@ -13,10 +21,16 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use self::{candidate::Peer, scenario::Scenario, stage::Stage};
+use self::{
+    candidate::Peer,
+    figures::Median,
+    rounds::Bench,
+    scenario::{Scenario, Way},
+};
 use crate::{Failure, load::Measured};
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Options {
     /// The binary of mcp-deputy
     #[arg(long)]
@@ -33,7 +47,7 @@ pub(crate) struct Options {
     /// Only these candidates, separated by commas
     #[arg(long, value_delimiter = ',')]
     candidates: Vec<String>,
-    /// Only scenarios whose name holds one of these, separated by commas
+    /// Only these scenarios, or those whose names hold these texts, separated by commas
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds
@@ -51,6 +65,15 @@ pub(crate) struct Options {
     /// Seed people anew, even where there are some whose tokens are still good
     #[arg(long)]
     reseed: bool,
+    /// Write the figures into docs/performance.md and the chart beside it
+    #[arg(long)]
+    write: bool,
+    /// How this was started, as the document tells it
+    #[arg(long, default_value = "tests/bench/run", hide = true)]
+    told_command: String,
+    /// End with status 1 where a limit is not met
+    #[arg(long)]
+    check: bool,
     /// People, and so distinct tokens
     #[arg(long, default_value_t = 2000)]
     people: usize,
@@ -65,8 +88,32 @@ impl Options {
         self.seconds.unwrap_or(if self.quick { 0.5 } else { 2.0 })
     }
 
+    /// Streams take long, and their memory is much the same in every round.
+    fn rounds_of(&self, scenario: &Scenario) -> usize {
+        match scenario.way {
+            Way::Idle if self.quick => 1,
+            Way::Idle => self.rounds().min(3),
+            _ => self.rounds(),
+        }
+    }
+
+    /// Seconds from the end of idle streams to the last look at the memory.
+    fn after(&self) -> f64 {
+        if self.quick { 5.0 } else { 60.0 }
+    }
+
     fn wants(&self, scenario: &Scenario) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
+        // A whole name means that one: `json-1` is not `json-16` as well.
+        let is_name = |part: &str| scenario::ALL.iter().any(|known| known.name == part);
+        let is_meant = |part: &String| {
+            scenario.name == part || (!is_name(part) && scenario.name.contains(part.as_str()))
+        };
+        self.only.is_empty() || self.only.iter().any(is_meant)
+    }
+
+    /// The names of other builds.
+    fn extras(&self) -> Vec<&str> {
+        self.extra.iter().filter_map(|extra| extra.split_once('=')).map(|(name, _)| name).collect()
     }
 
     fn peers(&self) -> Result<Vec<Peer>, Failure> {
@@ -77,10 +124,14 @@ impl Options {
             let known: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
             return Err(format!("there is no candidate {unknown}; there are {}", known.join(", ")).into());
         }
+        let all = peers.len();
         peers.retain(|peer| self.candidates.is_empty() || self.candidates.contains(&peer.name));
-        for extra in &self.extra {
+        for (index, extra) in self.extra.iter().enumerate() {
             let (name, path) = extra.split_once('=').ok_or("--extra is NAME=PATH")?;
-            peers.push(Peer::deputy(name, path.into()));
+            if peers.iter().any(|peer| peer.name == name) {
+                return Err(format!("there is a candidate {name} already").into());
+            }
+            peers.push(Peer::deputy(name, all + index, path.into()));
         }
         Ok(peers)
     }
@@ -97,34 +148,50 @@ struct Sample {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    crate::clock::raise_open_files()?;
     let scenarios: Vec<_> = scenario::ALL.iter().filter(|scenario| options.wants(scenario)).collect();
     if scenarios.is_empty() {
         let known: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
         return Err(format!("there is no such scenario; there are {}", known.join(", ")).into());
     }
-    let mut stage = Stage::set(options)?;
-    let mut running =
-        options.peers()?.into_iter().map(|peer| stage.start(peer)).collect::<Result<Vec<_>, _>>()?;
+    let mut bench = Bench::set(options, &scenarios)?;
     let mut samples = Vec::new();
-    for scenario in scenarios {
-        eprint!("{}:", scenario.name);
-        for round in 0..options.rounds() {
-            eprint!(" {}", round + 1);
-            let candidates = running.len();
-            for turn in 0..candidates {
-                let candidate = &mut running[(turn + round) % candidates];
-                if scenario.once {
-                    stage.restart(candidate)?;
-                }
-                let measured = stage.measure(scenario, candidate, options.seconds())?;
-                let candidate = candidate.peer.name.clone();
-                samples.push(Sample { scenario: scenario.name, candidate, round, measured });
-            }
-        }
-        eprintln!();
-    }
-    std::fs::write(options.folder.join("results.json"), serde_json::to_string_pretty(&samples)?)?;
+    let measured = bench.measure(&scenarios, &mut samples);
+    // What there is of a long run is not lost with its end.
     print!("{}", table::of(&samples));
+    print!("{}", table::builds(&samples, &options.extras()));
+    let noise = figures::noise(&samples).map_or_else(|| "unknown".to_owned(), noise);
+    println!("\nMeanwhile: {noise}.");
+    let checks = checks::of(&samples);
+    println!("\nWhat it must show:\n");
+    for check in &checks {
+        println!("{}", check.told());
+    }
+    measured?;
+    if options.write {
+        let told = [
+            ("Placement", bench.placement()),
+            ("Tokens", format!("{} people, each with a token of their own", options.people)),
+            ("Meanwhile", noise),
+            ("Measured for", format!("{} s each time", options.seconds())),
+            ("Command", format!("`{}`", options.told_command)),
+        ];
+        document::write("docs".as_ref(), &options.binary, &told, &samples, &checks)?;
+    }
+    let failed = checks.iter().filter(|check| !check.holds()).count();
+    if options.check && failed > 0 {
+        return Err(format!("{failed} of {} limits are not met", checks.len()).into());
+    }
     Ok(())
+}
+
+/// What else the machine did.
+fn noise((others, host): (Median, Median)) -> String {
+    let part = |part: f64| format!("{:.0} %", 100.0 * part);
+    format!(
+        "others and interrupts used {} of the processors (at most {}), the host kept {} (at most {})",
+        part(others.middle),
+        part(others.most),
+        part(host.middle),
+        part(host.most)
+    )
 }

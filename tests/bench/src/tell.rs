@@ -24,11 +24,11 @@ pub(crate) const PACED: u64 = 300;
 /// Time between two of them.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 /// Size of an event, in bytes.
-pub(crate) const EVENT: usize = 120;
+pub(crate) const EVENT: usize = 110;
 
 const BEFORE: &str =
     r#"{"jsonrpc":"2.0","id":17,"result":{"content":[{"type":"text","text":"Two issues of person "#;
-const AFTER: &str = r#": #1204 The parser loses a line break at the end of a block quote; #1187 Opening a second window fails after the first was closed. Both are open and have no assignee."}],"isError":false}}"#;
+const AFTER: &str = r#": #1204 The parser loses a line break at the end of a block quote; #1187 Opening a second window fails after the first one was closed. Both are open, and nobody is assigned to them."}],"isError":false}}"#;
 
 /// The third-party token of person `number`.
 pub(crate) fn third_party_token(number: usize) -> String {
@@ -60,7 +60,7 @@ pub(crate) fn big_answer(digits: &[u8]) -> Vec<u8> {
 /// An event with a number, and the moment at which it was made ([`crate::clock::now`]): [`EVENT`] bytes.
 pub(crate) fn event(number: u64, at: u64) -> String {
     format!(
-        "id: {number:08}\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{\"at\":{at:020}}}}}\n\n"
+        "id: {number:08}\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{\"at\":\"{at:020}\"}}}}\n\n"
     )
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn event(number: u64, at: u64) -> String {
 pub(crate) fn read_event(event: &[u8]) -> Option<(u64, u64)> {
     let number = |range: std::ops::Range<usize>| std::str::from_utf8(event.get(range)?).ok()?.parse().ok();
     let (number, at) = (number(4..12)?, number(EVENT - 25..EVENT - 5)?);
-    (event.starts_with(b"id: ") && event.ends_with(b"}}\n\n")).then_some((number, at))
+    (event.starts_with(b"id: ") && event.ends_with(b"\"}}\n\n")).then_some((number, at))
 }
 
 /// Where the person's digits stand in either answer.

@@ -13,10 +13,45 @@ pub(crate) struct Measured {
     pub(crate) processor: f64,
     /// That of the load generator itself.
     pub(crate) own_processor: f64,
+    /// Which part of all processors somebody else used meanwhile: neither candidate nor backend nor load generator. What the
+    /// kernel does in interrupts is in it.
+    pub(crate) others: f64,
+    /// Which part the host of this machine kept for itself.
+    pub(crate) stolen: f64,
     /// How long answers took (or events were on their way), in microseconds.
     pub(crate) latency: Spread,
+    /// Memory with idle streams.
+    pub(crate) memory: Option<Memory>,
+    /// How it starts.
+    pub(crate) start: Option<Start>,
     /// What was wrong, if anything: the measurement is void then.
     pub(crate) wrong: Option<String>,
+}
+
+/// Anonymous memory of the candidate, in bytes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Memory {
+    /// Before the streams.
+    pub(crate) before: u64,
+    /// With all of them open.
+    pub(crate) open: u64,
+    /// A while after they have closed.
+    pub(crate) after: u64,
+}
+
+/// How a candidate starts, and what it is then.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Start {
+    /// From exec to the first answer, in microseconds.
+    pub(crate) first: f64,
+    /// From exec to the first answer that comes from the backend, in microseconds.
+    pub(crate) proxied: f64,
+    /// Resident memory at rest, in bytes: files that are mapped, such as the binary, included.
+    pub(crate) resident: u64,
+    /// The anonymous part of it.
+    pub(crate) anonymous: u64,
+    /// Size of the binary, in bytes; none where it is not one of its own.
+    pub(crate) binary: Option<u64>,
 }
 
 /// Quantiles.

@@ -1,17 +1,14 @@
 //! HTTP/1.1 from the client's side, no more than a load generator needs.
 
-use std::net::SocketAddr;
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-
+use super::door::Stream;
 use crate::{Failure, tell};
 
 /// A kept connection. What was read and not yet taken lies in `buffer[begin..end]`.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
@@ -25,14 +22,29 @@ pub(super) enum Length {
 }
 
 impl Wire {
-    pub(super) async fn open(target: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(target).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 16 * 1024], begin: 0, end: 0 })
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: vec![0; 16 * 1024], begin: 0, end: 0 }
+    }
+
+    /// How TLS began; `None` without it.
+    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => stream.get_ref().1.handshake_kind(),
+        }
+    }
+
+    /// For one of very many connections, on which little comes.
+    pub(super) fn small(&mut self) {
+        self.buffer = vec![0; 1024];
     }
 
     pub(super) async fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
-        Ok(self.stream.write_all(request).await?)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(request).await?,
+            Stream::Tls(stream) => stream.write_all(request).await?,
+        }
+        Ok(())
     }
 
     /// Reads the head of an answer, which must be 200.
@@ -102,7 +114,12 @@ impl Wire {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        match self.stream.read(&mut self.buffer[self.end..]).await? {
+        let space = &mut self.buffer[self.end..];
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(space).await?,
+            Stream::Tls(stream) => stream.read(space).await?,
+        };
+        match read {
             0 => Err("the connection was closed in the middle".into()),
             read => {
                 self.end += read;
@@ -124,8 +141,19 @@ fn length(headers: &[httparse::Header<'_>]) -> Result<Length, Failure> {
     Err("the body has no end".into())
 }
 
+/// Opens a stream that stays idle.
+pub(super) fn listening(credential: &str) -> Vec<u8> {
+    format!(
+        "GET /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {credential}\r\naccept: text/event-stream\r\n\
+         mcp-protocol-version: 2025-11-25\r\nuser-agent: mcp-deputy-bench/1\r\n{}: idle\r\n\r\n",
+        tell::HOST,
+        tell::KIND,
+    )
+    .into_bytes()
+}
+
 /// A request with the headers that MCP clients send.
-pub(super) fn request(kind: Option<&str>, credential: &str) -> Vec<u8> {
+pub(crate) fn request(kind: Option<&str>, credential: &str) -> Vec<u8> {
     let kind = kind.map(|kind| format!("{}: {kind}\r\n", tell::KIND)).unwrap_or_default();
     format!(
         "POST /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {credential}\r\n\
