@@ -11,13 +11,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::Uri;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use thiserror::Error;
@@ -107,7 +107,22 @@ pub(crate) fn tls(roots: &TrustRoots) -> Result<ClientConfig, TrustError> {
         .with_safe_default_protocol_versions()?;
     let builder = match roots {
         TrustRoots::Only(roots) => builder.with_root_certificates(Arc::clone(roots)),
-        TrustRoots::Platform => builder.with_native_roots().map_err(TrustError::NoRoots)?,
+        TrustRoots::Platform => builder.with_root_certificates(platform()?),
     };
     Ok(builder.with_no_client_auth())
+}
+
+/// The roots of the operating system. Reading a hundred certificates takes longer than everything else at a start, so it is
+/// done once, for all clients.
+fn platform() -> Result<Arc<RootCertStore>, TrustError> {
+    static READ: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = READ.get() {
+        return Ok(Arc::clone(roots));
+    }
+    let mut roots = RootCertStore::empty();
+    let (valid, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if valid == 0 {
+        return Err(TrustError::NoRoots(io::ErrorKind::NotFound.into()));
+    }
+    Ok(Arc::clone(READ.get_or_init(|| Arc::new(roots))))
 }

@@ -1,6 +1,6 @@
 //! The stage: every actor of the sandbox running, around a gateway that is made as `serve` makes it.
 //!
-//! The gateway gets a real `proxy.toml` (see [`configuration`]), read by the same code that reads a file, a sled store in
+//! The gateway gets a real `proxy.toml` (see [`configuration`]), read by the same code that reads a file, a store on disk in
 //! a temporary folder, and no trusted root at all: whatever is not plain http on loopback cannot be reached. The naive
 //! proxy uses the *same* static client id at the third party, as it would if somebody put it where the gateway stands;
 //! so what a person once approved there counts for both, and the comparison is fair.
@@ -314,7 +314,7 @@ fn configuration(scenery: &Scenery<'_>) -> String {
     let Scenery { listen, admin_listen, store, third_party, client_secret, mcp_server } = scenery;
     // What is a JSON string is a TOML string too.
     let quoted = |text: &str| Value::from(text).to_string();
-    let store = quoted(&format!("sled:{}", store.display()));
+    let store = quoted(&format!("disk:{}", store.display()));
     let client_secret = quoted(client_secret.expose_secret());
     let (issuer, authorization, token, user, revocation) = (
         quoted(&third_party.issuer()),

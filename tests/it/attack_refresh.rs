@@ -311,8 +311,8 @@ async fn attack_refresh_after_the_end() {
 /// A rotation and a revocation at the same time: whoever wins, nothing is left that works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn attack_refresh_racing_a_revocation() {
-    for sled in [false, true] {
-        let gateway = Arc::new(Setup { sled, ..Setup::default() }.start().await);
+    for disk in [false, true] {
+        let gateway = Arc::new(Setup { disk, ..Setup::default() }.start().await);
         for _ in 0..4 {
             let (client, tokens) = gateway.tokens(&ADA).await;
             let mut racing = JoinSet::new();
@@ -333,7 +333,7 @@ async fn attack_refresh_racing_a_revocation() {
                 held.push((text("access_token"), text("refresh_token")));
             }
             for (access, refresh) in held {
-                assert_eq!(gateway.tool(&access, "whoami", json!({})).await.status, 401, "sled: {sled}");
+                assert_eq!(gateway.tool(&access, "whoami", json!({})).await.status, 401, "disk: {disk}");
                 refused(&client, &refresh, "revoked").await;
             }
         }

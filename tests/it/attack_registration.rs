@@ -64,7 +64,7 @@ async fn attack_registration_takeover() {
 #[tokio::test]
 async fn attack_registration_takeover_across_settings() {
     let all = "[registration]\nmanagement = \"all\"\n".to_owned();
-    let mut gateway = Setup { sled: true, tables: all.clone(), ..Setup::default() }.start().await;
+    let mut gateway = Setup { disk: true, tables: all.clone(), ..Setup::default() }.start().await;
     let managed = register(&gateway, &body("none")).await;
     gateway.restart_with(String::new()).await;
     let shared = register(&gateway, &body("none")).await;

@@ -18,7 +18,7 @@ const CACHE: Duration = Duration::from_secs(11);
 
 async fn with(rules: &str, behaviour: Behaviour) -> Gateway {
     let tables = format!("[access]\n{rules}\n");
-    Setup { behaviour, sled: true, tables, ..Setup::default() }.start().await
+    Setup { behaviour, disk: true, tables, ..Setup::default() }.start().await
 }
 
 fn members(list: &[(&'static str, u64)]) -> Behaviour {
@@ -192,7 +192,7 @@ async fn rules_that_became_narrower_hold_for_an_open_second_page() {
 async fn another_provider_of_an_mcp_server_ends_what_was_approved_for_the_first() {
     let tables =
         format!("[[resource_server]]\nid = \"asks\"\nsecret = \"{ASKING}\"\nresources = [\"/mcp\"]\n");
-    let setup = Setup { sled: true, two_providers: true, tables, ..Setup::default() };
+    let setup = Setup { disk: true, two_providers: true, tables, ..Setup::default() };
     let mut gateway = setup.start().await;
     let client = gateway.client("App").await;
     let mut ada = gateway.visitor(&ADA);

@@ -317,7 +317,7 @@ async fn a_third_party_that_fails_at_the_callback_is_told_to_the_client() {
 
 #[tokio::test]
 async fn a_restart_forgets_nobody() {
-    let mut gateway = Setup { sled: true, ..Setup::default() }.start().await;
+    let mut gateway = Setup { disk: true, ..Setup::default() }.start().await;
     let client = gateway.client("App").await;
     let mut ada = gateway.visitor(&ADA);
     let tokens = ada.tokens(&client).await;

@@ -23,7 +23,7 @@ async fn from_a_document_to_a_tool_call_and_on_for_months() {
     document["logo_uri"] = host.url("/logo.png").into();
     document["application_type"] = "native".into();
     host.put(PATH, Stands::json(&document).with("cache-control: public, max-age=3600"));
-    let mut gateway = Setup { sled: true, ..host.setup() }.start().await;
+    let mut gateway = Setup { disk: true, ..host.setup() }.start().await;
     let metadata = gateway.get("/.well-known/oauth-authorization-server").await.json();
     assert_eq!(metadata["client_id_metadata_document_supported"], Value::Bool(true));
 

@@ -191,7 +191,7 @@ async fn an_mcp_server_is_told_by_a_signature_who_is_asking() {
         server: "identity_assertion = true\n".to_owned(),
         // Longer than an assertion lives: it is made anew all the same.
         tables: "[tokens]\ncache_ttl = \"5m\"\n".to_owned(),
-        sled: true,
+        disk: true,
         ..Setup::default()
     }
     .start()

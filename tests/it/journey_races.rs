@@ -24,8 +24,8 @@ async fn at_once<T: Send + 'static>(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn five_refreshes_at_once_get_one_answer() {
-    for sled in [false, true] {
-        let gateway = Setup { sled, ..Setup::default() }.start().await;
+    for disk in [false, true] {
+        let gateway = Setup { disk, ..Setup::default() }.start().await;
         let (client, tokens) = gateway.tokens(&ADA).await;
         let mut current = tokens.refresh;
         for _ in 0..3 {
@@ -89,8 +89,8 @@ async fn a_refresh_token_lives_as_long_as_it_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_redemptions_of_a_code_have_one_winner() {
-    for sled in [false, true] {
-        let gateway = Setup { sled, ..Setup::default() }.start().await;
+    for disk in [false, true] {
+        let gateway = Setup { disk, ..Setup::default() }.start().await;
         let client = gateway.client("App").await;
         let answer = gateway.visitor(&ADA).authorize(&client.asks()).await;
         let redeeming = (0..MANY).map(|_| {
@@ -99,7 +99,7 @@ async fn many_redemptions_of_a_code_have_one_winner() {
         });
         let replies: Vec<Reply> = at_once(redeeming).await;
         let won: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 200).collect();
-        assert_eq!(won.len(), 1, "sled: {sled}");
+        assert_eq!(won.len(), 1, "disk: {disk}");
         for lost in replies.iter().filter(|reply| reply.status != 200) {
             assert_eq!((lost.status, lost.error().as_str()), (400, "invalid_grant"));
         }
@@ -132,15 +132,15 @@ async fn a_code_lives_a_minute() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_callbacks_with_one_state_make_one_code() {
-    for sled in [false, true] {
-        let gateway = Setup { sled, ..Setup::default() }.start().await;
+    for disk in [false, true] {
+        let gateway = Setup { disk, ..Setup::default() }.start().await;
         let client = gateway.client("App").await;
         let asking = client.asks();
         let mut ada = gateway.visitor(&ADA);
         let departure = ada.approve(&asking).await;
         let callback = ada.callback_of(&departure).await;
         let codes = codes_of(&ada, vec![callback; MANY]).await;
-        assert_eq!(codes.len(), 1, "sled: {sled}");
+        assert_eq!(codes.len(), 1, "disk: {disk}");
         client.redeem(&Answer::at(&codes[0], &asking)).await;
         let issued = gateway.third_party.events().count(|event| matches!(event, Event::TokenIssued { .. }));
         assert_eq!(issued, 1);
@@ -174,8 +174,8 @@ async fn many_posts_of_one_page_make_one_code() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_answers_to_a_second_page_get_one_code() {
-    for sled in [false, true] {
-        let gateway = Setup { sled, ..Setup::default() }.start().await;
+    for disk in [false, true] {
+        let gateway = Setup { disk, ..Setup::default() }.start().await;
         let client = gateway.client("App").await;
         let asking = client.asks();
         let wider = Granted::Exactly(vec!["read:user".to_owned(), "gist".to_owned()]);
@@ -194,7 +194,7 @@ async fn many_answers_to_a_second_page_get_one_code() {
             .map(|page| page.leads_to().expect("everybody gets the answer"))
             .collect();
         answers.dedup();
-        assert_eq!(answers.len(), 1, "sled: {sled}");
+        assert_eq!(answers.len(), 1, "disk: {disk}");
         crate::support::secrets::note(&parameter(&answers[0], "code").unwrap());
         client.redeem(&Answer::at(&answers[0], &asking)).await;
         // Too late to change one's mind: the answer is given.

@@ -260,7 +260,7 @@ async fn a_session_is_no_authorization() {
 
 #[tokio::test]
 async fn a_session_survives_a_restart_of_the_gateway() {
-    let mut gateway = Setup { sled: true, ..Setup::default() }.start().await;
+    let mut gateway = Setup { disk: true, ..Setup::default() }.start().await;
     let (_, tokens) = gateway.tokens(&ADA).await;
     let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });

@@ -394,7 +394,7 @@ async fn a_client_of_the_configuration_works_without_registering() {
     for secret in [None, Some(random("operators-secret-"))] {
         let secret = secret.as_deref();
         let mut gateway =
-            Setup { sled: true, tables: operators_client(secret, HOSTED), ..Setup::default() }.start().await;
+            Setup { disk: true, tables: operators_client(secret, HOSTED), ..Setup::default() }.start().await;
         let client = reports(&gateway, secret);
         let mut visitor = gateway.visitor(&ADA);
         let page = visitor.consent_page(&client.asks()).await;
@@ -425,7 +425,7 @@ async fn a_client_of_the_configuration_works_without_registering() {
 
 #[tokio::test]
 async fn a_client_that_the_operator_takes_out_loses_everything() {
-    let with = |tables: String| Setup { sled: true, tables, ..Setup::default() };
+    let with = |tables: String| Setup { disk: true, tables, ..Setup::default() };
     let mut gateway = with(operators_client(None, HOSTED)).start().await;
     let client = reports(&gateway, None);
     let tokens = gateway.visitor(&ADA).tokens(&client).await;

@@ -58,7 +58,7 @@ pub(crate) struct Setup {
     /// A store instead of a fresh one in memory.
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The embedded store in a folder of its own.
-    pub(crate) sled: bool,
+    pub(crate) disk: bool,
     /// Whom outgoing TLS believes; nobody unless a test says so.
     pub(crate) roots: Option<RootCertStore>,
     /// A name service instead of one that knows this computer only.
@@ -88,7 +88,7 @@ impl Default for Setup {
             two_mounts: false,
             two_providers: false,
             store: None,
-            sled: false,
+            disk: false,
             roots: None,
             names: None,
             tls: None,
@@ -154,7 +154,7 @@ impl Setup {
         };
         let bound = Loopback::bind(LoopbackHost::Ipv4, 0).await.unwrap();
         let mcp_server = McpServer::start(bound, third_party.origin(), self.refusal, &world);
-        let folder = self.sled.then(|| TempDir::new().unwrap());
+        let folder = self.disk.then(|| TempDir::new().unwrap());
 
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into(), self.tls.clone()).unwrap();
         let address = endpoint.address().unwrap();
@@ -192,7 +192,7 @@ impl Setup {
         mcp_server: &McpServer,
         store: Option<PathBuf>,
     ) -> String {
-        let store = store.map_or("memory:".to_owned(), |path| format!("sled:{}", path.display()));
+        let store = store.map_or("memory:".to_owned(), |path| format!("disk:{}", path.display()));
         let upstream = self.upstream.as_deref().unwrap_or(mcp_server.url());
         let mut parts = vec![
             format!("public_url = \"{origin}\"\n{}\n[store]\nurl = \"{store}\"\n", self.top),

@@ -52,7 +52,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let text = format!(
             "public_url = \"{origin}\"\nlisten = \"127.0.0.1:{public}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n\
-             [store]\nurl = \"sled:{}\"\n{}[[mcp_server]]\npath = \"/mcp\"\nname = \"Tools\"\nupstream_url = \"{}\"\n\
+             [store]\nurl = \"disk:{}\"\n{}[[mcp_server]]\npath = \"/mcp\"\nname = \"Tools\"\nupstream_url = \"{}\"\n\
              [limits]\nregistrations_per_minute = 100000\n",
             folder.path().join("data").display(),
             provider_entry(PROVIDER, &origin, &third_party, ""),
