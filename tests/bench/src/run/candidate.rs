@@ -140,6 +140,14 @@ impl Peer {
         }
     }
 
+    /// The build of ours that it is.
+    pub(super) fn binary(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Deputy(binary) | Kind::DeputyHttp2(binary) => Some(binary),
+            _ => None,
+        }
+    }
+
     /// The program, where it is one of its own.
     pub(super) fn program(&self) -> Option<PathBuf> {
         match &self.kind {
@@ -353,7 +361,8 @@ fn found(program: &str) -> Option<PathBuf> {
 pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    log.set_len(0)?;
+    // What is no file cannot be emptied.
+    let _ = log.set_len(0);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.spawn().map_err(|error| format!("{name} cannot be started: {error}").into())
 }

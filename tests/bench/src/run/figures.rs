@@ -107,7 +107,7 @@ pub(super) fn noise(samples: &[Sample]) -> Option<(Median, Median)> {
 
 /// Processor time per answer or event, in microseconds.
 pub(super) fn processor(measured: &Measured) -> Option<f64> {
-    (measured.count > 0).then(|| measured.processor / measured.count as f64)
+    (measured.count > 0 && measured.processor > 0.0).then(|| measured.processor / measured.count as f64)
 }
 
 /// Answers or events per second.

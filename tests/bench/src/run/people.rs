@@ -1,4 +1,7 @@
 //! People with tokens, in a store that can be copied.
+//!
+//! Each build of ours has its own, seeded by itself: a store that another build has written may first have to be brought up
+//! to date, which is none of what is measured here.
 
 use std::{
     fs,
@@ -8,6 +11,9 @@ use std::{
     thread,
     time::Duration,
 };
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     Options, candidate,
@@ -26,9 +32,17 @@ pub(super) struct People {
 }
 
 impl People {
-    /// So many, from an earlier run where their tokens are still good.
-    pub(super) fn new(count: usize, stage: &Stage, options: &Options) -> Result<Self, Failure> {
-        let store = stage.folder.join(format!("people-{count}"));
+    /// So many in a store of this binary, from an earlier run where their tokens are still good.
+    pub(super) fn new(
+        count: usize,
+        binary: &Path,
+        stage: &Stage,
+        options: &Options,
+    ) -> Result<Self, Failure> {
+        let content = fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+        let digest = digest(&SHA256, &content);
+        let name = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..6).unwrap_or_default());
+        let store = stage.folder.join("people").join(format!("{count}-{name}"));
         let out = store.join("tokens");
         let age = fs::metadata(&out).and_then(|file| file.modified()).map(|seeded| seeded.elapsed());
         let are_good = matches!(age, Ok(Ok(age)) if age < GOOD_FOR);
@@ -36,7 +50,7 @@ impl People {
             eprintln!("seeding {count} people");
             let _ = fs::remove_dir_all(&store);
             fs::create_dir_all(&store)?;
-            seed(count, stage, options, &store)?;
+            seed(count, binary, stage, &store)?;
         }
         let ours: Vec<_> = fs::read_to_string(&out)?.lines().map(str::to_owned).collect();
         Ok(Self { tokens: Tokens::of(&ours, &store)?, store })
@@ -50,7 +64,7 @@ impl People {
     }
 }
 
-fn seed(count: usize, stage: &Stage, options: &Options, store: &Path) -> Result<(), Failure> {
+fn seed(count: usize, binary: &Path, stage: &Stage, store: &Path) -> Result<(), Failure> {
     let port = free_port()?;
     let backend = stage.backend_of(0, false).to_string();
     let config =
@@ -59,7 +73,7 @@ fn seed(count: usize, stage: &Stage, options: &Options, store: &Path) -> Result<
     let text = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}", fs::read_to_string(&config)?);
     fs::write(&config, text)?;
     let log = store.join("log");
-    let mut command = Command::new(&options.binary);
+    let mut command = Command::new(binary);
     command.args(["serve", "--config"]).arg(config);
     let mut gateway = candidate::spawn(command, &log)?;
     let seeded = journeys(SocketAddr::from(([127, 0, 0, 1], port)), count, &store.join("tokens"));

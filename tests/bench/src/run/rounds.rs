@@ -1,6 +1,9 @@
 //! All scenarios, round by round.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Options, Sample,
@@ -16,13 +19,51 @@ use crate::{Failure, load::Measured};
 pub(super) struct Bench<'a> {
     options: &'a Options,
     peers: Vec<Peer>,
-    people: People,
-    /// For whom the store must be small.
-    few: Option<People>,
+    crowds: Crowds,
     /// Those that are measured warm, which run all the time; the others are started for each measurement.
     running: Vec<Running>,
     // Behind the candidates: its backend ends after them.
     stage: Stage,
+}
+
+/// How many people there are where a store must be small: fewer than a thousand records.
+const FEW: usize = 100;
+
+/// The people of each build of ours; those of the first one are for everybody else as well.
+struct Crowds {
+    usual: Vec<(PathBuf, People)>,
+    few: Vec<(PathBuf, People)>,
+}
+
+impl Crowds {
+    fn new(
+        options: &Options,
+        peers: &[Peer],
+        scenarios: &[&Scenario],
+        stage: &Stage,
+    ) -> Result<Self, Failure> {
+        let mut crowds = Self { usual: Vec::new(), few: Vec::new() };
+        let has_start = scenarios.iter().any(|scenario| scenario.way == Way::Start);
+        for binary in [options.binary.as_path()].into_iter().chain(peers.iter().filter_map(Peer::binary)) {
+            if crowds.usual.iter().any(|(known, _)| known == binary) {
+                continue;
+            }
+            let crowd = |count| People::new(count, binary, stage, options);
+            crowds.usual.push((binary.to_owned(), crowd(options.people)?));
+            if has_start {
+                crowds.few.push((binary.to_owned(), crowd(FEW)?));
+            }
+        }
+        Ok(crowds)
+    }
+
+    fn of(&self, scenario: &Scenario, peer: &Peer) -> Result<&People, Failure> {
+        let crowds = if scenario.way == Way::Start { &self.few } else { &self.usual };
+        let own = |binary: &Path| crowds.iter().find(|(known, _)| known == binary);
+        let (_, people) =
+            peer.binary().and_then(own).or_else(|| crowds.first()).ok_or("there are no people")?;
+        Ok(people)
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -30,18 +71,18 @@ impl<'a> Bench<'a> {
     pub(super) fn set(options: &'a Options, scenarios: &[&Scenario]) -> Result<Self, Failure> {
         let peers = options.peers()?;
         let stage = Stage::set(options)?;
-        let (people, few) = stage.people(options, scenarios.iter().any(|it| it.way == Way::Start))?;
+        let crowds = Crowds::new(options, &peers, scenarios, &stage)?;
         let mut running = Vec::new();
         for setting in [Setting::Usual, Setting::Tls] {
-            let is_here = |peer: &Peer| {
-                scenarios.iter().any(|it| it.is_warm() && it.setting() == setting && it.is_for(peer))
-            };
-            for peer in peers.iter().filter(|peer| is_here(peer)) {
-                let place = format!("{}-{}", peer.name, setting.name());
-                running.push(Running::start(peer.clone(), setting, &place, &stage, &people)?);
+            for peer in &peers {
+                let is_it = |it: &&&Scenario| it.is_warm() && it.setting() == setting && it.is_for(peer);
+                let Some(scenario) = scenarios.iter().find(is_it) else { continue };
+                let (place, people) =
+                    (format!("{}-{}", peer.name, setting.name()), crowds.of(scenario, peer)?);
+                running.push(Running::start(peer.clone(), setting, &place, &stage, people)?);
             }
         }
-        Ok(Self { options, peers, people, few, running, stage })
+        Ok(Self { options, peers, crowds, running, stage })
     }
 
     /// Who runs where, in words.
@@ -91,21 +132,22 @@ impl<'a> Bench<'a> {
     }
 
     fn one(&mut self, scenario: &Scenario, peer: &Peer) -> Result<Measured, Failure> {
-        let few = self.few.as_ref().unwrap_or(&self.people);
+        let people = self.crowds.of(scenario, peer)?;
         match scenario.way {
-            Way::Cold => cold(scenario, peer, &self.stage, &self.people),
-            Way::Start => start(peer, &self.stage, few),
+            Way::Cold => cold(scenario, peer, &self.stage, people),
+            Way::Start => start(peer, &self.stage, people),
             Way::Answers | Way::Events | Way::Idle => {
                 let is_it = |it: &&mut Running| it.peer.name == peer.name && it.setting == scenario.setting();
                 let candidate = self.running.iter_mut().find(is_it).ok_or("it does not run")?;
-                warm(scenario, candidate, &self.stage, &self.people, self.options.seconds())
+                warm(scenario, candidate, &self.stage, people, self.options.seconds())
             }
         }
     }
 
     /// While one gives back what it had, the next one is measured.
     fn idle(&self, scenario: &Scenario, peers: &[Peer]) -> Result<Vec<(Peer, Measured)>, Failure> {
-        let begin = |peer| Idle::begin(scenario, peer, &self.stage, &self.people, self.options);
+        let begin =
+            |peer| Idle::begin(scenario, peer, &self.stage, self.crowds.of(scenario, peer)?, self.options);
         let mut closed = Vec::new();
         for peer in peers {
             let first = begin(peer).or_else(|failure| {

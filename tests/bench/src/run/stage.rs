@@ -9,13 +9,9 @@ use std::{
 
 use super::{
     Options, candidate,
-    people::People,
     placement::{Placement, Side},
 };
 use crate::{Failure, tell};
-
-/// How many people there are where a store must be small: fewer than a thousand records.
-pub(super) const FEW: usize = 100;
 
 /// On how many addresses the backend listens.
 const ADDRESSES: usize = 32;
@@ -56,12 +52,6 @@ impl Stage {
     /// another one has just closed would leave no ports to connect from.
     pub(super) fn backend_of(&self, number: usize, http2: bool) -> SocketAddr {
         address(number, if http2 { self.backend.1 } else { self.backend.0 })
-    }
-
-    /// People as they are usual, and few; the latter only where somebody wants them.
-    pub(super) fn people(&self, options: &Options, few: bool) -> Result<(People, Option<People>), Failure> {
-        let usual = People::new(options.people, self, options)?;
-        Ok((usual, few.then(|| People::new(FEW, self, options)).transpose()?))
     }
 
     /// Puts these configurations one behind the other and fills them in, first with `own` places and their values; where the
