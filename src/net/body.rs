@@ -179,7 +179,7 @@ impl HttpBody for Body {
             Kind::Stream(stream) => stream.size_hint(),
             Kind::Whole(bytes) => exactly(bytes),
         };
-        self.first.as_ref().map_or_else(|| rest.clone(), |first| sum(&exactly(first), &rest))
+        self.first.as_ref().map_or(rest, |first| sum(&exactly(first), &rest))
     }
 }
 

@@ -208,12 +208,11 @@ fn relay(
     let (mut head, mut body) = answer.into_parts();
     headers::clean_response(&mut head.headers, &route.credential);
     owner.bind(&mut head.headers);
-    let body = match body.whole() {
-        Some(whole) => full(whole),
-        None => {
-            let until = until(&head.headers, permit, route, context, stays_open);
-            Body::stream(Relay::new(body, until)).hold(permit.anchor())
-        }
+    let body = if let Some(whole) = body.whole() {
+        full(whole)
+    } else {
+        let until = until(&head.headers, permit, route, context, stays_open);
+        Body::stream(Relay::new(body, until)).hold(permit.anchor())
     };
     let mut relayed = Response::new(body);
     *relayed.status_mut() = head.status;

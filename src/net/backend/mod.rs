@@ -126,7 +126,7 @@ enum Lines {
     /// HTTP/1.1: one request at a time on each.
     Own(Arc<own::Lines>),
     /// HTTP/2: many at a time on a few.
-    Shared(shared::Lines),
+    Shared(Box<shared::Lines>),
 }
 
 impl Backend {
@@ -141,7 +141,7 @@ impl Backend {
         }
         let connector = Connector::new(tls, http2, connect_timeout);
         let lines = if http2 {
-            Lines::Shared(shared::Lines::new(connector))
+            Lines::Shared(Box::new(shared::Lines::new(connector)))
         } else {
             Lines::Own(own::Lines::new(connector, upstream.clone()))
         };

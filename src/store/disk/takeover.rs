@@ -137,7 +137,8 @@ const AT_ONCE: usize = 20_000;
 #[cfg(feature = "takeover")]
 const CACHE: usize = 16 * 1024 * 1024;
 
-#[cfg(all(test, feature = "takeover"))]
+#[cfg(feature = "takeover")]
+#[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
