@@ -182,6 +182,24 @@ async fn a_connection_that_was_closed_while_unused_costs_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_beyond_its_answer_is_no_answer_to_the_next_request() {
+    let mut server = Script::listen().await;
+    let plane = Setup::before(server.address).start();
+    let mut client = plane.connect().await;
+    client.post("", "{}").await;
+    let (mut wire, _) = server.request().await;
+    wire.until("{}").await;
+    // A second answer that nobody has asked for, for whoever comes next.
+    wire.say(&format!("{JSON}{}", JSON.replace("{}", "[]"))).await;
+    client.until("\r\n\r\n{}").await;
+    client.post("", "{\"id\":2}").await;
+    let (mut second, _) = server.request().await;
+    second.until("{\"id\":2}").await;
+    second.say(JSON).await;
+    client.until("\r\n\r\n{}").await;
+}
+
+#[tokio::test]
 async fn a_connection_that_dies_under_a_second_request_is_a_502_sent_once() {
     let mut server = Script::listen().await;
     let plane = Setup::before(server.address).start();
