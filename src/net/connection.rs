@@ -86,10 +86,10 @@ where
 {
     let draining = context.draining.clone();
     let activity = Activity::new();
-    let mut stream = Patient::new(stream, Arc::clone(&activity), limits);
+    let stream = Patient::new(stream, Arc::clone(&activity), limits);
     // Who has said nothing yet has nothing to lose when the gateway drains.
-    let version = match draining.run_until_cancelled(opening(&mut stream)).await {
-        Some(Ok(version)) => version,
+    let (version, stream) = match draining.run_until_cancelled(opening(stream)).await {
+        Some(Ok(opened)) => opened,
         Some(Err(error)) => return ended(&context, &error),
         None => return,
     };
@@ -173,7 +173,7 @@ fn ended(context: &ConnectionContext, error: &dyn Error) {
 
 /// The version that a client begins to speak: what it sends first is HTTP/2's preface (RFC 9113 section 3.4), or it is
 /// HTTP/1.1. What was read for that is put back, in one piece.
-async fn opening<S: AsyncRead + Unpin>(stream: &mut Patient<S>) -> io::Result<Version> {
+async fn opening<S: AsyncRead + Unpin>(mut stream: Patient<S>) -> io::Result<(Version, Patient<S>)> {
     let mut first = BytesMut::with_capacity(FIRST);
     loop {
         let read = stream.read_buf(&mut first).await?;
@@ -181,7 +181,7 @@ async fn opening<S: AsyncRead + Unpin>(stream: &mut Patient<S>) -> io::Result<Ve
         if read == 0 || !is_preface || first.len() >= PREFACE.len() {
             let is_http2 = is_preface && first.len() >= PREFACE.len();
             stream.put_back(first.freeze());
-            return Ok(if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+            return Ok((if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 }, stream));
         }
     }
 }
@@ -311,7 +311,7 @@ mod tests {
     async fn taken_for(pieces: &[&[u8]]) -> (Version, Vec<u8>) {
         // Room for one byte more than the preface, so that the pieces come one by one.
         let (near, mut far) = duplex(PREFACE.len() + 1);
-        let mut near = Patient::new(near, Activity::new(), &Limits::default());
+        let near = Patient::new(near, Activity::new(), &Limits::default());
         let sending = async {
             for piece in pieces {
                 far.write_all(piece).await.unwrap();
@@ -320,7 +320,7 @@ mod tests {
             drop(far);
         };
         let reading = async {
-            let version = opening(&mut near).await.unwrap();
+            let (version, mut near) = opening(near).await.unwrap();
             let mut all = Vec::new();
             near.read_to_end(&mut all).await.unwrap();
             (version, all)
