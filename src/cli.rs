@@ -4,7 +4,11 @@
 //! is wrong (`EX_USAGE`), said in a sentence before any port is bound.
 
 mod check;
+mod health;
+mod operator;
+mod reach;
 mod serve;
+mod table;
 #[cfg(feature = "sandbox")]
 mod try_out;
 
@@ -50,6 +54,23 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// See and revoke apps: those that people use, and with --all those that nobody ever approved.
+    Clients {
+        #[command(subcommand)]
+        verb: operator::Verb,
+    },
+    /// See and revoke what people approved for apps.
+    Consents {
+        #[command(subcommand)]
+        verb: operator::Verb,
+    },
+    /// See and revoke what apps hold: one grant for each approval that became tokens.
+    Grants {
+        #[command(subcommand)]
+        verb: operator::Verb,
+    },
+    /// Say whether the gateway is alive, or ready: for probes.
+    Health(health::Health),
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -75,6 +96,10 @@ pub fn run() -> ExitCode {
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check::check(config.as_deref()),
+        Command::Clients { verb } => operator::run(operator::What::Clients, &verb),
+        Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
+        Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
+        Command::Health(health) => health::run(&health),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
     }
@@ -83,6 +108,19 @@ pub fn run() -> ExitCode {
 /// The configuration, from the file and the environment.
 fn load(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
     config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// Runs what asks the gateway something, to its end.
+fn asked(work: impl Future<Output = Result<(), reach::Unreached>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ reach::Unreached::Wrong(_)) => wrong(&error),
+        Err(error @ reach::Unreached::Failed(_)) => failed(&error),
+    }
 }
 
 /// The command line or the configuration is wrong: one sentence, and no port was bound.

@@ -68,6 +68,8 @@ events! {
     ClientRefused = "client_refused" warning,
     /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
+    /// What a person approved for an app was revoked; the reason says by whom.
+    ConsentRevoked = "consent_revoked" step,
     /// A person said no.
     Denied = "denied" step,
     /// A browser was sent to the third party.
@@ -78,6 +80,8 @@ events! {
     DocumentRefused = "document_refused" warning,
     /// A grant ended; the reason says why.
     GrantEnded = "grant_ended" step,
+    /// One grant was revoked; the reason says by whom.
+    GrantRevoked = "grant_revoked" step,
     /// A token was introspected (RFC 7662).
     Introspected = "introspected" step,
     /// A limit was hit.
@@ -88,6 +92,8 @@ events! {
     LinkRefused = "link_refused" warning,
     /// A person came back from the third party, and it led to nothing.
     LoginFailed = "login_failed" warning,
+    /// Somebody asked the admin API for something without the operator's token.
+    OperatorRefused = "operator_refused" warning,
     /// A page could not be shown, or its answer could not be taken.
     PageRefused = "page_refused" warning,
     /// A person may not sign in here, or not any more.
