@@ -3,10 +3,13 @@
 //! Exit statuses: 0 all is well; 1 something failed while starting or running; 64 the command line or the configuration
 //! is wrong (`EX_USAGE`), said in a sentence before any port is bound.
 
+mod backup;
 mod check;
+mod completions;
 mod health;
 mod operator;
 mod reach;
+mod restore;
 mod serve;
 mod table;
 #[cfg(feature = "sandbox")]
@@ -19,7 +22,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "sandbox")]
 use crate::sandbox;
@@ -69,8 +72,17 @@ enum Command {
         #[command(subcommand)]
         verb: operator::Verb,
     },
+    /// Put the apps that the running gateway knows into a file.
+    Backup(backup::Backup),
+    /// Begin an empty store with the apps of a backup.
+    Restore(restore::Restore),
     /// Say whether the gateway is alive, or ready: for probes.
     Health(health::Health),
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// For this shell
+        shell: completions::Shell,
+    },
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -99,6 +111,9 @@ pub fn run() -> ExitCode {
         Command::Clients { verb } => operator::run(operator::What::Clients, &verb),
         Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
         Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
+        Command::Backup(backup) => backup::run(&backup),
+        Command::Restore(restore) => restore::run(&restore),
+        Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),

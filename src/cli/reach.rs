@@ -45,7 +45,7 @@ pub(super) struct Where {
     /// Its socket, instead of the configured one
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(super) socket: Option<PathBuf>,
-    /// Its admin listener, such as http://127.0.0.1:9090, instead of the socket. The token is that of the configuration, or
+    /// Its admin listener, such as `http://127.0.0.1:9090`, instead of the socket. The token is that of the configuration, or
     /// of the variable `MCP_DEPUTY_ADMIN_TOKEN`
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,

@@ -56,6 +56,8 @@ events! {
     CodeRedeemed = "code_redeemed" step,
     /// A code was refused; the reason says why. `code_replayed` ended the grant.
     CodeRefused = "code_refused" warning,
+    /// The operator took a backup; `count` says of how many apps.
+    BackupTaken = "backup_taken" step,
     /// A client was forgotten: nobody used it for long, or too many others were registered and never used.
     ClientForgotten = "client_forgotten" step,
     /// A client registered itself (RFC 7591).

@@ -6,6 +6,7 @@
 //! without.
 
 mod api;
+mod backup;
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -53,6 +53,8 @@ mod attack_refresh;
 #[cfg(test)]
 mod attack_registration;
 #[cfg(test)]
+mod attack_restore;
+#[cfg(test)]
 mod attack_sessions;
 #[cfg(test)]
 mod attack_smuggling;
@@ -72,6 +74,8 @@ mod journey_keys;
 mod journey_races;
 #[cfg(test)]
 mod journey_whole;
+#[cfg(test)]
+mod process_completions;
 #[cfg(test)]
 mod process_crash;
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Flows {
     /// The grant with this id, or the only one whose id begins like that.
     pub(super) async fn find_grant(&self, id: &str) -> Result<Grant, Unanswered> {
         long_enough(id)?;
-        let found = self.beginning::<Grant>(id, |key| encoded(key)).await?;
+        let found = self.beginning::<Grant>(id, encoded).await?;
         only(Kind::Grant, found.into_iter().map(|(_, found)| (found.record.id.to_string(), found.record)))
     }
 

@@ -265,17 +265,13 @@ impl Flows {
             (None, Some(client)) => Some(GrantsOf::client(&client.id)),
             (None, None) => None,
         };
-        let (found, next) = match owner {
-            Some(owner) => {
-                let (page, next) =
-                    self.records.grants_after(owner, asked.after.as_deref(), asked.limit).await?;
-                (page, next.map(|next| encoded(&next)))
-            }
-            None => {
-                let page = self.records.list_after::<Grant>(&[], asked.after.as_deref(), asked.limit).await?;
-                let next = behind(&page, asked.limit);
-                (page, next)
-            }
+        let (found, next) = if let Some(owner) = owner {
+            let (page, next) = self.records.grants_after(owner, asked.after.as_deref(), asked.limit).await?;
+            (page, next.map(|next| encoded(&next)))
+        } else {
+            let page = self.records.list_after::<Grant>(&[], asked.after.as_deref(), asked.limit).await?;
+            let next = behind(&page, asked.limit);
+            (page, next)
         };
         let is_meant = |grant: &Grant| {
             (all || grant.is_alive(asked.now))

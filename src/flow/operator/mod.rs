@@ -3,20 +3,23 @@
 //! - [`view`]: what is shown of a record. Never anything that is secret, nor the hash of it.
 //! - [`list`]: pages of them, by person and by app through the index, each of bounded work.
 //! - [`find`]: which record an id, or the beginning of one, means.
+//! - [`backup`]: what a backup holds, and how it comes back.
 //! - [`act`]: revoking. Each act is in the journal with the reason `operator`.
 //!
 //! Must never decide who the operator is: whoever calls this has done that. Called by the admin API of the web room.
 
 mod act;
+mod backup;
 mod find;
 mod list;
 mod view;
 
 pub use self::{
     act::Revoked,
+    backup::{BackingUp, PutBack, Restoring},
     find::{ClientMatch, GrantMatch},
     list::{MOST, Page, Query},
-    view::{ClientView, ConsentView, GrantView, PersonView},
+    view::{ClientView, ConsentView, GrantView, PersonView, rfc3339},
 };
 use super::{Failure, fault::Fault};
 

@@ -233,13 +233,14 @@ fn words(scopes: &ScopeSet) -> Vec<String> {
 }
 
 /// RFC 3339, to the second, in UTC.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
+pub fn rfc3339(at: Timestamp) -> String {
     // Beyond the year 9999 it is not a moment that anybody waits for.
     const LAST: u64 = 253_402_300_799;
     let at = Duration::from_secs(at.as_secs().min(LAST));
     humantime::format_rfc3339_seconds(UNIX_EPOCH + at).to_string()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 fn moment<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*at))
 }
@@ -247,7 +248,7 @@ fn moment<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
 #[expect(clippy::ref_option, reason = "serde hands it over so")]
 fn maybe_moment<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
-        Some(at) => moment(at, serializer),
+        Some(at) => serializer.serialize_str(&rfc3339(*at)),
         None => serializer.serialize_none(),
     }
 }

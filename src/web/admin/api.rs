@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET  /admin/v1                                       which gateway this is
+//! GET  /admin/v1/backup                                a backup, line by line (`domain::backup`)
 //! GET  /admin/v1/{clients|consents|grants}             a page of them: user, client, server, name, all, after, limit
 //! GET  /admin/v1/{clients|consents|grants}/show        id
 //! POST /admin/v1/{clients|consents|grants}/revoke      id
@@ -75,11 +76,16 @@ enum What {
 
 /// Answers the operator.
 pub(super) async fn answer(flows: &Arc<Flows>, request: &Request<()>, draining: bool) -> Response<Body> {
-    let Some(path) = request.uri().path().strip_prefix(ROOT) else { return nothing() };
+    let path =
+        request.uri().path().strip_prefix(ROOT).filter(|path| path.is_empty() || path.starts_with('/'));
+    let Some(path) = path else { return nothing() };
     let query = request.uri().query().unwrap_or_default();
     let (what, verb) = match path.trim_start_matches('/').split_once('/') {
         None if path.is_empty() => {
             return only(&Method::GET, request).unwrap_or_else(|| about(flows, draining));
+        }
+        None if path == "/backup" => {
+            return only(&Method::GET, request).unwrap_or_else(|| super::backup::answer(flows));
         }
         None => (path.trim_start_matches('/'), ""),
         Some((what, verb)) => (what, verb),

@@ -125,6 +125,17 @@ impl World {
         serde_json::from_str(&said).unwrap_or_else(|_| panic!("{arguments:?}: {said}"))
     }
 
+    /// Lets the configuration name a store that is not there yet, under the same key.
+    pub(crate) fn other_store(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let path =
+            text.split("url = \"disk:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+        let other = PathBuf::from(format!("{path}-again"));
+        std::fs::write(self.config(), text.replace(&path, other.to_str().unwrap())).unwrap();
+        std::fs::copy(format!("{path}.key"), other.with_extension("key")).unwrap();
+        other
+    }
+
     /// Where the admin listener is.
     pub(crate) fn admin(&self) -> &str {
         &self.admin
@@ -223,6 +234,11 @@ impl Process {
 
     pub(crate) fn admin(&self) -> &str {
         &self.admin
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> &std::path::Path {
+        &self.log
     }
 
     /// The events of its log so far that have this field with this value.
