@@ -14,18 +14,11 @@ fn script(shell: &str) -> String {
 
 /// What a shell prints for a script; `None` where there is no such shell.
 fn run(shell: &str, arguments: &[&str], script: &str) -> Option<String> {
-    let mut child = match Command::new(shell)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-    {
-        Ok(child) => child,
-        Err(_) => {
-            println!("there is no {shell} here");
-            return None;
-        }
+    let mut command = Command::new(shell);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        println!("there is no {shell} here");
+        return None;
     };
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();

@@ -1,15 +1,12 @@
 //! The operator's commands against the real binary: over its socket, and over the admin listener with the token.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use http::Request;
 use http_body_util::BodyExt as _;
 use mcp_deputy::sandbox::third_party::ADA;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::{Client, Reply, Tokens, process::World, random, secrets};
 
@@ -64,13 +61,12 @@ async fn what_the_operator_revokes_is_refused_within_a_second_and_its_streams_en
         let others_open = stream(&world, &others.access).await;
         assert_eq!(world.admitted(&tokens.access).await, 200);
 
-        let id = match what {
-            "clients" => client.id.clone(),
-            _ => {
-                let listed = world.json(&[what, "list", "--client", &client.id]).await;
-                let [item] = items(&listed) else { panic!("{listed}") };
-                item["id"].as_str().unwrap().to_owned()
-            }
+        let id = if what == "clients" {
+            client.id.clone()
+        } else {
+            let listed = world.json(&[what, "list", "--client", &client.id]).await;
+            let [item] = items(&listed) else { panic!("{listed}") };
+            item["id"].as_str().unwrap().to_owned()
         };
         let (status, said, error) = world.command(&[what, "revoke", &id]).await;
         let revoked = Instant::now();
