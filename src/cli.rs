@@ -37,7 +37,13 @@ const EX_USAGE: u8 = 64;
 /// A gateway in front of MCP servers that talk to a third-party API: OAuth for any MCP client, one static client id at
 /// the third party, and no confused deputy in between.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-deputy", version, max_term_width = 100)]
+#[command(
+    name = "mcp-deputy",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 all is well; 1 it failed (no gateway answers, there is no such thing, …); 64 the command line or \
+                  the configuration is wrong."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -60,7 +66,7 @@ enum Command {
     /// See and revoke apps: those that people use, and with --all those that nobody ever approved.
     Clients {
         #[command(subcommand)]
-        verb: operator::Verb,
+        verb: operator::ClientVerb,
     },
     /// See and revoke what people approved for apps.
     Consents {
@@ -108,7 +114,7 @@ pub fn run() -> ExitCode {
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check::check(config.as_deref()),
-        Command::Clients { verb } => operator::run(operator::What::Clients, &verb),
+        Command::Clients { verb } => operator::run_clients(&verb),
         Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
         Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
         Command::Backup(backup) => backup::run(&backup),

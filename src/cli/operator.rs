@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    reach::{Gateway, Unreached, Where},
+    reach::{Unreached, Where},
     table,
 };
 
@@ -34,6 +34,15 @@ pub(super) enum Verb {
     Show(Show),
     /// End some of them: at once, open streams included
     Revoke(Revoke),
+}
+
+/// What to do with apps.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum ClientVerb {
+    #[command(flatten)]
+    Verb(Verb),
+    /// Take the revocation of one back: it may ask people anew, and has nothing until they approve
+    Reinstate(Show),
 }
 
 /// What to list.
@@ -80,8 +89,11 @@ pub(super) struct Show {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Revoke {
     /// Their ids, or the beginnings of them where no other one begins like that
-    #[arg(required = true)]
+    #[arg(value_name = "ID", required_unless_present = "user")]
     ids: Vec<String>,
+    /// Everything that this person approved, for all apps: login name, e-mail address, or subject (issuer|id)
+    #[arg(long, value_name = "WHO", conflicts_with = "ids")]
+    user: Option<String>,
     /// As JSON, one object per line
     #[arg(long)]
     json: bool,
@@ -101,6 +113,14 @@ pub(super) fn run(what: What, verb: &Verb) -> ExitCode {
     super::asked(work)
 }
 
+/// Does it with apps.
+pub(super) fn run_clients(verb: &ClientVerb) -> ExitCode {
+    match verb {
+        ClientVerb::Verb(verb) => run(What::Clients, verb),
+        ClientVerb::Reinstate(which) => super::asked(which.reinstate()),
+    }
+}
+
 impl What {
     fn path(self) -> &'static str {
         match self {
@@ -112,9 +132,9 @@ impl What {
 
     fn one(self) -> &'static str {
         match self {
-            Self::Clients => "app",
-            Self::Consents => "consent",
-            Self::Grants => "grant",
+            Self::Clients => "the app",
+            Self::Consents => "the consent",
+            Self::Grants => "the grant",
         }
     }
 
@@ -248,17 +268,39 @@ impl Show {
     }
 }
 
+impl Show {
+    async fn reinstate(&self) -> Result<(), Unreached> {
+        let gateway = self.place.gateway()?;
+        let item = gateway.ask(Method::POST, &about(What::Clients, "reinstate", &self.id)).await?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            return written(writeln!(out, "{item:#}"));
+        }
+        let id = table::plain(&text(&item, "id"));
+        written(writeln!(out, "The app {id} may ask people again. What they had approved stays over."))
+    }
+}
+
 impl Revoke {
     async fn run(&self, what: What) -> Result<(), Unreached> {
         let gateway = self.place.gateway()?;
+        if let Some(who) = &self.user {
+            if matches!(what, What::Clients) {
+                const WHY: &str = "an app is not one person's: revoke the grants or consents of a person, or the app for everybody";
+                return Err(Unreached::Wrong(WHY.to_owned()));
+            }
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("id", who).finish();
+            let revoked = gateway.ask(Method::POST, &format!("/admin/v1/users/revoke?{query}")).await?;
+            return self.say("everything of", what, &revoked);
+        }
         for id in &self.ids {
-            self.one(what, &gateway, id).await?;
+            let revoked = gateway.ask(Method::POST, &about(what, "revoke", id)).await?;
+            self.say(what.one(), what, &revoked)?;
         }
         Ok(())
     }
 
-    async fn one(&self, what: What, gateway: &Gateway, id: &str) -> Result<(), Unreached> {
-        let revoked = gateway.ask(Method::POST, &about(what, "revoke", id)).await?;
+    fn say(&self, of: &str, what: What, revoked: &Value) -> Result<(), Unreached> {
         let mut out = io::stdout().lock();
         if self.json {
             return written(writeln!(out, "{revoked}"));
@@ -270,8 +312,8 @@ impl Revoke {
             (1, _) => "1 grant ended".to_owned(),
             (ended, _) => format!("{ended} grants ended"),
         };
-        let id = table::plain(&text(&revoked, "id"));
-        written(writeln!(out, "Revoked the {} {id}: {ended}.", what.one()))
+        let id = table::plain(&text(revoked, "id"));
+        written(writeln!(out, "Revoked {of} {id}: {ended}."))
     }
 }
 

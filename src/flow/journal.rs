@@ -64,6 +64,8 @@ events! {
     ClientRegistered = "client_registered" step,
     /// A client changed its registration (RFC 7592), or the operator wrote something else into the configuration.
     ClientChanged = "client_changed" step,
+    /// The operator took the revocation of a client back: it may ask people anew. What was approved before stays over.
+    ClientReinstated = "client_reinstated" step,
     /// A client was revoked: by the operator, by itself (RFC 7592), or because its metadata document is gone.
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
@@ -98,6 +100,8 @@ events! {
     OperatorRefused = "operator_refused" warning,
     /// A page could not be shown, or its answer could not be taken.
     PageRefused = "page_refused" warning,
+    /// Everything of a person was revoked by the operator.
+    PersonRevoked = "person_revoked" step,
     /// A person may not sign in here, or not any more.
     PersonRefused = "person_refused" warning,
     /// A refresh token was refused; the reason says why. `refresh_reused` ended the grant.

@@ -4,11 +4,11 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use http::Request;
 use http_body_util::BodyExt as _;
-use mcp_deputy::sandbox::third_party::ADA;
+use mcp_deputy::sandbox::third_party::{ADA, GRACE};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Client, Reply, Tokens, process::World, random, secrets};
+use crate::support::{Client, Reply, Tokens, Visitor, process::World, random, secrets};
 
 /// An app, and somebody's tokens for it.
 async fn app(world: &World, name: &str) -> (Client, Tokens) {
@@ -111,6 +111,51 @@ async fn what_the_operator_revokes_is_refused_within_a_second_and_its_streams_en
     let revoked: Vec<_> = items(&listed).iter().filter(|item| item["state"] == "revoked").collect();
     assert_eq!(revoked.len(), 1);
     assert_eq!(revoked[0]["name"], "App for clients");
+}
+
+#[tokio::test]
+async fn an_app_that_is_reinstated_may_ask_again_and_has_nothing() {
+    let mut world = World::new().await;
+    let process = world.start().await;
+    let (client, tokens) = app(&world, "By mistake").await;
+    let (status, _, error) = world.command(&["clients", "reinstate", &client.id]).await;
+    assert!(status == Some(64) && error.contains("not revoked"), "{error}");
+    world.command(&["clients", "revoke", &client.id]).await;
+    let refused = world.visitor().open(&client.asks().url()).await;
+    assert_ne!(refused.status, 200);
+    let (status, said, error) = world.command(&["clients", "reinstate", &client.id]).await;
+    assert!(status == Some(0) && said.contains(&client.id), "{error}");
+    assert_eq!(process.told("event", "client_reinstated").len(), 1);
+    assert_eq!(world.admitted(&tokens.access).await, 401);
+    assert_eq!(client.try_refresh(&tokens.refresh).await.error(), "invalid_grant");
+    let again = world.visitor().tokens(&client).await;
+    assert_eq!(world.admitted(&again.access).await, 200);
+    assert_eq!(world.command(&["grants", "reinstate", "AAAA"]).await.0, Some(64));
+}
+
+#[tokio::test]
+async fn everything_of_a_person_ends_at_once_and_may_begin_anew() {
+    let mut world = World::new().await;
+    let process = world.start().await;
+    let (first, one) = app(&world, "One").await;
+    let (_, two) = app(&world, "Two").await;
+    let client = world.client("Shared").await;
+    let mut grace = Visitor::among([&world.third_party], &GRACE);
+    let hers = grace.tokens(&client).await;
+    let open = stream(&world, &two.access).await;
+    assert_eq!(world.command(&["clients", "revoke", "--user", "ada"]).await.0, Some(64));
+    let (status, said, error) = world.command(&["grants", "revoke", "--user", "ADA"]).await;
+    assert!(status == Some(0) && said.contains("2 grants ended"), "{said}{error}");
+    for tokens in [&one, &two] {
+        assert_eq!(world.admitted(&tokens.access).await, 401);
+    }
+    assert!(ends(open).await);
+    assert_eq!(world.admitted(&hers.access).await, 200);
+    assert_eq!(process.told("event", "person_revoked")[0]["reason"], "operator");
+    let again = world.visitor().tokens(&first).await;
+    assert_eq!(world.admitted(&again.access).await, 200);
+    let (status, _, error) = world.command(&["grants", "revoke", "--user", "nobody"]).await;
+    assert!(status == Some(1) && error.contains("no such user"), "{error}");
 }
 
 #[tokio::test]

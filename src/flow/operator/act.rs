@@ -11,10 +11,12 @@ use super::{
     super::{
         Flows,
         journal::{self, Event},
+        ports::Table,
     },
     Unanswered, find,
+    view::ClientView,
 };
-use crate::domain::secret::Digest;
+use crate::domain::{client::Client, secret::Digest};
 
 /// What became of it.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +39,19 @@ impl Flows {
         Ok(Revoked { id: client.id, grants_ended })
     }
 
+    /// Takes the revocation of an app back. It may ask people anew; what was approved before stays over, so the same write turns
+    /// the one mark into the other.
+    pub async fn operator_reinstates_client(self: &Arc<Self>, id: &str) -> Result<ClientView, Unanswered> {
+        const NOT_REVOKED: Unanswered = Unanswered::Bad("This app is not revoked.");
+        let id = self.find_client(id).await?.id;
+        let now = self.now();
+        self.records.index_expiry(now, Table::Client, id.as_bytes(), now).await?;
+        let reinstated = self.records.update::<Client>(id.as_bytes(), Client::reinstated).await?;
+        let client = reinstated.ok_or(NOT_REVOKED)?;
+        journal::note(Event::ClientReinstated).client(&client.id).reason(BY).write();
+        Ok(ClientView::of(&client, self.is_configured(&client.id), now))
+    }
+
     /// Revokes what a person approved for an app at one MCP server: what the app holds by it ends.
     pub async fn operator_revokes_consent(self: &Arc<Self>, id: &str) -> Result<Revoked, Unanswered> {
         let (key, consent) = self.find_consent(id).await?;
@@ -46,6 +61,14 @@ impl Flows {
         entry.resource(consent.resource.as_str()).reason(BY).write();
         let grants_ended = self.revoke_consent(consent.subject, part).await?;
         Ok(Revoked { id: find::consent_id(&key), grants_ended })
+    }
+
+    /// Revokes everything of a person, who is named by subject, login name or e-mail address.
+    pub async fn operator_revokes_person(self: &Arc<Self>, who: &str) -> Result<Revoked, Unanswered> {
+        let subject = self.find_person(who).await?;
+        journal::note(Event::PersonRevoked).subject(&subject).reason(BY).write();
+        let grants_ended = self.revoke_person(subject.clone()).await?;
+        Ok(Revoked { id: subject, grants_ended })
     }
 
     /// Revokes one grant.

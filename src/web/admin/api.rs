@@ -6,6 +6,8 @@
 //! GET  /admin/v1/{clients|consents|grants}             a page of them: user, client, server, name, all, after, limit
 //! GET  /admin/v1/{clients|consents|grants}/show        id
 //! POST /admin/v1/{clients|consents|grants}/revoke      id
+//! POST /admin/v1/clients/reinstate                     id
+//! POST /admin/v1/users/revoke                          id: subject, login name or e-mail address
 //! ```
 //!
 //! Everything is in the query; bodies are not read. A parameter that is not known, or is there twice, is refused, so that a
@@ -87,6 +89,12 @@ pub(super) async fn answer(flows: &Arc<Flows>, request: &Request<()>, draining: 
         None if path == "/backup" => {
             return only(&Method::GET, request).unwrap_or_else(|| super::backup::answer(flows));
         }
+        Some(("users", "revoke")) => {
+            return match only(&Method::POST, request) {
+                Some(refused) => refused,
+                None => revoke_user(flows, query).await.unwrap_or_else(unanswered),
+            };
+        }
         None => (path.trim_start_matches('/'), ""),
         Some((what, verb)) => (what, verb),
     };
@@ -104,6 +112,10 @@ pub(super) async fn answer(flows: &Arc<Flows>, request: &Request<()>, draining: 
         "show" => match only(&Method::GET, request) {
             Some(refused) => return refused,
             None => show(flows, what, query).await,
+        },
+        "reinstate" if matches!(what, What::Clients) => match only(&Method::POST, request) {
+            Some(refused) => return refused,
+            None => reinstate(flows, query).await,
         },
         "revoke" => match only(&Method::POST, request) {
             Some(refused) => return refused,
@@ -140,6 +152,14 @@ async fn revoke(flows: &Arc<Flows>, what: What, query: &str) -> Result<Response<
         What::Grants => flows.operator_revokes_grant(&id).await?,
     };
     Ok(said(&revoked))
+}
+
+async fn reinstate(flows: &Arc<Flows>, query: &str) -> Result<Response<Body>, Unanswered> {
+    Ok(said(&flows.operator_reinstates_client(&id(query)?).await?))
+}
+
+async fn revoke_user(flows: &Arc<Flows>, query: &str) -> Result<Response<Body>, Unanswered> {
+    Ok(said(&flows.operator_revokes_person(&id(query)?).await?))
 }
 
 fn about(flows: &Flows, draining: bool) -> Response<Body> {
