@@ -34,5 +34,12 @@ pub(super) fn check(path: Option<&Path>) -> ExitCode {
         let callback = settings.public_url.join(&format!("/callback/{}", provider.name));
         let _ = writeln!(out, "  callback  {callback}  (register this redirect URI at {})", provider.title);
     }
+    if let Some(socket) = settings.admin_socket.path(&settings.store.url) {
+        let _ = writeln!(
+            out,
+            "  operator  {}  (mcp-deputy clients list, grants list, backup, …)",
+            socket.display()
+        );
+    }
     ExitCode::SUCCESS
 }

@@ -184,11 +184,11 @@ impl Gateway {
 
     /// Asks, and gives the answer as it begins.
     pub(super) async fn open(&self, method: Method, path: &str) -> Result<Response<Incoming>, Unreached> {
-        let connected = match &self.way {
+        let stream: Box<dyn Stream> = match &self.way {
             Way::Socket(path) => {
                 let stream = timeout(CONNECT, local::connect(path)).await;
                 let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                speak(stream.map_err(|error| no_socket(path, &error))?).await
+                Box::new(stream.map_err(|error| no_socket(path, &error))?)
             }
             Way::Listener(authority) => {
                 let stream = timeout(CONNECT, TcpStream::connect(authority)).await;
@@ -198,10 +198,13 @@ impl Gateway {
                         "no gateway answers on {authority} ({error}): is it running, and is that its admin_listen?"
                     ))
                 };
-                speak(stream.map_err(none)?).await
+                Box::new(stream.map_err(none)?)
             }
         };
-        let mut sender = connected.map_err(|_| self.failed("did not speak HTTP"))?;
+        let speaking = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = speaking.map_err(|_| self.failed("did not speak HTTP"))?;
+        // What goes wrong with it is told to whoever waits for an answer.
+        tokio::spawn(async move { connection.await.unwrap_or_default() });
         let host = match &self.way {
             Way::Socket(_) => "localhost",
             Way::Listener(authority) => authority,
@@ -230,15 +233,10 @@ impl Gateway {
     }
 }
 
-async fn speak<S>(stream: S) -> hyper::Result<http1::SendRequest<Empty<Bytes>>>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // What goes wrong with it is told to whoever waits for an answer.
-    tokio::spawn(async move { connection.await.unwrap_or_default() });
-    Ok(sender)
-}
+/// Either way: one kind of connection, so that its code is there once.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 fn no_socket(path: &Path, error: &io::Error) -> Unreached {
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

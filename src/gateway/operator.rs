@@ -4,19 +4,13 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     config::{AdminSocket, Settings},
     flow::fault::{Fault, chain},
-    net::{
-        body::Body,
-        handler::{ConnectionContext, Handler},
-        listen::Limits,
-        local::{LocalError, LocalSocket},
-    },
+    net::local::{LocalError, LocalSocket},
     web::admin::Admin,
 };
 
@@ -51,8 +45,11 @@ pub(super) struct Serving {
 /// Answers there until [`Serving::end`]. `draining` is cancelled when the gateway begins to drain.
 pub(super) fn serve(socket: Option<LocalSocket>, admin: Arc<Admin>, draining: CancellationToken) -> Serving {
     let stop = CancellationToken::new();
-    let handler = Arc::new(OperatorDesk(admin, draining));
-    let serving = |socket: LocalSocket| socket.serve(handler, Arc::new(Limits::default()), stop.clone());
+    let answer = move |request: http::Request<()>| {
+        let (admin, draining) = (Arc::clone(&admin), draining.clone());
+        async move { admin.answer_operator(&request, draining.is_cancelled()).await }
+    };
+    let serving = |socket: LocalSocket| socket.serve(answer, stop.clone());
     let task = socket.map(|socket| tokio::spawn(serving(socket)));
     Serving { task, stop: stop.drop_guard() }
 }
@@ -66,13 +63,5 @@ impl Serving {
         {
             tracing::error!(reason = "operator_socket_failed", "the task of the admin socket panicked");
         }
-    }
-}
-
-struct OperatorDesk(Arc<Admin>, CancellationToken);
-
-impl Handler for OperatorDesk {
-    async fn handle(&self, request: Request<Body>, _: &ConnectionContext) -> Response<Body> {
-        self.0.answer_operator(&request.map(drop), self.1.is_cancelled()).await
     }
 }

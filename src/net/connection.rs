@@ -24,7 +24,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -55,16 +55,6 @@ pub(crate) async fn serve<H: Handler>(
         Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
         Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
     }
-}
-
-/// The same for a connection of the same computer, over a socket in the file system. The addresses of its context mean nothing.
-pub(crate) async fn serve_local<H: Handler>(
-    stream: UnixStream,
-    handler: Arc<H>,
-    context: ConnectionContext,
-    limits: &Limits,
-) {
-    speak(stream, handler, context, limits).await;
 }
 
 async fn speak<H, S>(stream: S, handler: Arc<H>, context: ConnectionContext, limits: &Limits)

@@ -4,18 +4,24 @@
 //! then. A file that a dead process has left in its place is replaced; one on which somebody still answers is not. It is
 //! removed when it is dropped, unless somebody else has put theirs there meanwhile.
 //!
+//! It speaks HTTP/1.1, one request on each connection: whoever may connect is trusted, so the care that strangers need is not
+//! taken here, nor is its code compiled once more.
+//!
 //! Must never be bound to a name below a folder that others may write to: whoever owns the folder can move the socket
 //! away. Used by the composition root, which also decides who answers.
 
 use std::{
+    convert::Infallible,
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::{
     net::{UnixListener, UnixSocket, UnixStream},
@@ -23,17 +29,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    connection,
-    handler::{ConnectionContext, Handler},
-    listen::Limits,
-};
+use super::body::Body;
 
 /// The longest path of a socket, in bytes: what the smallest `sun_path` of the systems that we run on has room for, with its
 /// final NUL.
 pub const MAX_PATH: usize = 103;
 /// Connections at the same time. Whoever may connect is the operator.
 const CONNECTIONS: usize = 32;
+/// How long a request may take to come.
+const HEADER_READ: Duration = Duration::from_secs(20);
 /// How long open connections may take when everything else has ended.
 const DRAIN: Duration = Duration::from_secs(1);
 /// How long accepting rests when the system has no file descriptor or memory left.
@@ -95,20 +99,23 @@ impl LocalSocket {
         &self.place.path
     }
 
-    /// Answers until `stop`. The file goes at the end.
-    pub async fn serve<H: Handler>(self, handler: Arc<H>, limits: Arc<Limits>, stop: CancellationToken) {
+    /// Answers until `stop`, without looking at bodies of requests. The file goes at the end.
+    pub async fn serve<F, A>(self, answer: F, stop: CancellationToken)
+    where
+        F: Fn(Request<()>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
         let Self { listener, place } = self;
-        let open = TaskTracker::new();
+        let (open, answer) = (TaskTracker::new(), Arc::new(answer));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let accepting = async {
             // The semaphore is never closed.
             while let Ok(seat) = Arc::clone(&places).acquire_owned().await {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let (handler, limits) = (Arc::clone(&handler), Arc::clone(&limits));
-                        let context = nowhere(stop.clone());
+                        let answer = Arc::clone(&answer);
                         open.spawn(async move {
-                            connection::serve_local(stream, handler, context, &limits).await;
+                            speak(stream, &*answer).await;
                             drop(seat);
                         });
                     }
@@ -129,10 +136,17 @@ impl LocalSocket {
     }
 }
 
-/// A connection without addresses.
-fn nowhere(draining: CancellationToken) -> ConnectionContext {
-    let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    ConnectionContext { peer: none, local: none, tls: false, worker: None, draining }
+/// Answers one request.
+async fn speak<A: Future<Output = Response<Body>>>(stream: UnixStream, answer: &impl Fn(Request<()>) -> A) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answered = answer(request.map(drop));
+        async { Ok::<_, Infallible>(answered.await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_READ).keep_alive(false);
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(reason = "local_connection_ended", %error);
+    }
 }
 
 /// Takes away what a dead process has left.
