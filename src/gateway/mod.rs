@@ -4,6 +4,8 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod operator;
+mod restore;
 mod run;
 mod system;
 
@@ -11,6 +13,7 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
+pub use restore::{empty_store, now, seals};
 pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 

@@ -9,6 +9,7 @@
 mod access;
 mod client;
 mod elsewhere;
+mod operator;
 mod provider;
 mod server;
 mod value;
@@ -27,6 +28,9 @@ use super::file::{
 };
 use super::keys;
 use super::master_key::MasterKey;
+pub use operator::Whereabouts;
+pub(super) use operator::whereabouts;
+
 use super::settings::{
     ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource,
     RegistrationManagement, RegistrationSettings, Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
@@ -60,6 +64,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         listen,
         tls: tls.map(|(files, _)| files),
         admin_listen,
+        admin_socket: operator::socket(file.admin_socket.as_ref())?,
+        admin_token: operator::token(file.admin_token.as_ref())?,
         trusted_proxies,
         store: store(&file.store)?,
         providers,
