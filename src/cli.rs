@@ -3,6 +3,8 @@
 //! Exit statuses: 0 all is well; 1 something failed while starting or running; 64 the command line or the configuration
 //! is wrong (`EX_USAGE`), said in a sentence before any port is bound.
 
+mod configuration;
+
 use std::{
     error::Error,
     io::Write,
@@ -50,6 +52,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// The configuration: write the first one, print an example or a schema.
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -75,6 +80,7 @@ pub fn run() -> ExitCode {
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check(config.as_deref()),
+        Command::Config(command) => configuration::run(&command),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out(&options),
     }

@@ -14,6 +14,8 @@ pub(super) struct Preset {
     pub(super) name: &'static str,
     /// The default of the key `title`.
     pub(super) title: &'static str,
+    /// Where an operator creates the app: a page of the third party.
+    pub(super) apps: &'static str,
     /// The public installation; an operator may name another host.
     pub(super) host: &'static str,
     /// The base of the API of the installation on a host.
@@ -54,6 +56,7 @@ pub(super) const PRESETS: &[Preset] = &[GITHUB];
 const GITHUB: Preset = Preset {
     name: "github",
     title: "GitHub",
+    apps: "https://{host}/settings/applications/new",
     host: "github.com",
     api: github_api,
     issuer: Some("https://{host}/login/oauth"),
@@ -120,6 +123,7 @@ const GITHUB: Preset = Preset {
 pub(super) const SPELLED_OUT: Preset = Preset {
     name: "",
     title: "",
+    apps: "",
     host: "",
     api: |_| String::new(),
     issuer: None,

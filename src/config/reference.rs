@@ -80,6 +80,10 @@ where there is none, the environment alone must be enough. `mcp-deputy check` re
 wrong configuration ends both with status 64 and one or two sentences that name the file and, where there is one, the line, before a
 port is bound.
 
+`mcp-deputy config init` writes the first one from four answers, `mcp-deputy config example` prints one with every key, and
+`mcp-deputy config schema` a JSON Schema, by which an editor completes and checks what is written
+(`mcp-deputy config schema > proxy.schema.json`, and `#:schema ./proxy.schema.json` as the first line of `proxy.toml`).
+
 - Unknown keys are errors.
 - Any value may be `{ env = \"NAME\" }`, the value of an environment variable, or `{ file = \"PATH\" }`, the content of a
   file without the line break at its end. Lists are then separated by commas. Missing and empty ones are errors.
