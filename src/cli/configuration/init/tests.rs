@@ -1,3 +1,5 @@
+//! `config init` with somebody who has the answers ready, and with nobody there.
+
 use std::collections::VecDeque;
 
 use clap::Parser;
