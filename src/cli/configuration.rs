@@ -23,7 +23,7 @@ use crate::config::{reference, schema};
 #[derive(Debug, Subcommand)]
 pub(super) enum Configuration {
     /// Write the first proxy.toml: at most four questions, or none with everything given as flags.
-    Init(Init),
+    Init(Box<Init>),
     /// Print an annotated proxy.toml with every key.
     Example,
     /// Print a JSON Schema of proxy.toml, for editors.

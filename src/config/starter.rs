@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::presets::{PRESETS, Preset};
+use super::presets::{PRESETS, Preset, named};
 use super::{ConfigError, from_text};
 use crate::domain::origin::is_loopback_host;
 
@@ -95,19 +95,30 @@ impl Starter {
 
     /// What people call the third party.
     pub fn title(&self) -> &str {
-        self.preset().map_or(&*self.provider, |preset| preset.title)
+        self.preset().map_or("", |preset| preset.title)
     }
 
-    /// Where the operator creates the app there.
+    /// Where the operator creates the app: words that follow "at".
     pub fn apps(&self) -> String {
-        self.preset().map_or_else(String::new, |preset| {
-            let host = self.more.iter().find(|(key, _)| *key == "host").map_or(preset.host, |(_, host)| host);
-            preset.url(preset.apps, host)
-        })
+        let written = |name: &str| self.more.iter().find(|(key, _)| *key == name).map(|(_, value)| &**value);
+        let page = self.preset().map_or_else(String::new, |preset| {
+            preset.url(preset.apps, written("host").unwrap_or(preset.host), "")
+        });
+        match (self.title(), written("issuer").unwrap_or("your identity provider")) {
+            ("", issuer) => issuer.to_owned(),
+            (title, issuer) if page.is_empty() => format!("{title} ({issuer})"),
+            (title, _) => format!("{title} ({page})"),
+        }
+    }
+
+    /// Keys without which the preset is not complete, and which have no value yet.
+    pub fn missing(&self) -> impl Iterator<Item = &'static str> {
+        let needs = self.preset().map(|preset| preset.needs).unwrap_or_default();
+        needs.iter().copied().filter(|needed| self.more.iter().all(|(key, _)| key != needed))
     }
 
     fn preset(&self) -> Option<&'static Preset> {
-        PRESETS.iter().find(|preset| preset.name == self.provider)
+        named(&self.provider)
     }
 
     /// Where the gateway has to listen itself, because nothing stands in front of it: a loopback URL on another port
@@ -172,7 +183,7 @@ pub(crate) mod tests {
         assert_eq!(settings.servers[0].upstream_url.as_str(), "http://127.0.0.1:3000/mcp");
         assert_eq!(settings.resource(&settings.servers[0]), starter.resource());
         assert_eq!(starter.callback(), "https://mcp.example.com/callback/github");
-        assert_eq!(starter.apps(), "https://github.com/settings/applications/new");
+        assert_eq!(starter.apps(), "GitHub (https://github.com/settings/applications/new)");
         assert_eq!(starter.text().lines().filter(|line| line.contains(" = ")).count(), 5);
     }
 
@@ -213,11 +224,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn there_is_a_page_for_every_preset() {
+    fn for_every_preset_there_is_a_place_to_make_the_app_and_a_file_that_loads() {
         for name in presets() {
-            let starter = Starter::new(name);
-            assert!(starter.apps().starts_with("https://"), "{name}");
-            assert!(!starter.title().is_empty(), "{name}");
+            let mut starter = Starter { secret: SecretPlace::Env("A".to_owned()), ..Starter::new(name) };
+            assert_eq!(starter.judge().is_err(), starter.missing().count() > 0, "{name}");
+            for key in starter.missing().collect::<Vec<_>>() {
+                let value = match key {
+                    "issuer" => "https://id.example.com",
+                    _ => "11111111-2222-3333-4444-555555555555",
+                };
+                starter.more.push((key, value.to_owned()));
+            }
+            assert_eq!(starter.judge(), Ok(()), "{name}");
+            assert!(starter.apps().contains("https://"), "{name}: {}", starter.apps());
         }
+        let missing: Vec<_> = Starter::new("entra").missing().collect();
+        assert_eq!(missing, ["tenant"]);
     }
 }

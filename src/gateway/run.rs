@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time:
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
-use super::{Surroundings, flows};
+use super::{Surroundings, discovery::discovered, flows};
 use crate::{
     config::{self, LimitSettings, Settings},
     flow::{Failure, Flows, admit::Sessions, fault::Fault},
@@ -75,6 +75,7 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
+        let settings = discovered(settings, surroundings).await?;
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
         let pages =
             Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;

@@ -32,6 +32,12 @@ pub(in crate::cli) struct Init {
     /// Host of an installation of your own, for presets that have such (GitHub Enterprise Server).
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    /// The tenant's id, for presets that need it (entra).
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// The issuer, for presets that need it (oidc, okta).
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
     /// The client ID that the third party gave to your app.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -60,12 +66,16 @@ impl Init {
             }
         }
         let mut starter = Starter::new(&self.provider);
-        starter.more.extend(self.host.clone().map(|host| ("host", host)));
+        let more = [("host", &self.host), ("tenant", &self.tenant), ("issuer", &self.issuer)];
+        starter.more.extend(more.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
         if !presets().any(|name| name == self.provider) {
             let known = presets().collect::<Vec<_>>().join(", ");
             return Err(format!("there is no preset '{}'; there are: {known}", self.provider));
         }
-        starter.judge().map_err(|error| error.sentence().to_owned())?;
+        if let Some(key) = starter.missing().next() {
+            return Err(format!("the preset {} needs --{key}", self.provider));
+        }
+        judged(&starter)?;
         if !is_asked {
             self.is_complete()?;
         }
@@ -84,8 +94,7 @@ impl Init {
         )?;
         if self.client_id.is_none() {
             questions.say(&format!(
-                "\nCreate your app at {}: {}\nwith this callback URL (redirect URI): {}\n",
-                starter.title(),
+                "\nCreate your app at {}\nwith this callback URL (redirect URI): {}\n",
                 starter.apps(),
                 starter.callback()
             ))?;
@@ -187,11 +196,10 @@ impl Init {
         };
         format!(
             "Wrote {file}. {secret}\n\n\
-             At {title} ({apps}) the app must have this callback URL:\n  {callback}\n\n\
+             At {apps} the app must have this callback URL:\n  {callback}\n\n\
              Next:\n  {before}mcp-deputy check{config}\n  {before}mcp-deputy serve{config}\n{front}\n\
              People give their MCP client this URL, and nothing else:\n  {resource}\n",
             file = self.file.display(),
-            title = starter.title(),
             apps = starter.apps(),
             callback = starter.callback(),
             resource = starter.resource(),

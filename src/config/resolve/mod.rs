@@ -10,6 +10,7 @@ mod access;
 mod client;
 mod elsewhere;
 mod provider;
+mod quirks;
 mod server;
 mod value;
 
