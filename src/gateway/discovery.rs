@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Surroundings;
 use crate::{
     config::Settings,
-    flow::fault::Fault,
+    flow::{fault::Fault, ports::ThirdPartyError},
     net::client::{Client, Limits},
     upstream,
 };
@@ -31,7 +31,8 @@ pub(super) async fn discovered(
         let mut tries = 1;
         while let Err(error) = upstream::discover(&client, provider).await {
             let name = provider.name.clone();
-            if tries == TRIES {
+            // What is wrong with a document does not pass by waiting.
+            if tries == TRIES || matches!(error, ThirdPartyError::Refused(_)) {
                 let what =
                     format!("read the discovery document of [provider.{name}], which its issuer should have");
                 return Err(Fault::caused(what, error));
