@@ -31,6 +31,24 @@ fn every_page_is_in_the_book() {
     assert!(missing.is_empty(), "not in docs/SUMMARY.md: {}", missing.join(", "));
 }
 
+/// Each reason on an error page has a section of its own, and none is explained that there is not.
+#[test]
+fn every_reason_of_an_error_page_is_explained() {
+    let source = read("src/web/page/error.rs").expect("the error pages are there");
+    let (_, slugs) = source.split_once("fn slug(").expect("they have reasons");
+    let (slugs, _) = slugs.split_once("\n    }").expect("the function ends");
+    let slugs: BTreeSet<&str> = slugs
+        .lines()
+        .filter_map(|line| line.split_once("=> \"")?.1.split_once('"'))
+        .map(|(slug, _)| slug)
+        .collect();
+    assert!(slugs.len() >= 20, "{slugs:?}");
+    let faq = read("docs/faq.md").expect("they are explained");
+    let explained: BTreeSet<&str> =
+        faq.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    assert_eq!(explained, slugs);
+}
+
 /// In a book there is nothing outside it; what links there is broken where people read it.
 #[test]
 fn no_page_of_the_book_links_out_of_it() {
