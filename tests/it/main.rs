@@ -81,6 +81,8 @@ mod process_crash;
 #[cfg(test)]
 mod process_files;
 #[cfg(test)]
+mod process_first;
+#[cfg(test)]
 mod process_life;
 #[cfg(test)]
 mod process_operator;
