@@ -222,8 +222,8 @@ impl Flows {
         }
     }
 
-    /// A completed sign-in always gives the browser a new session value; what it knew of other providers stays.
-    async fn note_browser(
+    /// A completed login always gives the browser a new session value; what it knew of other providers stays.
+    pub(super) async fn note_browser(
         &self,
         old: Option<&str>,
         provider: &str,
