@@ -521,3 +521,85 @@ async fn an_entry_that_is_gone_is_not_shown() {
     assert!(shown.accounts.is_empty());
     assert_eq!(shown.others.len(), 1);
 }
+
+/// Ada's session, which also knows somebody at another entry.
+async fn with_another_entry(world: &World, tab: &mut Tab) {
+    let key = Digest::of(tab.sign_in(world).await);
+    let another = |browser: &Browser| {
+        let mut people = browser.people.clone();
+        people.insert("another".to_owned(), browser.people["third"].clone());
+        Some(Browser { people, ..browser.clone() })
+    };
+    world.flows.records.update::<Browser>(key.as_bytes(), another).await.unwrap();
+}
+
+async fn entries(world: &World, session: &Handle) -> Vec<String> {
+    let browser = world.flows.records.load::<Browser>(session.digest().as_bytes()).await.unwrap();
+    browser.unwrap().record.people.into_keys().collect()
+}
+
+/// Signing out in one tab while a login comes back in another: what was signed out does not come back with it.
+#[tokio::test]
+async fn what_was_signed_out_does_not_come_back_with_a_login_under_way() {
+    let world = World::new();
+    let mut tab = Tab::default();
+    with_another_entry(&world, &mut tab).await;
+    let departed = tab.leave(&world).await.unwrap();
+    let back = world.flows.arrive(callback(&departed, tab.session.clone())).await.unwrap();
+    let Arrived::SignedIn { session, .. } = back else { panic!("{back:?}") };
+    assert_eq!(entries(&world, &session).await, ["another", "third"], "otherwise it stays");
+    for writes in 0..10 {
+        let world = World::new();
+        let mut tab = Tab::default();
+        with_another_entry(&world, &mut tab).await;
+        settled().await;
+        let departed = tab.leave(&world).await.unwrap();
+        let form = tab.open(&world).await.form;
+        let mut pause = world.store.pause_before(writes);
+        let (flows, coming) = (Arc::clone(&world.flows), callback(&departed, tab.session.clone()));
+        let mut coming = tokio::spawn(async move { flows.arrive(coming).await });
+        let reached = tokio::select! {
+            () = pause.reached() => true,
+            _ = &mut coming => false,
+        };
+        if !reached {
+            assert!(writes > 4, "a login writes more than {writes}");
+            return;
+        }
+        let was_there = world.flows.browser_of(tab.session.as_deref()).await.unwrap().is_some();
+        world.flows.sign_out(tab.answers(&form)).await.unwrap();
+        pause.resume();
+        let Ok(Arrived::SignedIn { session, .. }) = coming.await.unwrap() else { panic!("no session") };
+        if was_there {
+            assert_eq!(entries(&world, &session).await, ["third"], "signed out before write {writes}");
+        }
+    }
+    panic!("a login never ends");
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_a_sign_in_leaves_nothing_that_stays() {
+    for writes in 0..20 {
+        let mut world = World::new();
+        let departed = Tab::default().leave(&world).await.unwrap();
+        world.store.crash_after(writes);
+        let arrived = world.flows.arrive(callback(&departed, None)).await;
+        world.store.recover();
+        settled().await;
+        world.restart();
+        if let Ok(Arrived::SignedIn { session, .. }) = arrived {
+            assert!(writes > 3, "a sign-in writes more than {writes}");
+            assert_eq!(entries(&world, &session).await, ["third"], "what was answered is durable");
+            return;
+        }
+        world.clock.forward(crate::domain::person::BROWSER_TTL + Duration::from_hours(2));
+        for _ in 0..2 {
+            world.flows.sweep().await.unwrap();
+        }
+        for table in [Table::Browser, Table::Person, Table::SignIn, Table::Index] {
+            let left = world.store.scan(table, b"", None, 9).await.unwrap();
+            assert_eq!(left.len(), 0, "{table:?} after {writes} writes");
+        }
+    }
+    panic!("a sign-in never ends");
+}
