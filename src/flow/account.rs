@@ -8,7 +8,7 @@
 //! Rendering writes nothing and contacts nobody. Ending is [`super::revoke`]: the mark first, then the grants, durable
 //! before the answer; streams end with it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -215,7 +215,7 @@ impl Flows {
             }
         }
         let mut apps: Vec<_> = apps.into_values().collect();
-        apps.sort_by(|a, b| (b.is_in_use, b.used_at).cmp(&(a.is_in_use, a.used_at)));
+        apps.sort_by_key(|app| Reverse((app.is_in_use, app.used_at)));
         let in_all = apps.len();
         let pages = in_all.div_ceil(APPS_ON_A_PAGE).max(1);
         let page = page.clamp(1, pages);

@@ -13,14 +13,14 @@ use crate::{
 const APPROVE: &str = ".approve";
 
 /// Connects an app in this browser, and gives its access token.
-async fn connect(browser: &Browser, stage: &Stage, name: &str, state: &str, first: bool) -> String {
+async fn connect(browser: &Browser, stage: &Stage, name: &str, request: &str, first: bool) -> String {
     let app = stage.register(name).await;
-    browser.goto(&stage.authorize(&app, state)).await;
+    browser.goto(&stage.authorize(&app, request)).await;
     browser.click(APPROVE).await;
     if first {
         log_in(browser, stage, ADA.login).await;
     }
-    stage.tokens(&app, browser, state).await
+    stage.tokens(&app, browser, request).await
 }
 
 fn disconnect(name: &str) -> String {
