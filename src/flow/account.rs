@@ -85,6 +85,19 @@ pub enum JustEnded {
     One(Option<String>),
 }
 
+/// What is, or was, to be disconnected.
+#[derive(Clone, Copy)]
+enum Ending {
+    All,
+    One(Digest),
+}
+
+impl Ending {
+    fn read(text: &str) -> Option<Self> {
+        if text == "all" { Some(Self::All) } else { Digest::from_base64url(text).map(Self::One) }
+    }
+}
+
 /// Somebody who is signed in.
 #[derive(Debug)]
 pub struct ConnectedAccount {
@@ -181,10 +194,14 @@ impl Flows {
             people.insert(name.clone(), known.subject.clone());
             accounts.push(account);
         }
-        let ended = match query.ended.as_deref() {
-            Some(ended) => self.just_ended(ended, &browser, rendered_at).await?,
-            None => None,
-        };
+        let mut ended = None;
+        if let Some(what) = query.ended.as_deref().and_then(Ending::read) {
+            for account in &accounts {
+                if ended.is_none() {
+                    ended = self.just_ended(&account.known.subject, what).await?;
+                }
+            }
+        }
         let (render_cookie, set_render_cookie) = self.render_cookie(query.render.as_deref())?;
         let page = AccountPage { rendered_at, render_cookie, people, shown_until };
         let plain = serde_json::to_vec(&page).map_err(|error| Fault::caused("render a page", error))?;
@@ -254,31 +271,39 @@ impl Flows {
         }
     }
 
-    /// Whether what is said to have been disconnected was, by somebody who is signed in here, a moment ago. Anybody can
-    /// write the question into a link.
-    async fn just_ended(
-        &self,
-        ended: &str,
-        browser: &Browser,
-        now: Timestamp,
-    ) -> Result<Option<JustEnded>, Fault> {
+    /// Whether this was disconnected by this person a moment ago, and is so still. Anybody can write the question into a link.
+    async fn just_ended(&self, subject: &str, what: Ending) -> Result<Option<JustEnded>, Fault> {
+        let now = self.now();
         let is_recent = |revoked: Option<Timestamp>| revoked.is_some_and(|at| now.since(at) < RECENTLY);
-        for known in browser.people.values() {
-            if ended == "all" {
-                let person = self.records.load::<Person>(subject_key(&known.subject).as_bytes()).await?;
-                if person.is_some_and(|person| is_recent(person.record.revoked_at)) {
-                    return Ok(Some(JustEnded::All));
+        match what {
+            Ending::All => {
+                let person = self.records.load::<Person>(subject_key(subject).as_bytes()).await?;
+                if !person.is_some_and(|person| is_recent(person.record.revoked_at)) {
+                    return Ok(None);
                 }
-            } else if let Some(id) = Digest::from_base64url(ended) {
-                let consent = self.records.load::<Consent>(&personal_key(&known.subject, &id)).await?;
+                let owner = GrantsOf::subject(subject);
+                let (grants, is_cut) = self.records.some_grants_of(owner, MOST_ENTRIES).await?;
+                let is_over = !is_cut && !grants.iter().any(|grant| grant.record.is_alive(now));
+                Ok(is_over.then_some(JustEnded::All))
+            }
+            Ending::One(id) => {
+                let consent = self.records.load::<Consent>(&personal_key(subject, &id)).await?;
                 let consent = consent.map(|consent| consent.record);
-                if let Some(consent) = consent.filter(|it| !it.is_in_force() && is_recent(it.revoked_at)) {
-                    let client = self.records.load::<Client>(consent.client_id.as_bytes()).await?;
-                    return Ok(Some(JustEnded::One(client.and_then(|it| it.record.metadata.client_name))));
-                }
+                let Some(consent) = consent.filter(|it| !it.is_in_force() && is_recent(it.revoked_at)) else {
+                    return Ok(None);
+                };
+                let client = self.records.load::<Client>(consent.client_id.as_bytes()).await?;
+                Ok(Some(JustEnded::One(client.and_then(|it| it.record.metadata.client_name))))
             }
         }
-        Ok(None)
+    }
+
+    /// The answer where nothing is left to end. A second click gets that of the first, as long as it is true.
+    async fn ended_before(&self, owner: &Owner, what: Ending) -> Result<(), Failure> {
+        match self.just_ended(owner.subject(), what).await? {
+            Some(_) => Ok(()),
+            None => Err(NOT_CONNECTED.into()),
+        }
     }
 
     /// Disconnects one app of whoever is signed in with this provider entry: everything that it holds for this person,
@@ -292,7 +317,10 @@ impl Flows {
         self.answered(answered, move |flows, page, answered| async move {
             let owner = flows.owner(page, &account, &answered).await?;
             let id = Digest::from_base64url(&app).ok_or(NOT_CONNECTED)?;
-            let client = flows.held_by(&owner, |grant| grant.consent == id).await?.ok_or(NOT_CONNECTED)?;
+            let Some(client) = flows.held_by(&owner, |grant| grant.consent == id).await? else {
+                flows.ended_before(&owner, Ending::One(id)).await?;
+                return Ok(id.to_base64url());
+            };
             journal::note(Event::AccessTakenBack)
                 .subject(owner.subject())
                 .client(&client)
@@ -312,7 +340,9 @@ impl Flows {
     ) -> Result<(), Failure> {
         self.answered(answered, move |flows, page, answered| async move {
             let owner = flows.owner(page, &account, &answered).await?;
-            flows.held_by(&owner, |_| true).await?.ok_or(NOT_CONNECTED)?;
+            if flows.held_by(&owner, |_| true).await?.is_none() {
+                return flows.ended_before(&owner, Ending::All).await;
+            }
             journal::note(Event::AccessTakenBack).subject(owner.subject()).reason("all").write();
             flows.revoke_person(owner.subject().to_owned()).await?;
             Ok(())

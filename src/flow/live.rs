@@ -111,14 +111,6 @@ impl LiveGrants {
         ids
     }
 
-    /// When a grant was last in use, as far as this process knows; and whether it has something open at this moment.
-    pub fn use_of(&self, grant: GrantId) -> (Option<Timestamp>, bool) {
-        let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
-        let Some(ending) = ending else { return (None, false) };
-        let used = ending.used.load(Relaxed);
-        ((used > 0).then(|| Timestamp::from_millis(used)), ending.open.is_in_use())
-    }
-
     /// How many access tokens of a grant are watched.
     #[cfg(test)]
     pub(crate) fn watched(&self, grant: GrantId) -> usize {
@@ -131,6 +123,14 @@ impl LiveGrants {
         if let Some(ending) = locked(&self.0).remove(&grant).and_then(|ending| ending.upgrade()) {
             ending.grant.cancel();
         }
+    }
+
+    /// When a grant was last in use, as far as this process knows; and whether it has something open at this moment.
+    pub fn use_of(&self, grant: GrantId) -> (Option<Timestamp>, bool) {
+        let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
+        let Some(ending) = ending else { return (None, false) };
+        let used = ending.used.load(Relaxed);
+        ((used > 0).then(|| Timestamp::from_millis(used)), ending.open.is_in_use())
     }
 
     /// To be called after the end of the access token is durable.

@@ -319,7 +319,11 @@ async fn attack_account_stale_replayed_and_foreign_forms() {
     assert_eq!(reason(world.approve(&form, tab.render.as_deref().unwrap()).await), "form_broken");
 
     disconnect(&form, &tab).await.unwrap();
-    assert_eq!(reason(disconnect(&form, &tab).await), "not_connected");
+    // A second click gets the answer of the first, and does nothing.
+    settled().await;
+    let writes = world.store.writes_applied();
+    assert_eq!(disconnect(&form, &tab).await.unwrap(), id);
+    assert_eq!(world.store.writes_applied(), writes);
     // The app is connected anew: the old form does not end that.
     world.clock.forward(Duration::from_secs(1));
     let again = world.redeem(&app, &world.code(&app).await).await.unwrap();
@@ -334,6 +338,9 @@ async fn attack_account_stale_replayed_and_foreign_forms() {
     let stale = world.flows.sign_in("third".to_owned(), false, tab.answers(&form)).await;
     assert_eq!(reason(stale), "page_expired");
     tab.disconnect(&world, connected).await.unwrap();
+    let form = tab.open(&world).await.form;
+    world.clock.forward(Duration::from_mins(2));
+    assert_eq!(reason(disconnect(&form, &tab).await), "not_connected", "nobody remembers for long");
 }
 
 #[tokio::test]
@@ -433,6 +440,18 @@ async fn attack_account_link_that_says_it_is_disconnected() {
     assert!(!told(&Tab::default(), &id).await, "nobody else is told");
     world.clock.forward(Duration::from_mins(2));
     assert!(!told(&tab, &id).await);
+
+    // Everything: as long as nothing is connected anew.
+    world.redeem(&app, &world.code(&app).await).await.unwrap();
+    let form = tab.open(&world).await.form;
+    let all = || world.flows.disconnect_all("third".to_owned(), tab.answers(&form));
+    all().await.unwrap();
+    assert!(told(&tab, "all").await);
+    all().await.unwrap();
+    world.clock.forward(Duration::from_secs(1));
+    world.redeem(&app, &world.code(&app).await).await.unwrap();
+    assert!(!told(&tab, "all").await && !told(&tab, &id).await);
+    assert_eq!(reason(all().await), "not_connected");
 }
 
 #[tokio::test]
