@@ -9,6 +9,8 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_account;
+#[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
 mod attack_assertions;
@@ -62,6 +64,8 @@ mod attack_smuggling;
 mod attack_state;
 #[cfg(test)]
 mod journey_access;
+#[cfg(test)]
+mod journey_account;
 #[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
