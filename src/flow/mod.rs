@@ -23,6 +23,7 @@ pub mod fault;
 mod introspect;
 pub mod journal;
 mod key_sets;
+pub mod keys;
 mod let_go;
 pub mod live;
 mod manage;
@@ -202,6 +203,8 @@ pub struct Flows {
     signing: SigningKeys,
     /// Steps and background work under way.
     tasks: TaskTracker,
+    /// The same, by turns: which of them may have sealed with an older key.
+    steps: keys::Steps,
 }
 
 impl Flows {
@@ -226,6 +229,7 @@ impl Flows {
             accepted: accepted::Accepted::default(),
             signing: SigningKeys::default(),
             tasks: TaskTracker::new(),
+            steps: keys::Steps::default(),
         })
     }
 
@@ -278,7 +282,7 @@ impl Flows {
         let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
         // So that the id of the request stands beside what the step decides.
         let step = request::continued(request::current(), step);
-        let task = self.tasks.spawn_on(step, &self.runtime);
+        let task = self.tasks.spawn_on(self.steps.counted(step), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -287,7 +291,7 @@ impl Flows {
     where
         F: Future<Output = Result<(), Fault>> + Send + 'static,
     {
-        let work = step(Arc::clone(self));
+        let work = self.steps.counted(step(Arc::clone(self)));
         let work = async move {
             if let Err(fault) = work.await {
                 tracing::error!(

@@ -10,7 +10,7 @@ use super::{Surroundings, discovery::discovered, flows, operator};
 use crate::{
     config::{self, LimitSettings, Settings},
     domain::secret::Digest,
-    flow::{Failure, Flows, admit::Sessions, fault::Fault},
+    flow::{Failure, Flows, admit::Sessions, fault::Fault, keys::KeyDesk},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
@@ -70,6 +70,7 @@ impl Bound {
 pub struct Gateway {
     settings: Arc<Settings>,
     flows: Arc<Flows>,
+    keys: Arc<KeyDesk>,
     site: Arc<Site>,
     upstream_tls: Arc<rustls::ClientConfig>,
     places: Places,
@@ -81,7 +82,7 @@ impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
         let settings = discovered(settings, surroundings).await?;
-        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
+        let (flows, keys) = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
         let pages =
             Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
         let allowed_origins = settings.servers.iter().map(|server| {
@@ -111,6 +112,7 @@ impl Gateway {
         let mut gateway = Self {
             settings: Arc::new(settings),
             flows,
+            keys,
             site,
             upstream_tls: Arc::new(upstream_tls),
             places,
@@ -157,14 +159,19 @@ impl Gateway {
             drain_deadline: limits.drain_deadline,
         };
         let token = gateway.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway.flows), token));
+        let admin = Admin::new(Arc::clone(&gateway.flows), token).with_keys(Arc::clone(&gateway.keys));
+        let admin = Arc::new(admin);
         let operator = operator::serve(socket, Arc::clone(&admin), stop.clone());
         let admin = Arc::new(AdminDesk(admin, stop.clone()));
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
+        let (keys, stopping) = (Arc::clone(&gateway.keys), stop.clone());
+        // Whatever it is at may be cut off at any moment.
+        let resealing = tokio::spawn(async move { keys.work(&stopping).await });
         let desks = Arc::clone(&gateway);
         let settling = Arc::clone(&gateway);
         let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
         sweeper.abort();
+        resealing.abort();
         operator.end().await;
         if !settling.flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");

@@ -3,7 +3,7 @@
 //! - [`disk`]: the embedded store, the default. One process, one folder.
 //! - [`memory`]: everything in one map. For tests, and for trying things out: it forgets at exit.
 //! - [`seal`]: authenticated encryption of what must be readable again; [`keyfile`]: where its key comes from when the
-//!   configuration names none.
+//!   configuration names none; [`keys`]: how the keys change.
 //!
 //! A store knows keys, versions and bytes, never what they mean: the records are described in `docs/storage.md` and
 //! belong to [`crate::flow`]. What every store promises is tested by one suite, `contract`, against each of them.
@@ -14,6 +14,7 @@
 mod contract;
 pub mod disk;
 pub mod keyfile;
+pub mod keys;
 pub mod memory;
 mod private;
 pub mod seal;
