@@ -42,6 +42,8 @@ pub(super) struct File {
     pub(super) public_url: Text,
     pub(super) listen: Text,
     pub(super) admin_listen: Text,
+    pub(super) admin_socket: Text,
+    pub(super) admin_token: Option<Written<Secret>>,
     pub(super) trusted_proxies: Texts,
     pub(super) tls: Option<Written<TlsFile>>,
     pub(super) store: StoreFile,

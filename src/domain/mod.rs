@@ -15,6 +15,7 @@
 pub mod access;
 pub mod arrival;
 pub mod assertion;
+pub mod backup;
 pub mod catalog;
 pub mod client;
 pub mod consent;

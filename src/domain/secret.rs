@@ -39,6 +39,11 @@ impl Digest {
         *self == Self::of(secret)
     }
 
+    /// A digest that was taken before. `None` where these are not 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -25,6 +25,7 @@ mod key_sets;
 mod let_go;
 pub mod live;
 mod manage;
+pub mod operator;
 mod outcome;
 pub mod ports;
 mod prove;

@@ -6,6 +6,7 @@
 //! **Index entries** answer "all grants of this person, client or link" and "what expires in this hour". They are
 //! written before the record they point to, so a record is never without them; a reader checks what it finds.
 
+mod listing;
 mod registrations;
 
 use std::sync::Arc;

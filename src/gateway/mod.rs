@@ -5,6 +5,8 @@
 //! certificate that cannot be read) is found here, before a port is bound.
 
 mod discovery;
+mod operator;
+mod restore;
 mod run;
 mod system;
 
@@ -12,6 +14,7 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
+pub use restore::{empty_store, now, seals};
 pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 

@@ -53,6 +53,8 @@ mod attack_refresh;
 #[cfg(test)]
 mod attack_registration;
 #[cfg(test)]
+mod attack_restore;
+#[cfg(test)]
 mod attack_sessions;
 #[cfg(test)]
 mod attack_smuggling;
@@ -73,6 +75,8 @@ mod journey_races;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
+mod process_completions;
+#[cfg(test)]
 mod process_crash;
 #[cfg(test)]
 mod process_files;
@@ -80,6 +84,8 @@ mod process_files;
 mod process_first;
 #[cfg(test)]
 mod process_life;
+#[cfg(test)]
+mod process_operator;
 #[cfg(test)]
 mod proxy_border;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole configurations: what loads and what it means; `refusals` has the exact sentence for each class of mistake.
 
 mod elsewhere;
+mod operator;
 mod refusals;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod farewell;
 mod journey;
 pub(crate) mod library;
 mod noted;
+mod operator;
 mod proofs;
 mod races;
 mod registrations;

@@ -114,6 +114,60 @@ impl World {
         process
     }
 
+    /// What a command of the operator's says to this configuration: its status, and both outputs.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--config").arg(self.config()).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output =
+            tokio::time::timeout(PATIENCE, output).await.expect("the command ends").unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// The same, which must succeed with JSON.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let (status, said, error) = self.command(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(status, Some(0), "{arguments:?}: {error}");
+        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{arguments:?}: {said}"))
+    }
+
+    /// Lets the configuration name a store that is not there yet, under the same key.
+    pub(crate) fn other_store(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let path =
+            text.split("url = \"disk:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+        let other = PathBuf::from(format!("{path}-again"));
+        std::fs::write(self.config(), text.replace(&path, other.to_str().unwrap())).unwrap();
+        std::fs::copy(format!("{path}.key"), other.with_extension("key")).unwrap();
+        other
+    }
+
+    /// Where the admin listener is.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// An answer of the admin API, with the token of the configuration.
+    pub(crate) async fn admin_api(&self, method: &str, path: &str) -> Reply {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let token = text.split("admin_token = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.admin));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.fetch.send(request.body("".into()).unwrap()).await.unwrap().into()
+    }
+
+    /// The folder of everything.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Writes more keys above the first table of the configuration.
+    pub(crate) fn configure(&self, top: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{top}\n{text}")).unwrap();
+    }
+
     /// The status of an admin page; `None` where nobody answers.
     pub(crate) async fn probe(&self, path: &str) -> Option<u16> {
         let request = Request::get(format!("{}{path}", self.admin)).body("".into()).unwrap();
@@ -187,6 +241,11 @@ impl Process {
 
     pub(crate) fn admin(&self) -> &str {
         &self.admin
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> &std::path::Path {
+        &self.log
     }
 
     /// The events of its log so far that have this field with this value.
