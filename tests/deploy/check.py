@@ -255,6 +255,7 @@ def unit():
         )
         # What it says about a unit that it does not understand is no error of it.
         must(said.returncode == 0 and "mcp-deputy.service" not in said.stderr, f"systemd-analyze verify: {said.stderr}")
+        run("systemd-sysusers", "--dry-run", DEPLOY / "systemd/mcp-deputy.sysusers")
         run("systemd-analyze", "security", "--offline=yes", "--threshold=20", path)
 
 
