@@ -42,6 +42,7 @@ pub(super) struct File {
     pub(super) public_url: Text,
     pub(super) listen: Text,
     pub(super) admin_listen: Text,
+    pub(super) metrics_listen: Text,
     pub(super) trusted_proxies: Texts,
     pub(super) tls: Option<Written<TlsFile>>,
     pub(super) store: StoreFile,

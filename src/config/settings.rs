@@ -53,8 +53,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// TLS on the public listener; `None` where something in front ends it.
     pub tls: Option<TlsFiles>,
-    /// The listener for health and readiness.
+    /// The listener for health, readiness and metrics.
     pub admin_listen: SocketAddr,
+    /// The listener for metrics alone.
+    pub metrics_listen: Option<SocketAddr>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where records are kept, and what seals them.

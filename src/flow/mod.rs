@@ -16,6 +16,7 @@ mod borrow;
 mod conclude;
 mod configured;
 mod consent;
+pub mod count;
 mod depart;
 mod familiar;
 pub mod fault;
@@ -252,6 +253,11 @@ impl Flows {
             Ok(())
         })
         .await
+    }
+
+    /// Steps and background work under way.
+    pub fn under_way(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Waits until every step and all background work have ended, at most this long: what was obtained from a third party

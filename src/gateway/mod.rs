@@ -4,6 +4,7 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod metrics;
 mod run;
 mod system;
 
@@ -11,6 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
+use metrics::Tallies;
 pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 
@@ -37,6 +39,7 @@ use crate::{
         keyfile::KeyFile,
         memory::MemoryStore,
         seal::{MasterKey, Seals},
+        tally::{Measured, StoreTally},
     },
     upstream::{self, GuardedDocuments},
 };
@@ -68,10 +71,11 @@ impl Default for Surroundings {
 }
 
 /// Puts the steps of the journeys together. `runtime` is the control runtime.
-pub fn flows(
+fn flows(
     settings: &Settings,
     surroundings: &Surroundings,
     runtime: tokio::runtime::Handle,
+    tallies: &Tallies,
 ) -> Result<Arc<Flows>, Fault> {
     let catalog = catalog(settings);
     let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
@@ -82,8 +86,10 @@ pub fn flows(
         settings.public_url.as_str(),
         &client,
         &surroundings.clock,
+        &tallies.third_parties,
     )?;
-    let (store, sealer) = store(settings, surroundings)?;
+    let (store, sealer) = store(settings, surroundings, &tallies.store)?;
+    let store = Arc::new(Measured::new(store, Arc::clone(&tallies.store)));
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let documents = documents(settings, surroundings)?;
@@ -217,7 +223,7 @@ const PRODUCT: &str = "mcp-deputy";
 type Kept = (Arc<dyn Store>, Arc<dyn Sealer>);
 
 /// The store, and the seals under its key. A first start without a configured key makes one beside the store.
-fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault> {
+fn store(settings: &Settings, surroundings: &Surroundings, tally: &Arc<StoreTally>) -> Result<Kept, Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
     let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {
@@ -227,7 +233,8 @@ fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault
             (Arc::new(MemoryStore::new()), configured.map_or_else(|| fresh_key(entropy), Ok)?)
         }
         (None, config::StoreUrl::Disk(path)) => {
-            let disk = DiskStore::open(path, DiskOptions::default())?;
+            let options = DiskOptions { tally: Arc::clone(tally), ..DiskOptions::default() };
+            let disk = DiskStore::open(path, options)?;
             let key = match configured {
                 Some(key) => key,
                 None => key_beside(path, disk.is_empty()?, entropy)?,

@@ -1,14 +1,17 @@
 //! The running gateway: what is bound, who answers, the sweeper beside it, and the drain at the end.
 
-use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
-use super::{Surroundings, flows};
+use super::{
+    Surroundings, flows,
+    metrics::{Moment, Tallies},
+};
 use crate::{
     config::{self, LimitSettings, Settings},
-    flow::{Failure, Flows, admit::Sessions, fault::Fault},
+    flow::{Failure, Flows, admit::Sessions, fault::Fault, ports::Clock},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
@@ -22,9 +25,10 @@ use crate::{
     serve::{Drained, Server},
     web::{
         Caller, Mount, Rates, Site, SiteParts, Web,
-        admin::Admin,
+        admin::{self, Admin, Metrics},
         origin::AllowedOrigins,
         page::{Pages, ProductName},
+        traffic::WorkerTraffic,
     },
 };
 
@@ -35,13 +39,15 @@ const SETTLE: Duration = Duration::from_secs(12);
 /// Sessions that each worker remembers.
 const SESSIONS: usize = 10_000;
 
-/// The two listeners, bound.
+/// The listeners, bound.
 #[derive(Debug)]
 pub struct Bound {
     /// For everybody.
     pub public: Endpoint,
-    /// For the operator: health and readiness.
+    /// For the operator: health, readiness and metrics.
     pub admin: Endpoint,
+    /// For scrapers in a cluster: metrics and nothing else.
+    pub metrics: Option<Endpoint>,
 }
 
 impl Bound {
@@ -51,7 +57,8 @@ impl Bound {
         let bind = |address, tls| {
             Endpoint::bind(address, tls).map_err(|error| Fault::caused(format!("listen on {address}"), error))
         };
-        Ok(Self { public: bind(settings.listen, tls)?, admin: bind(settings.admin_listen, None)? })
+        let metrics = settings.metrics_listen.map(|address| bind(address, None)).transpose()?;
+        Ok(Self { public: bind(settings.listen, tls)?, admin: bind(settings.admin_listen, None)?, metrics })
     }
 
     /// Reads the certificate, where one is configured.
@@ -70,12 +77,15 @@ pub struct Gateway {
     site: Arc<Site>,
     upstream_tls: Arc<rustls::ClientConfig>,
     places: Places,
+    clock: Arc<dyn Clock>,
+    tallies: Arc<Tallies>,
 }
 
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
-        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
+        let tallies = Arc::new(Tallies::since(surroundings.clock.now()));
+        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current(), &tallies)?;
         let pages =
             Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
         let allowed_origins = settings.servers.iter().map(|server| {
@@ -102,8 +112,15 @@ impl Gateway {
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
-        let gateway =
-            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls), places };
+        let gateway = Self {
+            settings: Arc::new(settings),
+            flows,
+            site,
+            upstream_tls: Arc::new(upstream_tls),
+            places,
+            clock: Arc::clone(&surroundings.clock),
+            tallies,
+        };
         gateway.flows.settle_configured().await.map_err(|failure| match failure {
             Failure::Fault(fault) => fault,
             Failure::Refused(_) | Failure::TooFast(_) => {
@@ -113,7 +130,7 @@ impl Gateway {
         // Whoever was revoked before a crash is not served after it, not even once.
         gateway.carry_out_marks().await?;
         // A backend that cannot be made is found now and not with the first request.
-        gateway.mounts()?;
+        gateway.mounts(&WorkerTraffic::default())?;
         Ok(gateway)
     }
 
@@ -126,9 +143,10 @@ impl Gateway {
     pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
         let gateway = Arc::new(self);
         let limits = &gateway.settings.limits;
+        let admin_at = bound.admin.address()?;
         let server = Server {
             public: bound.public,
-            control: vec![bound.admin],
+            control: [Some(bound.admin), bound.metrics].into_iter().flatten().collect(),
             workers: workers(),
             limits: Limits {
                 connections: gateway.places.connections,
@@ -137,15 +155,19 @@ impl Gateway {
                 write_stall: limits.write_timeout,
                 connections_per_address: limits.max_connections_per_address,
                 trusted: gateway.settings.trusted_proxies.clone(),
+                door: Arc::clone(&gateway.tallies.door),
                 ..Limits::default()
             },
             drain_deadline: limits.drain_deadline,
         };
-        let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows)), stop.clone()));
+        let scraped = Arc::clone(&gateway);
+        let metrics: Metrics = Arc::new(move || scraped.exposition());
+        let admin = Admin::new(Arc::clone(&gateway.flows), Arc::clone(&metrics));
+        let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
         let desks = Arc::clone(&gateway);
         let settling = Arc::clone(&gateway);
-        let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
+        let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
         sweeper.abort();
         if !settling.flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
@@ -154,13 +176,24 @@ impl Gateway {
     }
 
     /// One worker's share: its own sessions and its own connections.
-    fn desk(&self) -> Desk {
+    fn desk(&self, index: usize) -> Desk {
+        let traffic = self.tallies.traffic.worker(index);
         // The mounts were made once at start: what fails there does not get here.
-        let mounts = self.mounts().unwrap_or_default();
-        Desk(Web::new(Arc::clone(&self.site), Sessions::with_capacity(SESSIONS), mounts))
+        let mounts = self.mounts(&traffic).unwrap_or_default();
+        let sessions = Sessions::counted(SESSIONS, Arc::clone(&traffic.sessions));
+        Desk(Web::new(Arc::clone(&self.site), sessions, mounts, traffic))
     }
 
-    fn mounts(&self) -> Result<BTreeMap<String, Mount>, Fault> {
+    /// What `/metrics` says now.
+    fn exposition(&self) -> String {
+        let store = match &self.settings.store.url {
+            config::StoreUrl::Disk(path) => Some(path.clone()),
+            config::StoreUrl::Memory => None,
+        };
+        self.tallies.exposition(&Moment { flows: &self.flows, places: self.places, store })
+    }
+
+    fn mounts(&self, traffic: &WorkerTraffic) -> Result<BTreeMap<String, Mount>, Fault> {
         let limits = &self.settings.limits;
         let mount = |server: &config::ServerSettings| {
             let unusable = || Fault::new(format!("use the upstream_url of {}", server.path));
@@ -185,7 +218,8 @@ impl Gateway {
                 end_streams_at_expiry: self.settings.tokens.end_streams_at_expiry,
                 drain_grace: limits.drain_deadline / 2,
             };
-            Ok((server.path.clone(), Mount { route, backend: backend.map_err(|_| unusable())? }))
+            let traffic = traffic.server(&server.path);
+            Ok((server.path.clone(), Mount { route, backend: backend.map_err(|_| unusable())?, traffic }))
         };
         self.settings.servers.iter().map(mount).collect()
     }
@@ -198,8 +232,18 @@ impl Gateway {
     }
 
     async fn sweep(&self) -> Result<(), Fault> {
-        match self.flows.sweep().await {
+        let swept = self.flows.sweep().await;
+        let tally = &self.tallies.sweeper;
+        tally.round(swept.is_ok(), self.clock.now());
+        match swept {
             Ok(swept) => {
+                for (count, more) in [
+                    (&tally.seen, swept.seen),
+                    (&tally.removed, swept.removed),
+                    (&tally.failed, swept.failed),
+                ] {
+                    count.add(u64::try_from(more).unwrap_or_default());
+                }
                 tracing::debug!(seen = swept.seen, removed = swept.removed, failed = swept.failed, "swept");
                 Ok(())
             }
@@ -284,11 +328,29 @@ impl Handler for Desk {
     }
 }
 
-/// The admin listener. Its own connections drain last, so it is told by the token when the gateway begins to.
-struct AdminDesk(Admin, CancellationToken);
+/// The listeners that are not for the public. Their own connections drain last, so they are told by the token when the gateway
+/// begins to.
+struct ControlDesk {
+    admin: Admin,
+    admin_at: SocketAddr,
+    metrics: Metrics,
+    stop: CancellationToken,
+}
 
-impl Handler for AdminDesk {
-    async fn handle(&self, request: Request<Body>, _: &ConnectionContext) -> Response<Body> {
-        self.0.answer(&request.map(drop), self.1.is_cancelled()).await
+impl Handler for ControlDesk {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+        let request = request.map(drop);
+        // Whatever is not surely the admin listener is the other one, where there is less.
+        if is_at(self.admin_at, connection.local) {
+            self.admin.answer(&request, self.stop.is_cancelled()).await
+        } else {
+            admin::scraped(&request, &self.metrics)
+        }
     }
+}
+
+/// Whether a connection with this end of ours came to the listener at `bound`. No two listeners share an address and a port.
+fn is_at(bound: SocketAddr, local: SocketAddr) -> bool {
+    let (ip, local_ip) = (bound.ip().to_canonical(), local.ip().to_canonical());
+    bound.port() == local.port() && (ip.is_unspecified() || ip == local_ip)
 }

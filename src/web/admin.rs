@@ -1,27 +1,37 @@
-//! The admin listener: health and readiness, for probes. Never on the public port, and only under a name that cannot be
+//! The admin listener: health, readiness and metrics. Never on the public port, and only under a name that cannot be
 //! rebound to it: a page on the internet must not read it through somebody's browser.
+//!
+//! The metrics listener has `GET /metrics` and nothing else ([`scraped`]), under any name: scrapers in a cluster come by the
+//! DNS name of a Service. A page whose name is rebound to it could read it, if the person's browser reaches that network at
+//! all, and would learn numbers: there is no secret and nothing about any person or client in them, nothing can be changed
+//! there, and no cookie is for it. It is off until the operator writes an address.
 
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
 };
 
 use crate::{
     flow::Flows,
+    observe::exposition,
     proxy::{Body, full},
 };
+
+/// What the text of `/metrics` is asked of.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// What the admin listener answers from.
 pub struct Admin {
     flows: Arc<Flows>,
+    metrics: Metrics,
 }
 
 impl Admin {
     /// Over these steps.
-    pub fn new(flows: Arc<Flows>) -> Self {
-        Self { flows }
+    pub fn new(flows: Arc<Flows>, metrics: Metrics) -> Self {
+        Self { flows, metrics }
     }
 
     /// Answers a request.
@@ -40,9 +50,28 @@ impl Admin {
                 Ok(()) => line(StatusCode::OK, "ready\n"),
                 Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
             },
+            "/metrics" => exposed(&self.metrics),
             _ => line(StatusCode::NOT_FOUND, "Nothing is here.\n"),
         }
     }
+}
+
+/// Answers a request to the metrics listener.
+pub fn scraped(request: &Request<()>, metrics: &Metrics) -> Response<Body> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => exposed(metrics),
+        (_, "/metrics") => line(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here.\n"),
+        _ => line(StatusCode::NOT_FOUND, "Nothing is here.\n"),
+    }
+}
+
+fn exposed(metrics: &Metrics) -> Response<Body> {
+    let mut reply = line(StatusCode::OK, "");
+    *reply.body_mut() = full(metrics());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    // So that no page of another origin can even load it.
+    reply.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    reply
 }
 
 /// Whether the request names an IP address or `localhost`: what a probe uses, and what DNS rebinding cannot.
@@ -63,8 +92,9 @@ fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
 fn line(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut reply = Response::new(full(text));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
-    reply.headers_mut().insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     reply
 }
 

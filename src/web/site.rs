@@ -17,6 +17,7 @@ use super::{
     read,
     share::Shares,
     streams::Streams,
+    traffic::ServerTraffic,
 };
 use crate::{
     domain::{
@@ -100,6 +101,8 @@ pub struct Mount {
     pub route: Route,
     /// Where to: this worker's own connections.
     pub backend: Backend,
+    /// What this worker counts there.
+    pub traffic: Arc<ServerTraffic>,
 }
 
 /// Why a site cannot be made: the configuration was not checked.

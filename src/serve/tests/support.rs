@@ -155,7 +155,9 @@ impl Handler for Gateway {
         };
         let token = SecretString::from(TOKEN);
         match forward(request, &permit, Some(&token), &self.setup.route, &self.backend, context).await {
-            Forwarded::Answer(answer) | Forwarded::Forbidden(_, answer) => answer,
+            Forwarded::Answer(answer) | Forwarded::Failed(_, answer) | Forwarded::Forbidden(_, answer) => {
+                answer
+            }
             Forwarded::Ended => status(StatusCode::GONE),
             Forwarded::Unauthorized => {
                 let mut answer = status(StatusCode::UNAUTHORIZED);
