@@ -95,6 +95,8 @@ mod wire_endpoints;
 #[cfg(test)]
 mod wire_introspect;
 #[cfg(test)]
+mod wire_metrics;
+#[cfg(test)]
 mod wire_pages;
 #[cfg(test)]
 mod wire_registration;
