@@ -18,7 +18,7 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
-    gateway::{Bound, Gateway, Surroundings},
+    gateway::{self, Bound, Gateway, Surroundings},
     net::files::{self, Raised},
     observe::log,
     web::page::{Pages, ProductName},
@@ -71,7 +71,7 @@ pub fn run() -> ExitCode {
     };
     match arguments.command {
         Command::Serve { config } => match load(config.as_deref()) {
-            Ok(settings) => serve(settings),
+            Ok(settings) => serve(settings, config),
             Err(error) => wrong(&error),
         },
         Command::Check { config } => check(config.as_deref()),
@@ -97,6 +97,9 @@ fn check(path: Option<&Path>) -> ExitCode {
     if let Err(error) = Bound::certificate(&settings) {
         return wrong(&error);
     }
+    if let Err(error) = log::judge(&settings.log) {
+        return wrong(&error);
+    }
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "The configuration is right; {pages} sample pages were rendered.");
     let _ = writeln!(out, "  issuer    {}", settings.public_url.as_str());
@@ -113,19 +116,18 @@ fn check(path: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn serve(settings: Settings) -> ExitCode {
-    let filter = log_filter();
-    if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
+fn serve(settings: Settings, config: Option<PathBuf>) -> ExitCode {
+    if let Err(error) = log::begin(Some(&settings.log), log::Form::Json) {
         return wrong(&error);
     }
     raise_open_files();
     match control_runtime() {
-        Ok(runtime) => runtime.block_on(serve_here(settings)),
+        Ok(runtime) => runtime.block_on(serve_here(settings, config)),
         Err(error) => failed(&error),
     }
 }
 
-async fn serve_here(settings: Settings) -> ExitCode {
+async fn serve_here(settings: Settings, config: Option<PathBuf>) -> ExitCode {
     let bound = match Bound::bind(&settings) {
         Ok(bound) => bound,
         Err(fault) => return failed(&fault),
@@ -139,6 +141,8 @@ async fn serve_here(settings: Settings) -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), public_url, %address, %admin, "serving");
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
+    let path = config.clone();
+    tokio::spawn(gateway::watch(gateway.handle(), config, move || load(path.as_deref()), stop.clone()));
     match gateway.run(bound, stop).await {
         Ok(drained) if drained.is_graceful() => {
             tracing::info!("drained; every request was answered");
@@ -166,6 +170,7 @@ fn raise_open_files() {
 }
 
 /// What the environment wants to see in the log.
+#[cfg(feature = "sandbox")]
 fn log_filter() -> Option<String> {
     ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok())
 }

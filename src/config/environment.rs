@@ -18,6 +18,8 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     env.fill(&mut file.listen, "MCP_DEPUTY_LISTEN");
     env.fill(&mut file.admin_listen, "MCP_DEPUTY_ADMIN_LISTEN");
     env.fill(&mut file.metrics_listen, "MCP_DEPUTY_METRICS_LISTEN");
+    env.fill(&mut file.log, "MCP_DEPUTY_LOG");
+    env.fill(&mut file.log, "RUST_LOG");
     env.fill(&mut file.store.url, "MCP_DEPUTY_STORE");
     env.fill(&mut file.store.encryption_key, "MCP_DEPUTY_KEY");
 

@@ -44,6 +44,7 @@ pub(super) struct File {
     pub(super) admin_listen: Text,
     pub(super) metrics_listen: Text,
     pub(super) trusted_proxies: Texts,
+    pub(super) log: Text,
     pub(super) tls: Option<Written<TlsFile>>,
     pub(super) store: StoreFile,
     pub(super) provider: BTreeMap<String, Written<ProviderFile>>,

@@ -59,6 +59,8 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is logged: a filter of `tracing`. Whether it is one is judged where the log begins.
+    pub log: String,
     /// Where records are kept, and what seals them.
     pub store: StoreSettings,
     /// The third parties, in the order of the file; at least one.

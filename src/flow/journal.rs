@@ -74,6 +74,10 @@ events! {
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
     ClientRefused = "client_refused" warning,
+    /// Another configuration was not taken; the reason says why, the log in a sentence. Nothing has changed.
+    ConfigurationRefused = "configuration_refused" warning,
+    /// Another configuration holds, without a restart.
+    ConfigurationReloaded = "configuration_reloaded" step,
     /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
     /// A person said no.

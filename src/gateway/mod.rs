@@ -5,6 +5,7 @@
 //! certificate that cannot be read) is found here, before a port is bound.
 
 mod metrics;
+mod reload;
 mod run;
 mod system;
 
@@ -13,7 +14,8 @@ use std::{path::Path, sync::Arc};
 use secrecy::ExposeSecret as _;
 
 use metrics::Tallies;
-pub use run::{Bound, Gateway};
+pub use reload::{NotReloaded, watch};
+pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
     flow::{
         ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
-        ports::{Clock, Documents, Entropy, Sealer, Store},
+        ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties},
     },
     net::{
         client::{Client, Limits},
@@ -45,6 +47,7 @@ use crate::{
 };
 
 /// What tests and the sandbox put in place of the real thing.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -78,16 +81,7 @@ fn flows(
     tallies: &Tallies,
 ) -> Result<Arc<Flows>, Fault> {
     let catalog = catalog(settings);
-    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
-    let client = Client::trusted_within(&surroundings.roots, limits)
-        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
-    let third_parties = upstream::third_parties(
-        &settings.providers,
-        settings.public_url.as_str(),
-        &client,
-        &surroundings.clock,
-        &tallies.third_parties,
-    )?;
+    let third_parties = third_parties(settings, surroundings, tallies)?;
     let (store, sealer) = store(settings, surroundings, &tallies.store)?;
     let store = Arc::new(Measured::new(store, Arc::clone(&tallies.store)));
     let policy = policy(settings);
@@ -104,6 +98,19 @@ fn flows(
         policy,
         runtime,
     }))
+}
+
+/// The third parties of the configuration.
+fn third_parties(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    tallies: &Tallies,
+) -> Result<ThirdParties, Fault> {
+    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
+    let client = Client::trusted_within(&surroundings.roots, limits)
+        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
+    let (public_url, tally) = (settings.public_url.as_str(), &tallies.third_parties);
+    upstream::third_parties(&settings.providers, public_url, &client, &surroundings.clock, tally)
 }
 
 /// The way out to what strangers name.

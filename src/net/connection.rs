@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     beside::Beside,
     body::{Body, empty},
-    handler::{ConnectionContext, Handler},
+    handler::{ConnectionContext, Handler, Handlers},
     listen::Limits,
     patience::{Activity, Patient},
     streams::{self, Watching},
@@ -44,20 +44,20 @@ use super::{
 pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    handler: Arc<H>,
+    handlers: &Arc<Handlers<H>>,
     context: ConnectionContext,
     limits: &Limits,
 ) {
-    let Some(acceptor) = tls else { return speak(stream, handler, context, limits).await };
+    let Some(acceptor) = tls else { return speak(stream, handlers, context, limits).await };
     // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
     match timeout(limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Box::pin(speak(stream, handler, context, limits)).await,
+        Ok(Ok(stream)) => Box::pin(speak(stream, handlers, context, limits)).await,
         Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
         Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
     }
 }
 
-async fn speak<H, S>(stream: S, handler: Arc<H>, context: ConnectionContext, limits: &Limits)
+async fn speak<H, S>(stream: S, handlers: &Arc<Handlers<H>>, context: ConnectionContext, limits: &Limits)
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -66,9 +66,9 @@ where
     let context = Arc::new(context);
     let activity = Activity::new();
     let stream = Patient::new(stream, Arc::clone(&activity), limits);
-    let service = service_fn(|request: Request<Incoming>| {
-        let (handler, context, activity) =
-            (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
+    let (held, asked_on, active) = (handlers.hold(), &context, &activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, context, activity) = (held.current(), Arc::clone(asked_on), Arc::clone(active));
         activity.begins(request.version(), !request.body().is_end_stream());
         async move {
             let request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));

@@ -2,8 +2,22 @@
 //!
 //! A handler always answers: it has no way to fail. If it panics all the same, the connection answers 500 and goes on
 //! ([`super::connection`]).
+//!
+//! **Exchange.** A worker's handler can give way to another one while connections are open ([`Handlers`]): requests that
+//! begin after that go to the new one, on every connection; those under way, and their answers, go on with the old one.
+//! A connection has the handler in its hand and looks for each request at one number, which nobody writes in between.
 
-use std::net::SocketAddr;
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
 
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +35,59 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
+/// A worker's handler, which another one may take the place of.
+#[derive(Debug)]
+pub(crate) struct Handlers<H> {
+    /// Rises when there is another one.
+    generation: AtomicU64,
+    current: Mutex<Arc<H>>,
+}
+
+impl<H> Handlers<H> {
+    /// With this one for a start.
+    pub(crate) fn new(first: Arc<H>) -> Arc<Self> {
+        Arc::new(Self { generation: AtomicU64::new(0), current: Mutex::new(first) })
+    }
+
+    /// From now on this one answers requests that begin.
+    pub(crate) fn exchange(&self, next: Arc<H>) {
+        let before = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, next)
+        };
+        self.generation.fetch_add(1, Release);
+        drop(before);
+    }
+
+    /// To be held by a connection.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held<H> {
+        // In this order: what is read later is at least as new.
+        let generation = self.generation.load(Acquire);
+        let current = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        Held { handlers: Arc::clone(self), generation: Cell::new(generation), current: RefCell::new(current) }
+    }
+}
+
+/// A handler as one connection holds it.
+pub(crate) struct Held<H> {
+    handlers: Arc<Handlers<H>>,
+    generation: Cell<u64>,
+    current: RefCell<Arc<H>>,
+}
+
+impl<H> Held<H> {
+    /// The one for a request that begins now.
+    pub(crate) fn current(&self) -> Arc<H> {
+        let generation = self.handlers.generation.load(Acquire);
+        if generation != self.generation.get() {
+            self.generation.set(generation);
+            let current = self.handlers.current.lock().unwrap_or_else(PoisonError::into_inner);
+            self.current.replace(Arc::clone(&current));
+        }
+        Arc::clone(&self.current.borrow())
+    }
+}
+
 /// What is known about a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionContext {
@@ -34,4 +101,26 @@ pub struct ConnectionContext {
     pub worker: Option<usize>,
     /// Cancelled when the gateway begins to drain. Streams end then.
     pub draining: CancellationToken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_begin_after_an_exchange_go_to_the_next_handler() {
+        let handlers = Handlers::new(Arc::new(1));
+        let (old, other) = (handlers.hold(), handlers.hold());
+        let under_way = old.current();
+        handlers.exchange(Arc::new(2));
+        assert_eq!((*under_way, *old.current(), *handlers.hold().current()), (1, 2, 2));
+        handlers.exchange(Arc::new(3));
+        assert_eq!((*other.current(), *old.current(), *old.current()), (3, 3, 3));
+        drop(under_way);
+        let first = handlers.hold().current();
+        handlers.exchange(Arc::new(4));
+        old.current();
+        other.current();
+        assert_eq!(Arc::strong_count(&first), 1, "nobody holds a handler that nobody needs");
+    }
 }

@@ -21,7 +21,7 @@ const SHARE: usize = 8;
 const AT_LEAST: usize = 8;
 
 /// All places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Streams {
     all: usize,
     free: Arc<Semaphore>,

@@ -79,6 +79,8 @@ mod process_files;
 #[cfg(test)]
 mod process_life;
 #[cfg(test)]
+mod process_reload;
+#[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;

@@ -48,6 +48,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"["10.0.0.0/8"]"#,
                 "Addresses or networks of the proxies in front of the gateway whose `X-Forwarded-For` is believed. Never everybody (`0.0.0.0/0`).",
             ),
+            Key::with(
+                "log",
+                Kind::Text,
+                r#""info""#,
+                "From which level on something is logged, also by module: `info,mcp_deputy::proxy=debug`. Can be changed \
+                 while the gateway runs, like most keys (docs/operations.md).",
+            )
+            .variable("MCP_DEPUTY_LOG"),
         ],
     },
     Section {

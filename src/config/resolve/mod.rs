@@ -63,6 +63,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         admin_listen,
         metrics_listen,
         trusted_proxies,
+        log: file.log.map_or_else(|| "info".to_owned(), |written| written.value),
         store: store(&file.store)?,
         providers,
         servers,

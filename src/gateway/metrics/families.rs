@@ -77,6 +77,12 @@ families! {
     SWEPT = "mcp_deputy_swept_records_total" Counter ["result"],
     /// When the last round of the sweeper ended well; zero before the first.
     SWEPT_AT = "mcp_deputy_last_sweep_timestamp_seconds" Gauge [],
+    /// Configurations that were read again while this process ran: taken (`applied`) or not (`refused`).
+    RELOADS = "mcp_deputy_config_reloads_total" Counter ["result"],
+    /// When the configuration that holds was taken: at the start or by a reload.
+    APPLIED_AT = "mcp_deputy_config_applied_timestamp_seconds" Gauge [],
+    /// When a new configuration was refused last; zero: never.
+    REFUSED_AT = "mcp_deputy_config_refused_timestamp_seconds" Gauge [],
     /// When this process started to serve.
     STARTED = "process_start_time_seconds" Gauge [],
     /// Processor time that this process has used.

@@ -20,6 +20,8 @@ use std::{
 
 use families as all;
 
+use super::reload::ReloadTally;
+
 use crate::{
     domain::time::Timestamp,
     flow::{
@@ -45,6 +47,7 @@ pub(super) struct Tallies {
     pub(super) store: Arc<StoreTally>,
     pub(super) door: Arc<Door>,
     pub(super) sweeper: SweeperTally,
+    pub(super) reloads: ReloadTally,
     /// When the process began to serve.
     pub(super) started: Timestamp,
 }
@@ -83,7 +86,7 @@ pub(super) struct Moment<'a> {
 impl Tallies {
     /// Begins to count at this moment.
     pub(super) fn since(started: Timestamp) -> Self {
-        Self { started, ..Self::default() }
+        Self { started, reloads: ReloadTally::since(started), ..Self::default() }
     }
 
     /// The text of `/metrics`.
@@ -181,6 +184,13 @@ impl Tallies {
             .sample(&["removed"], sweeper.removed.so_far())
             .sample(&["failed"], sweeper.failed.so_far());
         text.family(&all::SWEPT_AT).sample(&[], sweeper.last.load(Relaxed));
+        let reloads = &self.reloads;
+        text.family(&all::RELOADS)
+            .sample(&["applied"], reloads.applied.so_far())
+            .sample(&["refused"], reloads.refused.so_far());
+        let (applied_at, refused_at) = reloads.times();
+        text.family(&all::APPLIED_AT).sample(&[], applied_at);
+        text.family(&all::REFUSED_AT).sample(&[], refused_at);
     }
 
     fn process(&self, text: &mut Exposition) {

@@ -77,6 +77,7 @@ impl Setup {
         let (address, control_address) = (public.address().unwrap(), control.address().unwrap());
         let (stop, ended) = (CancellationToken::new(), self.ended.clone());
         let server = Server {
+            renewals: crate::serve::renewals().1,
             public,
             control: vec![control],
             workers: NonZeroUsize::new(self.workers).unwrap(),
