@@ -18,7 +18,7 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
-    gateway::{self, Bound, Gateway, Surroundings},
+    gateway::{self, Bound, Gateway, Origin, Surroundings},
     net::files::{self, Raised},
     observe::log,
     web::page::{Pages, ProductName},
@@ -70,10 +70,13 @@ pub fn run() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config } => match load(config.as_deref()) {
-            Ok(settings) => serve(settings, config),
-            Err(error) => wrong(&error),
-        },
+        Command::Serve { config } => {
+            let origin = Origin::of(config);
+            match load(origin.path.as_deref()) {
+                Ok(settings) => serve(settings, origin),
+                Err(error) => wrong(&error),
+            }
+        }
         Command::Check { config } => check(config.as_deref()),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out(&options),
@@ -116,18 +119,18 @@ fn check(path: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn serve(settings: Settings, config: Option<PathBuf>) -> ExitCode {
+fn serve(settings: Settings, origin: Origin) -> ExitCode {
     if let Err(error) = log::begin(Some(&settings.log), log::Form::Json) {
         return wrong(&error);
     }
     raise_open_files();
     match control_runtime() {
-        Ok(runtime) => runtime.block_on(serve_here(settings, config)),
+        Ok(runtime) => runtime.block_on(serve_here(settings, origin)),
         Err(error) => failed(&error),
     }
 }
 
-async fn serve_here(settings: Settings, config: Option<PathBuf>) -> ExitCode {
+async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
     let bound = match Bound::bind(&settings) {
         Ok(bound) => bound,
         Err(fault) => return failed(&fault),
@@ -141,8 +144,8 @@ async fn serve_here(settings: Settings, config: Option<PathBuf>) -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), public_url, %address, %admin, "serving");
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    let path = config.clone();
-    tokio::spawn(gateway::watch(gateway.handle(), config, move || load(path.as_deref()), stop.clone()));
+    let path = origin.path.clone();
+    tokio::spawn(gateway::watch(gateway.handle(), origin, move || load(path.as_deref()), stop.clone()));
     match gateway.run(bound, stop).await {
         Ok(drained) if drained.is_graceful() => {
             tracing::info!("drained; every request was answered");

@@ -151,9 +151,8 @@ impl Server {
             // The next in turn; one that is gone (which must not happen) is passed over.
             for desk in desks.iter().cycle().skip(round % desks.len()).take(desks.len()) {
                 match desk.send(Dealt::Connection(accepted)) {
-                    Ok(()) => return,
                     Err(mpsc::error::SendError(Dealt::Connection(back))) => accepted = back,
-                    Err(_) => return,
+                    _ => return,
                 }
             }
             tracing::error!(reason = "workers_gone", "a connection could not be dealt");

@@ -14,7 +14,7 @@ use std::{path::Path, sync::Arc};
 use secrecy::ExposeSecret as _;
 
 use metrics::Tallies;
-pub use reload::{NotReloaded, watch};
+pub use reload::{NotReloaded, Origin, watch};
 pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 

@@ -28,7 +28,7 @@ use super::{
     third_parties,
 };
 use crate::{
-    config::{self, ConfigError, Settings},
+    config::{self, ConfigError, Mark, Settings},
     domain::time::Timestamp,
     flow::{
         Reconfigured,
@@ -209,11 +209,26 @@ impl Running {
     }
 }
 
-/// Reads the configuration again at SIGHUP and when its files changed, until `stop`. `path` is that of the command line,
-/// `read` reads it.
+/// Where the configuration is from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file that the command line names.
+    pub path: Option<PathBuf>,
+    /// What its files held, marked before they were read for the start: what changed since then is a change.
+    pub mark: Mark,
+}
+
+impl Origin {
+    /// To be made before the configuration is read.
+    pub fn of(path: Option<PathBuf>) -> Self {
+        Self { mark: config::mark(path.as_deref()), path }
+    }
+}
+
+/// Reads the configuration again at SIGHUP and when its files changed, until `stop`. `read` reads it.
 pub async fn watch(
     gateway: Handle,
-    path: Option<PathBuf>,
+    origin: Origin,
     read: impl Fn() -> Result<Settings, ConfigError> + Send,
     stop: CancellationToken,
 ) {
@@ -225,9 +240,9 @@ pub async fn watch(
             None
         }
     };
-    let mark = || config::mark(path.as_deref());
+    let mark = || config::mark(origin.path.as_deref());
     // Of what was taken or refused last, and of what the last look found.
-    let mut known = mark();
+    let mut known = origin.mark;
     let mut seen = known;
     let hung_up = async |hangups: &mut Option<tokio::signal::unix::Signal>| match hangups {
         Some(hangups) => drop(hangups.recv().await),

@@ -198,9 +198,9 @@ impl Gateway {
             let (watched, stop) = (Mutex::default(), stop.clone());
             running.certificate.get_or_init(|| Certificate { shown, watched, stop }).watch(files);
         }
-        let scraped = Arc::clone(&running);
+        let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
         let metrics: Metrics = Arc::new(move || scraped.exposition());
-        let admin = Admin::new(Arc::clone(&parts.flows), Arc::clone(&metrics));
+        let admin = Admin::new(Arc::new(move || current.flows()), Arc::clone(&metrics));
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));

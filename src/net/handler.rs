@@ -5,13 +5,14 @@
 //!
 //! **Exchange.** A worker's handler can give way to another one while connections are open ([`Handlers`]): requests that
 //! begin after that go to the new one, on every connection; those under way, and their answers, go on with the old one.
-//! A connection has the handler in its hand and looks for each request at one number, which nobody writes in between.
+//! A connection has the handler at hand and looks for each request at one number, which nobody writes in between. It keeps no
+//! handler alive: a stream that is open for days must not keep an old one, with everything in it, for as long.
 
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Release},
@@ -61,10 +62,8 @@ impl<H> Handlers<H> {
 
     /// To be held by a connection.
     pub(crate) fn hold(self: &Arc<Self>) -> Held<H> {
-        // In this order: what is read later is at least as new.
-        let generation = self.generation.load(Acquire);
-        let current = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
-        Held { handlers: Arc::clone(self), generation: Cell::new(generation), current: RefCell::new(current) }
+        let (handlers, generation) = (Arc::clone(self), Cell::new(self.generation.load(Acquire)));
+        Held { handlers, generation, current: RefCell::default() }
     }
 }
 
@@ -72,19 +71,23 @@ impl<H> Handlers<H> {
 pub(crate) struct Held<H> {
     handlers: Arc<Handlers<H>>,
     generation: Cell<u64>,
-    current: RefCell<Arc<H>>,
+    current: RefCell<Weak<H>>,
 }
 
 impl<H> Held<H> {
     /// The one for a request that begins now.
     pub(crate) fn current(&self) -> Arc<H> {
         let generation = self.handlers.generation.load(Acquire);
-        if generation != self.generation.get() {
-            self.generation.set(generation);
-            let current = self.handlers.current.lock().unwrap_or_else(PoisonError::into_inner);
-            self.current.replace(Arc::clone(&current));
+        if generation == self.generation.get()
+            && let Some(current) = self.current.borrow().upgrade()
+        {
+            return current;
         }
-        Arc::clone(&self.current.borrow())
+        // In this order: what is read later is at least as new.
+        self.generation.set(generation);
+        let current = Arc::clone(&self.handlers.current.lock().unwrap_or_else(PoisonError::into_inner));
+        self.current.replace(Arc::downgrade(&current));
+        current
     }
 }
 
@@ -117,10 +120,10 @@ mod tests {
         handlers.exchange(Arc::new(3));
         assert_eq!((*other.current(), *old.current(), *old.current()), (3, 3, 3));
         drop(under_way);
-        let first = handlers.hold().current();
+        let third = old.current();
         handlers.exchange(Arc::new(4));
-        old.current();
-        other.current();
-        assert_eq!(Arc::strong_count(&first), 1, "nobody holds a handler that nobody needs");
+        assert_eq!(Arc::strong_count(&third), 1, "an unused connection keeps a handler that nobody needs");
+        drop(third);
+        assert_eq!((*old.current(), *other.current()), (4, 4));
     }
 }

@@ -22,15 +22,18 @@ use crate::{
 /// What the text of `/metrics` is asked of.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// What the steps are asked of: those of the configuration that holds now.
+pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
+
 /// What the admin listener answers from.
 pub struct Admin {
-    flows: Arc<Flows>,
+    flows: CurrentFlows,
     metrics: Metrics,
 }
 
 impl Admin {
     /// Over these steps.
-    pub fn new(flows: Arc<Flows>, metrics: Metrics) -> Self {
+    pub fn new(flows: CurrentFlows, metrics: Metrics) -> Self {
         Self { flows, metrics }
     }
 
@@ -46,7 +49,7 @@ impl Admin {
             // Alive: this process answers. Nothing else, or an outage elsewhere would restart it in a loop.
             "/healthz" => line(StatusCode::OK, "alive\n"),
             "/readyz" if draining => line(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" => match self.flows.check_store().await {
+            "/readyz" => match (self.flows)().check_store().await {
                 Ok(()) => line(StatusCode::OK, "ready\n"),
                 Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
             },

@@ -15,7 +15,7 @@ use crate::support::{
 const SERVER: (&str, &str) = ("server", "/mcp");
 
 /// Requests to the MCP server that became this.
-fn requests(metrics: &Metrics, code: &str, reason: &str) -> f64 {
+fn requests(metrics: &Metrics, code: &str, reason: &str) -> u64 {
     metrics.value("mcp_deputy_mcp_requests_total", &[SERVER, ("code", code), ("reason", reason)])
 }
 
@@ -46,33 +46,33 @@ async fn a_whole_journey_is_counted_step_by_step() {
         "refresh_replayed",
         "grant_ended",
     ] {
-        assert!((more(event) - 1.0).abs() < 0.1, "{event}: {}", more(event));
+        assert_eq!(more(event), 1, "{event}");
     }
-    assert_eq!(requests(&after, "2xx", "answered"), 3.0);
-    assert_eq!(after.value("mcp_deputy_mcp_request_duration_seconds_count", &[SERVER]), 3.0);
-    assert_eq!(after.value("mcp_deputy_mcp_requests_in_flight", &[SERVER]), 0.0);
+    assert_eq!(requests(&after, "2xx", "answered"), 3);
+    assert_eq!(after.value("mcp_deputy_mcp_request_duration_seconds_count", &[SERVER]), 3);
+    assert_eq!(after.value("mcp_deputy_mcp_requests_in_flight", &[SERVER]), 0);
     let looked_up = |result| after.value("mcp_deputy_session_cache_total", &[("result", result)]);
     // The first request on each worker reads the store.
-    assert_eq!(looked_up("hit") + looked_up("miss"), 3.0);
-    assert!(looked_up("miss") >= 1.0);
+    assert_eq!(looked_up("hit") + looked_up("miss"), 3);
+    assert!(looked_up("miss") >= 1);
     let endpoint =
         |endpoint| after.value("mcp_deputy_http_requests_total", &[("endpoint", endpoint), ("code", "2xx")]);
-    assert_eq!((endpoint("register"), endpoint("token"), endpoint("revoke")), (1.0, 3.0, 1.0));
+    assert_eq!((endpoint("register"), endpoint("token"), endpoint("revoke")), (1, 3, 1));
     for call in ["redeem", "identify"] {
         let labels = [("provider", "quarry"), ("call", call)];
         let answered = after.value("mcp_deputy_third_party_calls_total", &labels);
-        assert!(answered >= 1.0);
+        assert!(answered >= 1);
         assert_eq!(after.value("mcp_deputy_third_party_call_duration_seconds_count", &labels), answered);
     }
     for operation in ["read", "write"] {
         let name = "mcp_deputy_store_operation_duration_seconds_count";
-        assert!(after.value(name, &[("operation", operation)]) > 3.0);
+        assert!(after.value(name, &[("operation", operation)]) > 3);
     }
-    assert!(after.value("mcp_deputy_store_sync_duration_seconds_count", &[]) > 3.0);
-    assert!(after.value("mcp_deputy_store_size_bytes", &[]) > 1000.0);
-    assert!(after.value("mcp_deputy_connections_open", &[]) >= 1.0);
-    assert!(after.value("process_resident_memory_bytes", &[]) > 1e6);
-    assert_eq!(after.value("process_start_time_seconds", &[]), 1_900_000_000.0);
+    assert!(after.value("mcp_deputy_store_sync_duration_seconds_count", &[]) > 3);
+    assert!(after.value("mcp_deputy_store_size_bytes", &[]) > 1000);
+    assert!(after.value("mcp_deputy_connections_open", &[]) >= 1);
+    assert!(after.value("process_resident_memory_bytes", &[]) > 1_000_000);
+    assert_eq!(after.value("process_start_time_seconds", &[]), 1_900_000_000);
 }
 
 #[tokio::test]
@@ -99,15 +99,15 @@ async fn what_became_of_a_request_is_told_apart() {
         ("4xx", "session_unknown"),
         ("5xx", "mcp_server_refused"),
     ] {
-        assert_eq!(requests(&metrics, code, reason), 1.0, "{reason}");
+        assert_eq!(requests(&metrics, code, reason), 1, "{reason}");
     }
-    assert_eq!(metrics.value("mcp_deputy_mcp_request_duration_seconds_count", &[SERVER]), 1.0);
+    assert_eq!(metrics.value("mcp_deputy_mcp_request_duration_seconds_count", &[SERVER]), 1);
 
     let nowhere =
         Setup { upstream: Some("http://127.0.0.1:1/mcp".to_owned()), ..Setup::default() }.start().await;
     let (_, tokens) = nowhere.tokens(&ADA).await;
     assert_eq!(nowhere.tool(&tokens.access, "whoami", json!({})).await.status, 502);
-    assert_eq!(requests(&nowhere.metrics().await, "5xx", "mcp_server_unreachable"), 1.0);
+    assert_eq!(requests(&nowhere.metrics().await, "5xx", "mcp_server_unreachable"), 1);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_third_party_that_is_down_is_seen() {
         ("outcome", "unavailable"),
         ("reason", "server_error"),
     ];
-    assert_eq!(metrics.value("mcp_deputy_third_party_calls_total", &labels), 1.0);
+    assert_eq!(metrics.value("mcp_deputy_third_party_calls_total", &labels), 1);
 }
 
 #[tokio::test]
@@ -141,14 +141,14 @@ async fn open_streams_are_counted_until_they_end() {
     let mut stream = gateway.fetch().open(request.body("".into()).unwrap()).await.unwrap();
     assert_eq!(stream.status(), 200);
     let metrics = gateway.metrics().await;
-    assert_eq!(open(&metrics), 1.0);
+    assert_eq!(open(&metrics), 1);
     // It has been answered; what is open is a stream and no request without an answer.
-    assert_eq!(metrics.value("mcp_deputy_mcp_requests_in_flight", &[SERVER]), 0.0);
+    assert_eq!(metrics.value("mcp_deputy_mcp_requests_in_flight", &[SERVER]), 0);
     let _ = tokio::time::timeout(std::time::Duration::from_millis(5), stream.body_mut().frame()).await;
     drop(stream);
-    let ended = async { while open(&gateway.metrics().await) > 0.0 {} };
+    let ended = async { while open(&gateway.metrics().await) > 0 {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("the stream is counted for ever");
-    assert!(gateway.metrics().await.value("mcp_deputy_streams_total", &[SERVER]) >= 1.0);
+    assert!(gateway.metrics().await.value("mcp_deputy_streams_total", &[SERVER]) >= 1);
 }
 
 /// Everything that a stranger can say in a request, each time something else.
@@ -230,7 +230,7 @@ async fn the_metrics_listener_has_them_under_any_name_and_nothing_else() {
     assert_eq!(scraped.status, 200);
     assert_eq!(scraped.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(scraped.header("access-control-allow-origin"), None);
-    assert_eq!(Metrics::read(&scraped.text()).value("mcp_deputy_build_info", &[]), 1.0);
+    assert_eq!(Metrics::read(&scraped.text()).value("mcp_deputy_build_info", &[]), 1);
     for path in [
         "/",
         "/healthz",

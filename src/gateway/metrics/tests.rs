@@ -1,11 +1,11 @@
 //! The table of metrics against what is written, against its documentation, and against the dashboard and the alerts.
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path};
 
 use super::{families::FAMILIES, *};
 use crate::flow::tests::World;
 
-async fn text() -> String {
+fn text() -> String {
     let world = World::new();
     let tallies = Tallies::since(Timestamp::from_millis(1_800_000_000_500));
     tallies.traffic.worker(0).server("/mcp");
@@ -27,12 +27,8 @@ fn documentation() -> String {
     for family in FAMILIES {
         let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
-        out.push_str(&format!(
-            "| `{}` | {} | {labels} | {} |\n",
-            family.name,
-            family.kind.name(),
-            family.help
-        ));
+        let (name, kind, help) = (family.name, family.kind.name(), family.help);
+        let _ = writeln!(out, "| `{name}` | {kind} | {labels} | {help} |");
     }
     out
 }
@@ -48,7 +44,7 @@ fn the_documentation_is_the_table() {
 
 #[tokio::test]
 async fn every_metric_of_the_table_is_written_once_and_in_order() {
-    let text = text().await;
+    let text = text();
     let written: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let table: Vec<_> =
         FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.name())).collect();
@@ -94,7 +90,7 @@ fn dashboard_and_alerts_name_only_what_there_is() {
 
 #[tokio::test]
 async fn alerts_and_dashboard_ask_for_labels_and_values_that_there_are() {
-    let text = text().await;
+    let text = text();
     let reasons = include_str!("../../../docs/journal.md");
     for path in ["docs/observability/dashboard.json", "docs/observability/alerts.yml"] {
         let text_of = on_disk(path).replace("\\\"", "\"");

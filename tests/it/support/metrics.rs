@@ -9,11 +9,15 @@ use super::{Gateway, Reply};
 /// A series: the name of its sample, and its labels in order.
 pub(crate) type Series = (String, BTreeMap<String, String>);
 
+/// A number as it is written, in millionths.
+type Millionths = u64;
+const ONE: Millionths = 1_000_000;
+
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) kinds: BTreeMap<String, String>,
-    pub(crate) samples: BTreeMap<Series, f64>,
+    pub(crate) samples: BTreeMap<Series, Millionths>,
 }
 
 impl Metrics {
@@ -43,7 +47,6 @@ impl Metrics {
                     "{line} stands below {current}"
                 );
                 assert_eq!(series.0.ends_with("_bucket"), series.1.contains_key("le"), "{line}");
-                assert!(kind == "gauge" || value >= 0.0, "{line}");
                 assert!(read.samples.insert(series, value).is_none(), "{line}: twice");
             }
         }
@@ -52,24 +55,23 @@ impl Metrics {
     }
 
     fn judge_histograms(&self) {
-        let mut buckets: BTreeMap<(String, Vec<(String, String)>), Vec<(f64, f64)>> = BTreeMap::new();
+        // Bounds and counts, by family and other labels.
+        let mut buckets: BTreeMap<Series, Vec<(Millionths, Millionths)>> = BTreeMap::new();
         for ((name, labels), value) in &self.samples {
             let Some(family) = name.strip_suffix("_bucket") else { continue };
-            let bound = match labels["le"].as_str() {
-                "+Inf" => f64::INFINITY,
-                bound => bound.parse().unwrap(),
+            let mut others = labels.clone();
+            let bound = match others.remove("le").unwrap().as_str() {
+                "+Inf" => Millionths::MAX,
+                bound => number(bound),
             };
-            let others = labels.iter().filter(|(label, _)| *label != "le");
-            let key = (family.to_owned(), others.map(|(a, b)| (a.clone(), b.clone())).collect());
-            buckets.entry(key).or_default().push((bound, *value));
+            buckets.entry((family.to_owned(), others)).or_default().push((bound, *value));
         }
         assert!(!buckets.is_empty());
         for ((family, labels), mut buckets) in buckets {
-            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            buckets.sort_unstable();
             assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{family} {labels:?}: {buckets:?}");
             let last = buckets.last().unwrap();
-            assert!(last.0.is_infinite(), "{family} has no +Inf");
-            let labels: BTreeMap<_, _> = labels.into_iter().collect();
+            assert_eq!(last.0, Millionths::MAX, "{family} has no +Inf");
             assert_eq!(self.samples[&(format!("{family}_count"), labels.clone())], last.1, "{family}");
             assert!(self.samples.contains_key(&(format!("{family}_sum"), labels)), "{family} has no sum");
         }
@@ -77,19 +79,21 @@ impl Metrics {
 
     /// The value of the one series with this name and these labels (others may be there as well); the sum where there are
     /// several.
-    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let has = |series: &Series| {
             series.0 == name
                 && labels.iter().all(|(label, value)| series.1.get(*label).is_some_and(|it| it == value))
         };
-        let found: Vec<f64> =
+        let found: Vec<_> =
             self.samples.iter().filter(|(series, _)| has(series)).map(|(_, value)| *value).collect();
         assert!(!found.is_empty(), "there is no {name} {labels:?}");
-        found.iter().sum()
+        let sum: Millionths = found.iter().sum();
+        assert_eq!(sum % ONE, 0, "{name} {labels:?} is no whole number");
+        sum / ONE
     }
 
     /// How often an event of the journal was counted.
-    pub(crate) fn event(&self, event: &str) -> f64 {
+    pub(crate) fn event(&self, event: &str) -> u64 {
         self.value("mcp_deputy_events_total", &[("event", event)])
     }
 
@@ -114,7 +118,7 @@ impl Metrics {
 }
 
 /// One sample.
-fn sample(line: &str) -> (Series, f64) {
+fn sample(line: &str) -> (Series, Millionths) {
     let end = line.find(['{', ' ']).unwrap_or_else(|| panic!("{line}"));
     let name = &line[..end];
     assert!(is_name(name), "{line}");
@@ -139,7 +143,16 @@ fn sample(line: &str) -> (Series, f64) {
     }
     let value = rest.strip_prefix(' ').unwrap_or_else(|| panic!("{line}"));
     assert!(!value.contains(' '), "{line}: no time stamps");
-    ((name.to_owned(), labels), value.parse().unwrap_or_else(|_| panic!("{line}")))
+    ((name.to_owned(), labels), number(value))
+}
+
+/// A number that is not negative and has six digits behind the point at most, which is all that we write.
+fn number(text: &str) -> Millionths {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    assert!(rest.len() <= 6 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'), "{text}");
+    let (whole, rest): (Millionths, Millionths) =
+        (whole.parse().unwrap(), format!("{rest:0<6}").parse().unwrap());
+    whole * ONE + rest
 }
 
 /// A label value up to its closing quotation mark, and what follows.
