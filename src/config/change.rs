@@ -4,6 +4,8 @@
 //! [`needs_restart`] names the first such key that says something else; then nothing of the new configuration is taken.
 //! Everything that is not in [`AT_RESTART`] takes effect at once (docs/operations.md). Called by the composition root.
 
+use secrecy::ExposeSecret;
+
 use super::settings::{LimitSettings, Settings, StoreSettings};
 
 /// Keys that take effect at a restart only.
@@ -12,6 +14,8 @@ pub const AT_RESTART: &[&str] = &[
     "listen",
     "admin_listen",
     "metrics_listen",
+    "admin_socket",
+    "admin_token",
     "trusted_proxies",
     "tls",
     "store.url",
@@ -36,6 +40,9 @@ pub fn needs_restart(current: &Settings, next: &Settings) -> Option<&'static str
         current.listen == next.listen,
         current.admin_listen == next.admin_listen,
         current.metrics_listen == next.metrics_listen,
+        current.admin_socket == next.admin_socket,
+        current.admin_token.as_ref().map(ExposeSecret::expose_secret)
+            == next.admin_token.as_ref().map(ExposeSecret::expose_secret),
         current.trusted_proxies == next.trusted_proxies,
         current.tls.is_some() == next.tls.is_some(),
         store.url == next_store.url,
@@ -76,6 +83,8 @@ mod tests {
             ("listen", format!("listen = \"127.0.0.1:81\"\n{TEXT}")),
             ("admin_listen", format!("admin_listen = \"127.0.0.1:81\"\n{TEXT}")),
             ("metrics_listen", format!("metrics_listen = \"127.0.0.1:81\"\n{TEXT}")),
+            ("admin_socket", format!("admin_socket = \"off\"\n{TEXT}")),
+            ("admin_token", format!("admin_token = \"{KEY}\"\n{TEXT}")),
             ("trusted_proxies", format!("trusted_proxies = [\"10.0.0.1\"]\n{TEXT}")),
             ("tls", format!("{TEXT}{tls}")),
             ("store.url", format!("{TEXT}[store]\nurl = \"memory:\"\n")),

@@ -4,8 +4,11 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod discovery;
 mod metrics;
+mod operator;
 mod reload;
+mod restore;
 mod run;
 mod system;
 
@@ -15,6 +18,7 @@ use secrecy::ExposeSecret as _;
 
 use metrics::Tallies;
 pub use reload::{NotReloaded, Origin, watch};
+pub use restore::{empty_store, now, seals};
 pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 

@@ -23,7 +23,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    catalog, documents, policy,
+    catalog,
+    discovery::discovered,
+    documents, policy,
     run::{Handle, Parts, Running, pem_files, settled, unmade},
     third_parties,
 };
@@ -148,6 +150,7 @@ impl Running {
             return Err(NotReloaded::NeedsRestart(key));
         }
         log::judge(&settings.log)?;
+        let settings = discovered(settings, &self.surroundings).await?;
         let proxy = &settings.registration.egress_proxy;
         let new_documents = (*proxy != before.settings.registration.egress_proxy)
             .then(|| documents(&settings, &self.surroundings))

@@ -11,14 +11,19 @@ use std::{
 };
 
 use http::{Request, Response};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Surroundings, flows,
+    Surroundings,
+    discovery::discovered,
+    flows,
     metrics::{Moment, Tallies},
+    operator,
 };
 use crate::{
     config::{self, LimitSettings, Settings},
+    domain::secret::Digest,
     flow::{Failure, Flows, admit::Sessions, fault::Fault},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
@@ -27,6 +32,7 @@ use crate::{
         files::{self, Places},
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
+        local::LocalSocket,
         tls::{Certificates, PemFiles, TlsError},
     },
     proxy::{Credential, Route},
@@ -105,6 +111,8 @@ pub(super) struct Parts {
 pub struct Gateway {
     running: Arc<Running>,
     renewals: Renewals,
+    /// The operator's.
+    socket: Option<LocalSocket>,
 }
 
 /// A gateway while it runs, for whoever tells it something: to read its configuration again, or what an operator wants done.
@@ -144,6 +152,7 @@ pub(super) struct Certificate {
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
+        let settings = discovered(settings, surroundings).await?;
         let tallies = Tallies::since(surroundings.clock.now());
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current(), &tallies)?;
         let places = places(&settings, files::limit());
@@ -168,7 +177,9 @@ impl Gateway {
         running.carry_out_marks().await?;
         // A backend that cannot be made is found now and not with the first request.
         running.mounts(&parts.settings, &WorkerTraffic::default())?;
-        Ok(Self { running: Arc::new(running), renewals })
+        // Behind the lock of the store: what is in the socket's place in its folder is nobody's any more.
+        let socket = operator::socket(&parts.settings)?;
+        Ok(Self { running: Arc::new(running), renewals, socket })
     }
 
     /// The steps, for the operator's commands and for tests.
@@ -200,13 +211,16 @@ impl Gateway {
         }
         let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
         let metrics: Metrics = Arc::new(move || scraped.exposition());
-        let admin = Admin::new(Arc::new(move || current.flows()), Arc::clone(&metrics));
+        let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
+        let admin = Arc::new(Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics)));
+        let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));
         let desks = Arc::clone(&running);
         let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
         sweeper.abort();
+        operator.end().await;
         if !running.parts().flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
         }
@@ -463,7 +477,7 @@ impl Handler for Desk {
 /// The listeners that are not for the public. Their own connections drain last, so they are told by the token when the gateway
 /// begins to.
 struct ControlDesk {
-    admin: Admin,
+    admin: Arc<Admin>,
     admin_at: SocketAddr,
     metrics: Metrics,
     stop: CancellationToken,

@@ -1,10 +1,17 @@
-//! The admin listener: health, readiness and metrics. Never on the public port, and only under a name that cannot be
-//! rebound to it: a page on the internet must not read it through somebody's browser.
+//! The admin listener and the operator's socket: health, readiness and metrics, and the admin API ([`api`]). Never on the
+//! public port.
+//!
+//! The listener answers only under a name that cannot be rebound to it: a page on the internet must not read it through
+//! somebody's browser. The API is there only with the token of the configuration; on the socket, which its mode protects,
+//! without.
 //!
 //! The metrics listener has `GET /metrics` and nothing else ([`scraped`]), under any name: scrapers in a cluster come by the
 //! DNS name of a Service. A page whose name is rebound to it could read it, if the person's browser reaches that network at
 //! all, and would learn numbers: there is no secret and nothing about any person or client in them, nothing can be changed
 //! there, and no cookie is for it. It is off until the operator writes an address.
+
+mod api;
+mod backup;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,6 +21,7 @@ use http::{
 };
 
 use crate::{
+    domain::secret::Digest,
     flow::Flows,
     observe::exposition,
     proxy::{Body, full},
@@ -28,20 +36,40 @@ pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
 /// What the admin listener answers from.
 pub struct Admin {
     flows: CurrentFlows,
+    /// What opens the API on the listener.
+    token: Option<Digest>,
     metrics: Metrics,
 }
 
 impl Admin {
-    /// Over these steps.
-    pub fn new(flows: CurrentFlows, metrics: Metrics) -> Self {
-        Self { flows, metrics }
+    /// Over these steps; `token` opens the API on the listener.
+    pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics) -> Self {
+        Self { flows, token, metrics }
     }
 
-    /// Answers a request.
+    /// Answers a request on the listener.
     pub async fn answer(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if !is_direct(request.uri(), request.headers()) {
             return line(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
         }
+        if api::is_meant(request.uri().path()) {
+            return match api::open(self.token.as_ref(), request.headers()) {
+                Ok(()) => api::answer(&(self.flows)(), request, draining).await,
+                Err(refused) => *refused,
+            };
+        }
+        self.probe(request, draining).await
+    }
+
+    /// Answers a request on the socket: whoever can connect to it is the operator.
+    pub async fn answer_operator(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        if api::is_meant(request.uri().path()) {
+            return api::answer(&(self.flows)(), request, draining).await;
+        }
+        self.probe(request, draining).await
+    }
+
+    async fn probe(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return line(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here.\n");
         }

@@ -26,6 +26,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -207,86 +208,114 @@ async fn narrower_access_ends_the_sessions_of_those_it_does_not_name() {
     assert_eq!(world.admitted(&grace.access).await, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_reloads_under_a_thousand_requests_drop_none() {
-    const IN_FLIGHT: usize = 1000;
-    files::raise().unwrap();
-    let mut world = World::new().await;
+/// An MCP server that answers requests with the header `wait` only when it is told to; how many of those wait for it.
+async fn gated() -> (Backend, Arc<AtomicUsize>, watch::Sender<bool>) {
+    let (gate, opened) = watch::channel(false);
     let waiting = Arc::new(AtomicUsize::new(0));
-    let at_once = Arc::clone(&waiting);
-    let backend = Backend::start(move |_| {
-        let at_once = Arc::clone(&at_once);
+    let counted = Arc::clone(&waiting);
+    let backend = Backend::start(move |seen| {
+        let (counted, mut opened) = (Arc::clone(&counted), opened.clone());
         async move {
-            at_once.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            at_once.fetch_sub(1, Ordering::SeqCst);
+            if seen.headers.contains_key("wait") {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = opened.wait_for(|is_open| *is_open).await;
+            }
             let json = http::Response::builder().header("content-type", "application/json");
             Ok(json.body(Full::from("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}").boxed()).unwrap())
         }
-    })
-    .await;
+    });
+    (backend.await, waiting, gate)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_reloads_under_a_thousand_requests_drop_none() {
+    const IN_FLIGHT: usize = 1000;
+    /// Clients that go on asking while the configuration changes under them.
+    const BUSY: usize = 20;
+    files::raise().unwrap();
+    let mut world = World::new().await;
+    let (backend, waiting, gate) = gated().await;
     world.rewrite(|text| {
         let upstream = text.split("upstream_url = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         let text = text.replace(&upstream, &backend.url);
         // All from one address, and by one person. At the usual level: a trace of all this is of no use to anybody.
         format!(
             "trusted_proxies = [\"127.0.0.1\"]\nlog = \"info\"\n{text}max_requests_per_person = 100000\n\
-             max_streams = 20000\nupstream_response_timeout = \"60s\"\n"
+             max_streams = 20000\nupstream_response_timeout = \"30m\"\n"
         )
     });
     let process = world.start().await;
     let client = world.client("App").await;
     let tokens = world.visitor().tokens(&client).await;
-
-    let stop = Arc::new(AtomicBool::new(false));
+    // A connection of its own for each client, used for all of its requests.
+    let (origin, token) = (world.origin.clone(), tokens.access.clone());
+    let ask = move |fetch: Fetch, waits: bool| {
+        let (origin, token) = (origin.clone(), token.clone());
+        async move {
+            let mut request = Request::post(format!("{origin}/mcp"))
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "application/json")
+                .header("accept", "application/json, text/event-stream");
+            if waits {
+                request = request.header("wait", "yes");
+            }
+            let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+            let answer = fetch.send(request.body(body.into()).unwrap()).await;
+            answer.expect("a request was dropped").status().as_u16()
+        }
+    };
+    let patient = || Fetch::with_timeout(Duration::from_mins(30));
     let mut clients = JoinSet::new();
     for number in 0..IN_FLIGHT {
-        let (stop, origin, token) = (Arc::clone(&stop), world.origin.clone(), tokens.access.clone());
+        let fetch = patient();
+        let (first, again) = (ask(fetch.clone(), true), ask(fetch, false));
         clients.spawn(async move {
-            // A connection of its own, used again and again.
-            let fetch = Fetch::with_timeout(Duration::from_mins(2));
+            tokio::time::sleep(Duration::from_millis(u64::try_from(number).unwrap())).await;
+            [first.await, again.await]
+        });
+    }
+    let all_wait = async {
+        while waiting.load(Ordering::SeqCst) < IN_FLIGHT {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_mins(5), all_wait).await.expect("never so many at once");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut busy = JoinSet::new();
+    for _ in 0..BUSY {
+        let (stop, fetch, ask) = (Arc::clone(&stop), patient(), ask.clone());
+        busy.spawn(async move {
             let mut answered: u64 = 0;
-            tokio::time::sleep(Duration::from_millis(2 * number as u64)).await;
             while !stop.load(Ordering::SeqCst) {
-                let request = Request::post(format!("{origin}/mcp"))
-                    .header("authorization", format!("Bearer {token}"))
-                    .header("content-type", "application/json")
-                    .header("accept", "application/json, text/event-stream");
-                let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
-                let answer = fetch.send(request.body(body.into()).unwrap()).await;
-                assert_eq!(
-                    answer.map(|answer| answer.status().as_u16()).expect("a request was dropped"),
-                    200
-                );
+                assert_eq!(ask(fetch.clone(), false).await, 200);
                 answered += 1;
             }
             answered
         });
     }
-    let all_wait = async {
-        while waiting.load(Ordering::SeqCst) < IN_FLIGHT * 9 / 10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), all_wait).await.expect("never so many at once");
     let plain = fs::read_to_string(world.config()).unwrap();
     for round in 1..=10 {
         world.rewrite(|_| if round % 2 == 1 { with_other(&plain) } else { plain.clone() });
         process.hang_up();
         process.journaled("configuration_reloaded", round).await;
+        assert_eq!(status(&world, "/other").await, if round % 2 == 1 { 401 } else { 404 });
     }
-    let still = waiting.load(Ordering::SeqCst);
     stop.store(true, Ordering::SeqCst);
     let mut answered = 0;
-    while let Some(client) = clients.join_next().await {
-        answered += client.expect("no request is dropped");
+    while let Some(client) = busy.join_next().await {
+        answered += client.expect("a busy client lost a request");
     }
-    assert!(still > IN_FLIGHT / 10, "only {still} were under way");
-    assert!(answered >= 1000, "{answered}");
+    gate.send(true).unwrap();
+    while let Some(client) = clients.join_next().await {
+        assert_eq!(client.expect("a waiting client lost a request"), [200, 200]);
+        answered += 2;
+    }
     let metrics = world.metrics().await;
     let passed = [("server", "/mcp"), ("code", "2xx"), ("reason", "answered")];
     assert_eq!(metrics.value("mcp_deputy_mcp_requests_total", &passed), answered);
     assert_eq!(metrics.value("mcp_deputy_mcp_requests_total", &[("server", "/mcp"), ("code", "5xx")]), 0);
+    assert!(answered > 2000, "{answered}");
 }
 
 #[tokio::test]

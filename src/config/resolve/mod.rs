@@ -9,7 +9,9 @@
 mod access;
 mod client;
 mod elsewhere;
+mod operator;
 mod provider;
+mod quirks;
 mod server;
 mod value;
 
@@ -27,6 +29,9 @@ use super::file::{
 };
 use super::keys;
 use super::master_key::MasterKey;
+pub use operator::Whereabouts;
+pub(super) use operator::whereabouts;
+
 use super::settings::{
     ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource,
     RegistrationManagement, RegistrationSettings, Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
@@ -62,6 +67,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         tls: tls.map(|(files, _)| files),
         admin_listen,
         metrics_listen,
+        admin_socket: operator::socket(file.admin_socket.as_ref())?,
+        admin_token: operator::token(file.admin_token.as_ref())?,
         trusted_proxies,
         log: file.log.map_or_else(|| "info".to_owned(), |written| written.value),
         store: store(&file.store)?,
