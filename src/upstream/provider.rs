@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
-        provider::{Provider, TokenAuthMethod, TokenRequest},
+        provider::{Provider, TokenAuthMethod, TokenRequest, UNDISCOVERED},
         scope::ScopeSet,
         time::Timestamp,
     },
@@ -95,6 +95,11 @@ impl ConfiguredProvider {
         client: Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
+        let endpoints =
+            [&provider.authorization_endpoint, &provider.token_endpoint, &provider.userinfo_endpoint];
+        if endpoints.iter().any(|endpoint| endpoint.as_str() == UNDISCOVERED) {
+            return Err(Fault::new("use a provider whose issuer was not asked for its endpoints"));
+        }
         let callback = RedirectUrl::new(callback_url)
             .map_err(|error| Fault::caused("read the callback URL of a provider", error))?;
         let mut oauth = BasicClient::new(ClientId::new(provider.client_id.clone()))
