@@ -247,6 +247,7 @@ impl Place<'_> {
     /// As what it is counted.
     fn endpoint(self) -> Endpoint {
         match self {
+            Place::Account => Endpoint::Account,
             Place::Arrival => Endpoint::Arrival,
             Place::Authorize => Endpoint::Authorize,
             Place::Callback(_) => Endpoint::Callback,
