@@ -19,8 +19,7 @@ use std::{
 use thiserror::Error;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
-    filter::ParseError,
+    filter::{LevelFilter, ParseError, Targets},
     fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
     registry::{LookupSpan, Registry},
@@ -33,8 +32,9 @@ use super::request;
 /// What is logged where nobody says otherwise.
 pub const DEFAULT_FILTER: &str = "info";
 
-/// Libraries that, below this level, may log what they send and receive. Nobody can turn them up.
-const CAPPED: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,tokio_rustls=info";
+/// Libraries that, below this level, may log what they send and receive. Nobody can turn them, or a part of them, up.
+const CAPPED: ([&str; 5], LevelFilter) =
+    (["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"], LevelFilter::INFO);
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,7 +67,7 @@ pub fn begin(filter: Option<&str>, form: Form) -> Result<(), LogError> {
     Ok(())
 }
 
-type Levels = reload::Handle<EnvFilter, Registry>;
+type Levels = reload::Handle<Targets, Registry>;
 
 /// Those of the log that has begun. As global as `tracing`'s own.
 static LEVELS: OnceLock<Levels> = OnceLock::new();
@@ -88,9 +88,19 @@ pub fn change(filter: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    let filter = Some(filter).filter(|filter| !filter.is_empty()).unwrap_or(DEFAULT_FILTER);
-    Ok(EnvFilter::try_new(format!("{filter},{CAPPED}"))?)
+fn parse(filter: &str) -> Result<Targets, LogError> {
+    let directives: Vec<_> = filter.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    let wanted = if directives.is_empty() { DEFAULT_FILTER.to_owned() } else { directives.join(",") };
+    let wanted: Targets = wanted.parse()?;
+    let default = wanted.default_level().unwrap_or(LevelFilter::OFF);
+    let (capped, cap) = CAPPED;
+    let is_capped = |target: &str| capped.contains(&target.split("::").next().unwrap_or_default());
+    let theirs = capped.map(|library| {
+        let level = wanted.iter().find(|(target, _)| *target == library).map_or(default, |(_, level)| level);
+        (library, level.min(cap))
+    });
+    let ours = wanted.iter().filter(|(target, _)| !is_capped(target));
+    Ok(Targets::new().with_default(default).with_targets(ours).with_targets(theirs))
 }
 
 /// From now on a panic is a line in the log: where it happened, never its message, which may hold anything. A panic costs
@@ -264,8 +274,18 @@ mod tests {
             tracing::trace!(target: "h2::codec::framed_read", "theirs");
             tracing::debug!(target: "hyper::proto::h1", "theirs");
         };
-        for filter in ["trace", "trace,h2=trace,hyper=debug"] {
+        for filter in [
+            "trace",
+            "trace,h2=trace,hyper=debug",
+            "trace,h2::codec=trace,hyper::proto::h1=debug",
+            "trace, h2::codec::framed_read=trace,,",
+        ] {
             assert_eq!(written(Some(filter), Form::Plain, say).lines().count(), 1, "{filter}");
+        }
+        // Down is their way.
+        let warn = || tracing::info!(target: "hyper::client", "theirs");
+        for (filter, lines) in [("info", 1), ("error", 0), ("info,hyper=off", 0)] {
+            assert_eq!(written(Some(filter), Form::Plain, warn).lines().count(), lines, "{filter}");
         }
     }
 
