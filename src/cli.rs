@@ -30,6 +30,7 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
+    gateway::Origin,
 };
 
 /// The command line or the configuration is wrong.
@@ -113,10 +114,13 @@ pub fn run() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config } => match load(config.as_deref()) {
-            Ok(settings) => serve::serve(settings),
-            Err(error) => wrong(&error),
-        },
+        Command::Serve { config } => {
+            let origin = Origin::of(config);
+            match load(origin.path.as_deref()) {
+                Ok(settings) => serve::serve(settings, origin),
+                Err(error) => wrong(&error),
+            }
+        }
         Command::Check { config } => check::check(config.as_deref()),
         Command::Config(command) => configuration::run(&command),
         Command::Clients { verb } => operator::run_clients(&verb),

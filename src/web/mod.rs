@@ -8,6 +8,7 @@
 //! answer what a stranger sent; log a query, a header or a body. Made by the composition root: one [`Site`] per process,
 //! one [`Web`] per worker.
 
+mod account;
 pub mod address;
 pub mod admin;
 mod arrival;
@@ -40,6 +41,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+pub mod traffic;
 mod visit;
 
 pub use self::{

@@ -13,7 +13,7 @@ use http::{
 };
 
 use super::{
-    arrival, authorize, callback, consent, home, introspect, jwks, mcp,
+    account, arrival, authorize, callback, consent, home, introspect, jwks, mcp,
     metadata::{ISSUER, RESOURCE},
     origin::{self, Cors},
     page::ErrorKind,
@@ -23,6 +23,7 @@ use super::{
     revoke,
     site::{Mount, Site},
     token,
+    traffic::{Endpoint, Outcome, WorkerTraffic},
     visit::{Caller, Visit},
 };
 use crate::{
@@ -42,11 +43,13 @@ pub struct Web {
     pub(super) sessions: Sessions,
     pub(super) mounts: BTreeMap<String, Mount>,
     ids: RequestIds,
+    traffic: Arc<WorkerTraffic>,
 }
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
+    Account,
     Arrival,
     Authorize,
     Callback(&'a str),
@@ -64,9 +67,14 @@ enum Place<'a> {
 }
 
 impl Web {
-    /// A worker's share. Paths of `mounts` are those of the catalog.
-    pub fn new(site: Arc<Site>, sessions: Sessions, mounts: BTreeMap<String, Mount>) -> Self {
-        Self { site, sessions, mounts, ids: RequestIds::default() }
+    /// A worker's share. Paths of `mounts` are those of the catalog; `traffic` is what this worker counts.
+    pub fn new(
+        site: Arc<Site>,
+        sessions: Sessions,
+        mounts: BTreeMap<String, Mount>,
+        traffic: Arc<WorkerTraffic>,
+    ) -> Self {
+        Self { site, sessions, mounts, ids: RequestIds::default(), traffic }
     }
 
     /// Answers a request. It always does.
@@ -94,19 +102,27 @@ impl Web {
         let begun = self.site.clock.now();
         let (head, mut body) = request.into_parts();
         let is_free = is_free(place, &head.method);
-        let mut visit = Visit { site: &self.site, caller, id, head };
+        let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
         let address = visit.address();
+        let counted = if let Place::Mcp(mount) = place { Some(mount.traffic.begins()) } else { None };
+        let mut outcome = Outcome::NotForUs;
         // In boxes, so that what waits for an answer is small, and the two do not pay for each other.
         let mut reply = match (refused(&visit), place) {
             (Some(reply), _) => reply,
             (None, Place::Mcp(mount)) => {
-                Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await
+                let reply = Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await;
+                outcome = visit.outcome;
+                reply
             }
             (None, _) => Box::pin(self.judge(place, visit, body)).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.now();
         let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        match counted {
+            Some(begun) => begun.ends(outcome, reply.status(), millis),
+            None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
+        }
         let status = reply.status().as_u16();
         let is_quiet = match (place, reply.status()) {
             // What passes to an MCP server and back is the MCP server's to write of.
@@ -127,6 +143,7 @@ impl Web {
     fn place(&self, path: &str) -> Place<'_> {
         match path {
             "/" => Place::Home,
+            account::PATH => Place::Account,
             "/arrival" => Place::Arrival,
             "/authorize" => Place::Authorize,
             "/consent" => Place::Consent,
@@ -160,7 +177,7 @@ impl Web {
             Ok(body) => body,
             Err(failure) => {
                 let mut reply = match place {
-                    Place::Consent | Place::Arrival => {
+                    Place::Account | Place::Consent | Place::Arrival => {
                         reply::failure_page(&visit.site.pages, &failure, visit.id, None)
                     }
                     _ => reply::oauth_error(&failure, false, visit.id),
@@ -184,6 +201,8 @@ impl Web {
             (Place::Authorize, &Method::GET) => authorize::answer(&visit).await,
             (Place::Consent, &Method::POST) => consent::answer(visit, body).await,
             (Place::Callback(provider), &Method::GET) => callback::answer(&visit, provider).await,
+            (Place::Account, &Method::GET) => account::show(&visit).await,
+            (Place::Account, &Method::POST) => account::answer(visit, body).await,
             (Place::Arrival, &Method::GET) => arrival::show(&visit).await,
             (Place::Arrival, &Method::POST) => arrival::answer(visit, body).await,
             (Place::Token, &Method::POST) => token::answer(visit, body).await,
@@ -225,6 +244,23 @@ fn refused(visit: &Visit<'_>) -> Option<Reply> {
 }
 
 impl Place<'_> {
+    /// As what it is counted.
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Place::Arrival => Endpoint::Arrival,
+            Place::Authorize => Endpoint::Authorize,
+            Place::Callback(_) => Endpoint::Callback,
+            Place::Consent => Endpoint::Consent,
+            Place::Introspect => Endpoint::Introspect,
+            Place::Jwks | Place::Metadata => Endpoint::Metadata,
+            Place::Nothing => Endpoint::Nothing,
+            Place::Register | Place::Registration => Endpoint::Register,
+            Place::Revoke => Endpoint::Revoke,
+            Place::Token => Endpoint::Token,
+            _ => Endpoint::Pages,
+        }
+    }
+
     /// The methods, for `Allow` and preflights, and which pages may read the answers.
     fn manners(self) -> (&'static str, Cors) {
         match self {
@@ -233,7 +269,7 @@ impl Place<'_> {
             Place::Registration => ("GET, PUT, DELETE", Cors::Anybody),
             Place::Home => ("GET, HEAD", Cors::Nobody),
             Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
-            Place::Arrival => ("GET, POST", Cors::Nobody),
+            Place::Account | Place::Arrival => ("GET, POST", Cors::Nobody),
             Place::Consent | Place::Introspect => ("POST", Cors::Nobody),
             Place::Mcp(_) => (mcp::METHODS, Cors::Page(None)),
             Place::Nothing => ("", Cors::Nobody),

@@ -9,6 +9,8 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_account;
+#[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
 mod attack_assertions;
@@ -63,6 +65,8 @@ mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
+mod journey_account;
+#[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
 mod journey_clients;
@@ -87,6 +91,8 @@ mod process_life;
 #[cfg(test)]
 mod process_operator;
 #[cfg(test)]
+mod process_reload;
+#[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
@@ -102,6 +108,8 @@ mod support;
 mod wire_endpoints;
 #[cfg(test)]
 mod wire_introspect;
+#[cfg(test)]
+mod wire_metrics;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! Everything is real HTTP on loopback: the gateway runs in this process with its own listeners and workers, the third
 //! party and the MCP servers are those of the sandbox or scripted ones. Only the clock is ours.
 
+pub(crate) mod account;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod documents;
 pub(crate) mod gateway;
+pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;
