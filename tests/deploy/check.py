@@ -101,6 +101,8 @@ def bare_root():
     """The binary as it is in the image: a read-only root with its libraries and nothing else, nobody's uid, no privilege."""
     if os.geteuid() != 0:
         return "NOT DONE: only root can make a root folder to run it in"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        return "NOT DONE: no mount namespace can be made here"
     dockerfile_text = (DEPLOY / "Dockerfile").read_text()
     with tempfile.TemporaryDirectory() as folder:
         root, store = pathlib.Path(folder) / "root", pathlib.Path(folder) / "store"
