@@ -6,7 +6,9 @@
 
 mod discovery;
 mod keys;
+mod metrics;
 mod operator;
+mod reload;
 mod restore;
 mod run;
 mod system;
@@ -16,8 +18,10 @@ use std::{path::Path, sync::Arc};
 use secrecy::ExposeSecret as _;
 
 pub use keys::keys_of_resting;
+use metrics::Tallies;
+pub use reload::{NotReloaded, Origin, watch};
 pub use restore::{empty_store, now, seals};
-pub use run::{Bound, Gateway};
+pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{
@@ -32,7 +36,7 @@ use crate::{
         ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
         keys::KeyDesk,
-        ports::{Clock, Documents, Entropy, Store},
+        ports::{Clock, Documents, Entropy, Store, ThirdParties},
     },
     net::{
         client::{Client, Limits},
@@ -45,11 +49,13 @@ use crate::{
         keys::{Keeper, Source},
         memory::MemoryStore,
         seal::MasterKey,
+        tally::{Measured, StoreTally},
     },
     upstream::{self, GuardedDocuments},
 };
 
 /// What tests and the sandbox put in place of the real thing.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -76,22 +82,16 @@ impl Default for Surroundings {
 }
 
 /// Puts the steps of the journeys together, and what changes their keys. `runtime` is the control runtime.
-pub fn flows(
+fn flows(
     settings: &Settings,
     surroundings: &Surroundings,
     runtime: tokio::runtime::Handle,
+    tallies: &Tallies,
 ) -> Result<(Arc<Flows>, Arc<KeyDesk>), Fault> {
     let catalog = catalog(settings);
-    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
-    let client = Client::trusted_within(&surroundings.roots, limits)
-        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
-    let third_parties = upstream::third_parties(
-        &settings.providers,
-        settings.public_url.as_str(),
-        &client,
-        &surroundings.clock,
-    )?;
-    let (store, keys) = store(settings, surroundings)?;
+    let third_parties = third_parties(settings, surroundings, tallies)?;
+    let (store, keys) = store(settings, surroundings, &tallies.store)?;
+    let store = Arc::new(Measured::new(store, Arc::clone(&tallies.store)));
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let documents = documents(settings, surroundings)?;
@@ -108,6 +108,19 @@ pub fn flows(
     });
     let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(keys));
     Ok((flows, desk))
+}
+
+/// The third parties of the configuration.
+fn third_parties(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    tallies: &Tallies,
+) -> Result<ThirdParties, Fault> {
+    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
+    let client = Client::trusted_within(&surroundings.roots, limits)
+        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
+    let (public_url, tally) = (settings.public_url.as_str(), &tallies.third_parties);
+    upstream::third_parties(&settings.providers, public_url, &client, &surroundings.clock, tally)
 }
 
 /// The way out to what strangers name.
@@ -225,7 +238,11 @@ fn registration(settings: &Settings) -> RegistrationPolicy {
 const PRODUCT: &str = "mcp-deputy";
 
 /// The store, and the keys. A first start without a configured key makes one beside the store.
-fn store(settings: &Settings, surroundings: &Surroundings) -> Result<(Arc<dyn Store>, Keeper), Fault> {
+fn store(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    tally: &Arc<StoreTally>,
+) -> Result<(Arc<dyn Store>, Keeper), Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
     let or_fresh = |configured: Option<MasterKey>| match configured {
@@ -239,7 +256,8 @@ fn store(settings: &Settings, surroundings: &Surroundings) -> Result<(Arc<dyn St
             (Arc::new(MemoryStore::new()), or_fresh(configured)?)
         }
         (None, config::StoreUrl::Disk(path)) => {
-            let disk = DiskStore::open(path, DiskOptions::default())?;
+            let options = DiskOptions { tally: Arc::clone(tally), ..DiskOptions::default() };
+            let disk = DiskStore::open(path, options)?;
             let source = match configured {
                 Some(key) => Source::Configuration(key),
                 None => keys_beside(path, disk.is_empty()?, entropy)?,

@@ -150,7 +150,9 @@ fn parse_line(line: &str) -> Result<FileKey, Failed> {
             Some(("made", seconds)) => parsed.made_at = Some(moment(seconds)),
             Some(("replaced", seconds)) => parsed.replaced_at = Some(moment(seconds)),
             _ => {
-                return Err("a line of it says something that this version of mcp-deputy does not know".into());
+                return Err(
+                    "a line of it says something that this version of mcp-deputy does not know".into()
+                );
             }
         }
     }

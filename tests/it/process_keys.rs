@@ -82,7 +82,7 @@ async fn sealed(folder: &Path, ids: &[String]) -> BTreeMap<String, usize> {
 /// Without the limits that a load from one address would hit.
 fn without_limits(world: &World) {
     let text = fs::read_to_string(world.config()).unwrap();
-    let more = "[limits]\nauthorizations_per_minute = 100000\napprovals_per_minute = 100000\n";
+    let more = "[limits]\nmax_grants_per_person = 10000\nauthorizations_per_minute = 100000\napprovals_per_minute = 100000\n";
     fs::write(world.config(), text.replace("[limits]\n", more)).unwrap();
 }
 
@@ -186,7 +186,7 @@ async fn a_rotation_under_load_fails_no_request_and_leaves_nothing_under_the_old
     // What is looked for is there before.
     process.terminate();
     process.ended().await;
-    let [first] = key_ids(&data.with_extension("key")).try_into().unwrap();
+    let [first]: [String; 1] = key_ids(&data.with_extension("key")).try_into().unwrap();
     let before = sealed(&data, std::slice::from_ref(&first)).await;
     assert!(before[&first] >= 4, "{before:?}");
 
@@ -203,7 +203,7 @@ async fn a_rotation_under_load_fails_no_request_and_leaves_nothing_under_the_old
     for round in 0..3 {
         let begun = load.counts();
         let json: &[&str] = if round == 1 { &[] } else { &["--json"] };
-        let (status, said, error) = world.command(&[&["keys", "rotate"], json].concat()).await;
+        let (status, said, error) = world.command(&[&["keys", "rotate"][..], json].concat()).await;
         assert_eq!(status, Some(0), "{said}{error}");
         // Its load goes on behind it.
         while load.counts().iter().zip(begun).any(|(now, begun)| *now < begun + 3) {
@@ -285,7 +285,7 @@ async fn after_a_rotation_no_byte_of_the_store_names_the_old_key() {
     assert_eq!(world.command(&["keys", "rotate"]).await.0, Some(0));
     process.terminate();
     process.ended().await;
-    let [new, old] = key_ids(&data.with_extension("key")).try_into().unwrap();
+    let [new, old]: [String; 2] = key_ids(&data.with_extension("key")).try_into().unwrap();
     let found = sealed(&data, &[new.clone(), old.clone()]).await;
     assert!(found[&old] == 0 && found[&new] >= 3, "{found:?}");
     let _process = world.start().await;
@@ -462,7 +462,7 @@ async fn a_backup_of_before_is_restored_while_its_key_is_known_and_says_why_not_
     let file = world.folder().join("backup");
     let path = file.to_str().unwrap().to_owned();
     assert_eq!(world.command(&["backup", &path]).await.0, Some(0));
-    let [first] = key_ids(&world.folder().join("data.key")).try_into().unwrap();
+    let [first]: [String; 1] = key_ids(&world.folder().join("data.key")).try_into().unwrap();
     assert_eq!(world.command(&["keys", "rotate"]).await.0, Some(0));
 
     // While the old key is known: elsewhere, with a copy of the key file.

@@ -377,7 +377,8 @@ fn a_grant_that_is_sealed_anew_is_replayed_rotated_and_revoked_all_the_same() {
 impl Process {
     /// The same store under a new key, which knows the one before.
     fn after_a_rotation(self) -> (Self, Arc<KeyDesk>, KeyId) {
-        let _inside = self.before.runtime.enter();
+        let before = Arc::clone(&self.before);
+        let _inside = before.runtime.enter();
         let (entropy, library) = (&self.entropy, Arc::default());
         let parts = parts(
             Arc::clone(&self.store),
