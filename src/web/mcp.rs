@@ -255,7 +255,7 @@ async fn forwarded(
             Err(reply) => return reply,
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
-        match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
+        match forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await {
             Forwarded::Answer(reply) => return placed(reply, place, mount),
             Forwarded::Ended => {
                 *outcome = Outcome::AccessEnded;

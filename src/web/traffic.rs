@@ -237,6 +237,7 @@ macro_rules! endpoints {
 }
 
 endpoints! {
+    Account = "account",
     Arrival = "arrival",
     Authorize = "authorize",
     Callback = "callback",
