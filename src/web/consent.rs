@@ -28,6 +28,7 @@ use crate::{
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let (cookies, address) = (visit.cookies(), visit.address());
     let allowed = visit.pass_from_page(Gate::Approvals);
+    let voice = visit.voice();
     let Visit { site, id, head, .. } = visit;
     let consented = async {
         allowed?;
@@ -36,17 +37,17 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let consented = match consented.await {
         Ok(consented) => consented,
         Err(failure) => {
-            return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
+            return reply::failure_page(voice, &failure, id, page_before(site, &head.headers));
         }
     };
     match consented {
         Consented::NothingChosen { again } => {
-            reply::error_page(&site.pages, ErrorKind::NothingChosen, id, StartAgain::new(&again))
+            reply::error_page(voice, ErrorKind::NothingChosen, id, StartAgain::new(&again))
         }
-        Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
+        Consented::Denied { to } => reply::leave(voice, &to, reply::client_at(&to), id),
         Consented::Departed(departed) => {
             let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
-            let mut reply = reply::leave(&site.pages, &departed.url, whom, id);
+            let mut reply = reply::leave(voice, &departed.url, whom, id);
             let headers = reply.headers_mut();
             // Over https the tickets are seen here; on http loopback they are seen, and trimmed, at the callback.
             for suffix in browser::surplus(cookies.tickets(), 1) {

@@ -14,5 +14,5 @@ pub(super) fn show(visit: &Visit<'_>, status: StatusCode) -> Reply {
     let servers = servers
         .map(|server| Server { name: Label::new(&server.name), url: Verbatim::new(server.resource.as_str()) })
         .collect();
-    reply::page(&visit.site.pages, status, &Home { servers })
+    reply::page(visit.voice(), status, &Home { servers })
 }

@@ -1,12 +1,13 @@
 //! The pages that people see: templates, what is put into them, and the headers under which they travel.
 //!
-//! Owns the embedded minijinja templates (`templates/`), one typed context per page, and the security headers of
-//! every HTML answer. A page is made from its context by [`Pages::render`]; a name that a template uses and the
-//! context lacks is an error, and [`Pages::check`] renders every page with every sample, so pages and data cannot
-//! drift apart unnoticed.
+//! Owns the embedded minijinja templates (`templates/*.html`), the catalogue of texts in every language
+//! (`templates/texts.toml`), one typed context per page, and the security headers of every HTML answer. A page is made
+//! from its context by a [`Voice`]: the pages in the language of a reader. A name that a template uses and the context
+//! lacks is an error, and [`Pages::check`] renders every page with every sample in every language, so pages, data and
+//! texts cannot drift apart unnoticed.
 //!
 //! Must never show text from a stranger that did not pass through [`Label`] or [`Verbatim`], nor any error text of
-//! the third party or of a library: error pages speak from a fixed catalogue ([`ErrorKind`]). Must never contain a
+//! the third party or of a library: error pages speak from the catalogue ([`ErrorKind`]). Must never contain a
 //! script, nor load anything: the policy forbids both, and the single inline style is allowed by its hash.
 //!
 //! Called by the endpoints of `web` and by `mcp-deputy check`. It decides nothing: which page is due, and whether
@@ -16,31 +17,39 @@ mod arrival;
 mod consent;
 mod error;
 mod home;
+mod language;
 mod leave;
+mod source;
+mod templates;
 mod text;
+mod texts;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{
-    HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
         X_FRAME_OPTIONS,
     },
 };
-use minijinja::{
-    AutoEscape, Environment, UndefinedBehavior, Value, escape_formatter, syntax::SyntaxConfig, value::Serde,
-};
+use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
+
+use templates::STYLE;
+use texts::Texts;
 
 pub use arrival::{Arrival, ArrivalReason};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use home::Home;
+pub use language::Language;
 pub use leave::{Leave, LeaveTo, LeaveUrl};
+pub use source::{Age, Source};
 pub use text::{LABEL_CHARS, Label, Verbatim};
+pub use texts::TextError;
 
 /// The name under which this installation introduces itself to people, from the configuration.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -105,60 +114,59 @@ impl PageKind {
 
 /// All pages of this installation, ready to be rendered.
 pub struct Pages {
-    templates: Environment<'static>,
+    texts: Arc<Texts>,
+    /// The templates for each language, in the order of the catalogue; the default first.
+    speaking: Vec<Environment<'static>>,
     /// The policy of a page with a form, and of one without.
     policies: (HeaderValue, HeaderValue),
 }
 
 impl Pages {
-    /// Compiles the templates and computes the hash of the style.
+    /// Reads the catalogue of texts, compiles the templates and computes the hash of the style.
     ///
     /// # Errors
-    /// When a template does not compile: a fault of the build, found by the unit tests and by `check`.
+    /// When a template does not compile, or a text is missing in a language: a fault of the build, found by the unit tests
+    /// and by `check`.
     pub fn new(product: ProductName) -> Result<Self, PageError> {
         // Browsers hash what the HTML parser hands them, and it turns every line end into a line feed.
         let style = STYLE.replace("\r\n", "\n");
-        let mut templates = Environment::new();
-        // Otherwise errors carry the values of variables.
-        templates.set_debug(false);
-        // Lines that hold nothing but a tag leave none in the page.
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
-        templates.set_syntax(syntax.build()?);
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.set_auto_escape_callback(|_| AutoEscape::Html);
-        templates.set_formatter(|out, state, value| match value.as_str() {
-            Some(text) if !value.is_safe() => write_escaped(out, text).map_err(minijinja::Error::from),
-            _ => escape_formatter(out, state, value),
-        });
-        for (name, source) in TEMPLATES {
-            templates.add_template(name, source)?;
-        }
-        templates.add_global("product", Value::from(Serde(product)));
-        templates.add_global("style", Value::from_safe_string(style.clone()));
-        Ok(Self { templates, policies: (policy(&style, "'self'")?, policy(&style, "'none'")?) })
+        let texts = Arc::new(Texts::embedded()?);
+        let engine = templates::engine(product, &style)?;
+        let speaking = texts.languages();
+        let speaking =
+            speaking.map(|(language, tag)| templates::speaking(&engine, &texts, language, tag)).collect();
+        Ok(Self { texts, speaking, policies: (policy(&style, "'self'")?, policy(&style, "'none'")?) })
     }
 
-    /// The page as HTML.
-    ///
-    /// # Errors
-    /// When template and context do not fit each other: a fault of the build (see [`Pages::check`]).
-    pub fn render<C: PageContext>(&self, context: &C) -> Result<String, PageError> {
-        let template = self.templates.get_template(C::KIND.template())?;
-        Ok(template.render(Value::from(Serde(context)))?)
+    /// The pages in the language that whoever sent `headers` wants most (`Accept-Language`).
+    pub fn for_reader(&self, headers: &HeaderMap) -> Voice<'_> {
+        self.speaking(language::wanted(headers, self.texts.languages().map(|(_, tag)| tag)))
     }
 
-    /// Renders every page with every sample, for `mcp-deputy check`; the number of pages rendered.
+    /// The pages in a language.
+    pub fn speaking(&self, language: Language) -> Voice<'_> {
+        Voice { pages: self, language }
+    }
+
+    /// The languages, by their tags (RFC 5646), the default first.
+    pub fn languages(&self) -> impl Iterator<Item = (Language, &str)> {
+        self.texts.languages()
+    }
+
+    /// Renders every page with every sample in every language, for `mcp-deputy check`; the number of pages rendered.
     pub fn check(&self) -> Result<usize, PageError> {
         let mut rendered = 0;
-        for kind in PageKind::ALL {
-            rendered += match kind {
-                PageKind::Arrival => self.check_samples::<Arrival>()?,
-                PageKind::Consent => self.check_samples::<Consent>()?,
-                PageKind::Error => self.check_samples::<ErrorPage>()?,
-                PageKind::Home => self.check_samples::<Home>()?,
-                PageKind::Leave => self.check_samples::<Leave>()?,
-            };
+        for (language, _) in self.languages() {
+            let voice = self.speaking(language);
+            for kind in PageKind::ALL {
+                rendered += match kind {
+                    PageKind::Arrival => voice.check_samples::<Arrival>()?,
+                    PageKind::Consent => voice.check_samples::<Consent>()?,
+                    PageKind::Error => voice.check_samples::<ErrorPage>()?,
+                    PageKind::Home => voice.check_samples::<Home>()?,
+                    PageKind::Leave => voice.check_samples::<Leave>()?,
+                };
+            }
         }
         Ok(rendered)
     }
@@ -179,13 +187,14 @@ impl Pages {
     /// that tie for good (tested in Chromium). What the opener can do with the handle is navigate or close the
     /// window; against a quick second click stands the delay of Approve. `Document-Policy: force-load-at-top`
     /// keeps a link with a fragment from scrolling the destination out of view.
-    pub fn security_headers(&self, page: PageKind) -> [(HeaderName, HeaderValue); 9] {
+    pub fn security_headers(&self, page: PageKind) -> [(HeaderName, HeaderValue); 10] {
         let fixed = HeaderValue::from_static;
         [
             (CONTENT_TYPE, fixed("text/html; charset=utf-8")),
             (CONTENT_SECURITY_POLICY, self.content_security_policy(page).clone()),
             (X_FRAME_OPTIONS, fixed("DENY")),
             (CACHE_CONTROL, fixed("no-store")),
+            (VARY, fixed("Accept-Language")),
             (X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
             (REFERRER_POLICY, fixed("same-origin")),
             (HeaderName::from_static("cross-origin-resource-policy"), fixed("same-origin")),
@@ -193,8 +202,32 @@ impl Pages {
             (HeaderName::from_static("permissions-policy"), fixed(PERMISSIONS)),
         ]
     }
+}
 
-    fn check_samples<C: PageContext>(&self) -> Result<usize, PageError> {
+/// The pages in one language: what answers are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice<'a> {
+    pages: &'a Pages,
+    language: Language,
+}
+
+impl<'a> Voice<'a> {
+    /// All pages.
+    pub fn pages(self) -> &'a Pages {
+        self.pages
+    }
+
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// When template and context do not fit each other, or a text is missing: a fault of the build (see [`Pages::check`]).
+    pub fn render<C: PageContext>(self, context: &C) -> Result<String, PageError> {
+        let engine = self.pages.speaking.get(self.language.0).ok_or(PageError::Language)?;
+        let template = engine.get_template(C::KIND.template())?;
+        Ok(template.render(Value::from(Serde(context)))?)
+    }
+
+    fn check_samples<C: PageContext>(self) -> Result<usize, PageError> {
         let samples = C::samples();
         for sample in &samples {
             self.render(sample)?;
@@ -212,12 +245,18 @@ impl fmt::Debug for Pages {
 /// Why a page could not be made: always a fault of ours. The text names templates, never a person's data.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// There is no such language.
+    #[error("the pages do not speak this language")]
+    Language,
     /// The style's hash does not fit into a header.
     #[error("the content security policy is not a header value")]
     Policy(#[from] http::header::InvalidHeaderValue),
     /// A template does not compile or does not fit its context.
     #[error("a page template failed: {0}")]
     Template(#[from] minijinja::Error),
+    /// The catalogue of texts is not complete.
+    #[error("a text of the pages is wrong: {0}")]
+    Text(#[from] TextError),
 }
 
 fn policy(style: &str, form_action: &str) -> Result<HeaderValue, PageError> {
@@ -229,43 +268,7 @@ fn policy(style: &str, form_action: &str) -> Result<HeaderValue, PageError> {
     Ok(HeaderValue::try_from(policy)?)
 }
 
-/// Escapes for HTML text and quoted attributes. The engine's own escaping also hides every `/`, which makes the
-/// source of a page full of URLs unreadable and protects nothing in a quoted attribute.
-fn write_escaped(out: &mut dyn fmt::Write, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        match c {
-            '&' => out.write_str("&amp;")?,
-            '<' => out.write_str("&lt;")?,
-            '>' => out.write_str("&gt;")?,
-            '"' => out.write_str("&quot;")?,
-            '\'' => out.write_str("&#39;")?,
-            c => out.write_char(c)?,
-        }
-    }
-    Ok(())
-}
-
 const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
-
-const STYLE: &str = include_str!("../../templates/style.css");
-
-const TEMPLATES: [(&str, &str); 15] = [
-    ("account.html", include_str!("../../templates/account.html")),
-    ("app.html", include_str!("../../templates/app.html")),
-    ("arrival.html", include_str!("../../templates/arrival.html")),
-    ("choice.html", include_str!("../../templates/choice.html")),
-    ("consent.html", include_str!("../../templates/consent.html")),
-    ("destination.html", include_str!("../../templates/destination.html")),
-    ("details.html", include_str!("../../templates/details.html")),
-    ("error.html", include_str!("../../templates/error.html")),
-    ("full.html", include_str!("../../templates/full.html")),
-    ("home.html", include_str!("../../templates/home.html")),
-    ("layout.html", include_str!("../../templates/layout.html")),
-    ("leave.html", include_str!("../../templates/leave.html")),
-    ("new.html", include_str!("../../templates/new.html")),
-    ("scopes.html", include_str!("../../templates/scopes.html")),
-    ("short.html", include_str!("../../templates/short.html")),
-];
 
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,7 @@ impl Web {
             Err(failure) => {
                 let mut reply = match place {
                     Place::Consent | Place::Arrival => {
-                        reply::failure_page(&visit.site.pages, &failure, visit.id, None)
+                        reply::failure_page(visit.voice(), &failure, visit.id, None)
                     }
                     _ => reply::oauth_error(&failure, false, visit.id),
                 };

@@ -10,7 +10,7 @@ use super::{
     address::Address,
     browser::Cookies,
     limits::Gate,
-    page::ErrorKind,
+    page::{ErrorKind, Voice},
     parameters::Parameters,
     reply::{self, Reply},
     request_id::RequestId,
@@ -44,7 +44,12 @@ pub(super) struct Visit<'a> {
     pub(super) head: Parts,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    /// The pages in the reader's language.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        self.site.pages.for_reader(&self.head.headers)
+    }
+
     /// The parameters in the query.
     pub(super) fn query(&self) -> Result<Parameters, Refusal> {
         Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
@@ -102,7 +107,7 @@ impl Visit<'_> {
     pub(super) fn turned_away(&self, failure: &Failure) -> Reply {
         match failure {
             Failure::Refused(refusal) => reply::text(StatusCode::FORBIDDEN, refusal.text),
-            failure => reply::failure_page(&self.site.pages, failure, self.id, None),
+            failure => reply::failure_page(self.voice(), failure, self.id, None),
         }
     }
 
@@ -132,7 +137,7 @@ impl Visit<'_> {
     /// A page for a browser, a line for a program.
     pub(super) fn nothing(&self, kind: ErrorKind, sentence: &'static str) -> Reply {
         if wants_page(&self.head.headers) {
-            return reply::error_page(&self.site.pages, kind, self.id, None);
+            return reply::error_page(self.voice(), kind, self.id, None);
         }
         let status = match kind {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,

@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages, ProductName,
+    Arrival, Consent, ErrorPage, Home, Label, Language, Leave, LeaveTo, LeaveUrl, PageContext, Pages,
+    ProductName,
 };
 use tokio::net::TcpListener;
 
@@ -133,7 +134,7 @@ fn sample<C: PageContext>(pages: &Pages, index: usize, query: &str) -> Response<
 }
 
 fn page<C: PageContext>(pages: &Pages, context: &C, query: &str) -> Response<String> {
-    let mut body = pages.render(context).unwrap();
+    let mut body = pages.speaking(Language::default()).render(context).unwrap();
     let mut answer = Response::new(String::new());
     answer.headers_mut().extend(pages.security_headers(C::KIND));
     match query {

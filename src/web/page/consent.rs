@@ -3,9 +3,11 @@
 //! [`Asking`] is the part that the consent page and the arrival page have in common: who would receive access, to
 //! what. Its fields are filled from the verified request, never from the URL.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind, StartAgain, Verbatim};
+use super::{Age, Label, PageContext, PageKind, Source, StartAgain, Verbatim};
 
 /// The page at `GET /authorize`; its form posts `request`, `decision` (`deny` or `approve`) and a `scope` for each ticked box
 /// to `/consent`.
@@ -63,8 +65,8 @@ pub enum Account {
 pub struct Asking {
     /// Where the code would go: the first and largest thing on the page.
     pub destination: Destination,
-    /// The client's name.
-    pub client_name: Label,
+    /// The client's name; `None` where it shows nothing.
+    pub client_name: Option<Label>,
     /// Whose word that name is.
     pub named_by: NamedBy,
     /// What is odd about that name.
@@ -74,8 +76,8 @@ pub struct Asking {
     pub published_by: Option<Verbatim>,
     /// The client's identifier.
     pub client_id: Verbatim,
-    /// Where the client comes from and since when, such as "registered itself 3 minutes ago".
-    pub source: Label,
+    /// Where the client comes from and since when.
+    pub source: Source,
     /// The redirect URI, whole.
     pub redirect_uri: Verbatim,
     /// The MCP server that the client would use.
@@ -245,12 +247,12 @@ impl Asking {
             Server { name: Label::new("GitHub tools"), url: Verbatim::new("https://mcp.example.com/mcp") };
         let hosted = Self {
             destination: Destination::Web { host: Verbatim::new("claude.ai") },
-            client_name: Label::new("Claude"),
+            client_name: Label::seen("Claude"),
             named_by: NamedBy::App,
             name_warnings: Vec::new(),
             published_by: None,
             client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
-            source: Label::new("registered itself 3 minutes ago"),
+            source: Source::registered(Age::of(Duration::from_secs(200))),
             redirect_uri: Verbatim::new("https://claude.ai/api/mcp/auth_callback"),
             server,
             provider: Label::new("GitHub"),
@@ -265,7 +267,7 @@ impl Asking {
         };
         let local = Self {
             destination: Destination::Computer { port: Some(33418) },
-            client_name: Label::new("Visual Studio Code"),
+            client_name: Label::seen("Visual Studio Code"),
             redirect_uri: Verbatim::new("http://127.0.0.1:33418/"),
             scopes: vec![ScopeLine::new("mcp", Some("Use GitHub tools"))],
             loopback_warning: true,
@@ -273,9 +275,9 @@ impl Asking {
         };
         let installed = Self {
             destination: Destination::App { scheme: Verbatim::new("cursor") },
-            client_name: Label::new("Cursor"),
+            client_name: Label::seen("Cursor"),
             named_by: NamedBy::Operator,
-            source: Label::new("set up by the operator of this gateway"),
+            source: Source::configured(),
             redirect_uri: Verbatim::new("cursor://anysphere.cursor-mcp/oauth/callback"),
             scopes: Vec::new(),
             loopback_warning: true,
@@ -283,7 +285,7 @@ impl Asking {
         };
         let host = format!("{}evil.example", "accounts.github.com.".repeat(12));
         let hostile = Self {
-            client_name: Label::new(
+            client_name: Label::seen(
                 &"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300),
             ),
             name_warnings: vec![
@@ -298,10 +300,10 @@ impl Asking {
         };
         let portless = Self { destination: Destination::Computer { port: None }, ..local.clone() };
         let published = Self {
-            client_name: Label::new("Claude Code"),
+            client_name: Label::seen("Claude Code"),
             published_by: Some(Verbatim::new("claude.ai")),
             client_id: Verbatim::new("https://claude.ai/oauth/claude-code.json"),
-            source: Label::new("described by its metadata document; not approved here before"),
+            source: Source::document(None),
             ..local.clone()
         };
         vec![hosted, local, installed, hostile, portless, published]

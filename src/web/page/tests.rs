@@ -18,6 +18,7 @@ fn every_page_renders_with_every_sample() {
 #[test]
 fn pages_look_as_reviewed() {
     let pages = pages();
+    let pages = pages.speaking(Language::default());
     for (index, sample) in Consent::samples().iter().enumerate() {
         insta::assert_snapshot!(format!("consent_{index}"), without_style(&pages.render(sample).unwrap()));
     }
@@ -36,18 +37,37 @@ fn pages_look_as_reviewed() {
 }
 
 #[test]
+fn pages_read_well_in_german() {
+    let pages = pages();
+    let (german, tag) = pages.languages().nth(1).unwrap();
+    assert_eq!(tag, "de");
+    let voice = pages.speaking(german);
+    let page = voice.render(&Home::samples().remove(0)).unwrap();
+    assert!(page.contains("<html lang=\"de\">"), "{page}");
+    let told = [
+        read_aloud::<Consent>(voice),
+        read_aloud::<Arrival>(voice),
+        read_aloud::<ErrorPage>(voice),
+        read_aloud::<Home>(voice),
+        read_aloud::<Leave>(voice),
+    ]
+    .concat();
+    insta::assert_snapshot!("german", told.join("\n\n"));
+}
+
+#[test]
 fn no_field_becomes_markup() {
     const NASTY: &str = "<script>\"'&</script>";
     let name = || Label::new(NASTY);
     let verbatim = || Verbatim::new(NASTY);
     let asking = |destination| Asking {
         destination,
-        client_name: name(),
+        client_name: Some(name()),
         named_by: NamedBy::App,
         name_warnings: vec![NameWarning::LooksLike { name: name() }],
         published_by: None,
         client_id: verbatim(),
-        source: name(),
+        source: Source::configured(),
         redirect_uri: verbatim(),
         server: Server { name: name(), url: verbatim() },
         provider: name(),
@@ -56,6 +76,7 @@ fn no_field_becomes_markup() {
     };
     let scopes = || vec![ScopeLine { is_new: true, ..ScopeLine::new(NASTY, Some(NASTY)) }];
     let pages = Pages::new(ProductName::new(NASTY)).unwrap();
+    let pages = pages.speaking(Language::default());
     let rendered = [
         pages.render(&Consent {
             asking: asking(Destination::Web { host: verbatim() }),
@@ -103,7 +124,7 @@ fn no_field_becomes_markup() {
 
 #[test]
 fn a_hostile_name_is_cut_and_keeps_the_reading_order() {
-    let page = pages().render(&hostile()).unwrap();
+    let page = pages().speaking(Language::default()).render(&hostile()).unwrap();
     assert!(page.len() < 16_000, "{}", page.len());
     assert!(!page.contains('\u{202E}'));
     assert!(page.find("class=\"host\"").unwrap() < page.find("class=\"name\"").unwrap());
@@ -113,8 +134,9 @@ fn a_hostile_name_is_cut_and_keeps_the_reading_order() {
 #[test]
 fn deny_comes_first_and_nothing_is_focused_by_itself() {
     let pages = pages();
-    let consent = pages.render(&Consent::samples().remove(0)).unwrap();
-    let arrival = pages.render(&Arrival::samples().remove(0)).unwrap();
+    let voice = pages.speaking(Language::default());
+    let consent = voice.render(&Consent::samples().remove(0)).unwrap();
+    let arrival = voice.render(&Arrival::samples().remove(0)).unwrap();
     for (page, action) in [(consent, "/consent"), (arrival, "/arrival")] {
         assert!(page.find("value=\"deny\"").unwrap() < page.find("value=\"approve\"").unwrap());
         assert!(page.contains(&format!("<form method=\"post\" action=\"{action}\">")));
@@ -128,7 +150,7 @@ fn deny_comes_first_and_nothing_is_focused_by_itself() {
 #[test]
 fn the_policy_allows_exactly_the_style_that_is_sent() {
     let pages = pages();
-    let page = pages.render(&Home::samples().remove(0)).unwrap();
+    let page = pages.speaking(Language::default()).render(&Home::samples().remove(0)).unwrap();
     let (_, rest) = page.split_once("<style>").unwrap();
     let (style, rest) = rest.split_once("</style>").unwrap();
     assert!(!rest.contains("<style"));
@@ -145,9 +167,10 @@ fn the_policy_allows_exactly_the_style_that_is_sent() {
 
 #[test]
 fn headers_deny_framing_caching_and_guessing_but_keep_the_opener() {
-    let headers: http::HeaderMap = pages().security_headers(PageKind::Consent).into_iter().collect();
+    let headers: HeaderMap = pages().security_headers(PageKind::Consent).into_iter().collect();
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
     assert_eq!(value("x-frame-options"), Some("DENY"));
+    assert_eq!(value("vary"), Some("Accept-Language"));
     assert_eq!(value("cache-control"), Some("no-store"));
     assert_eq!(value("x-content-type-options"), Some("nosniff"));
     assert_eq!(value("referrer-policy"), Some("same-origin"));
@@ -165,7 +188,7 @@ fn a_template_that_outgrows_its_context_is_an_error() {
             Vec::new()
         }
     }
-    assert!(matches!(pages().render(&Poor {}), Err(PageError::Template(_))));
+    assert!(matches!(pages().speaking(Language::default()).render(&Poor {}), Err(PageError::Template(_))));
 }
 
 /// WCAG 2.2 §1.4.3: 4.5 to 1 for text, in both colour schemes; §1.4.11: 3 to 1 for the edges of controls.
@@ -201,6 +224,11 @@ fn without_style(page: &str) -> String {
     let (before, rest) = page.split_once("<style>").unwrap();
     let (_, after) = rest.split_once("</style>").unwrap();
     format!("{before}<style></style>{after}")
+}
+
+/// What a person reads in the body of each sample.
+fn read_aloud<C: PageContext>(voice: Voice<'_>) -> Vec<String> {
+    C::samples().iter().map(|sample| text_of(&voice.render(sample).unwrap())).collect()
 }
 
 /// What a person reads in the body, one line per element.
