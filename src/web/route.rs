@@ -173,7 +173,7 @@ impl Web {
             (_, method) if origin::is_preflight(method) && cors == Cors::Anybody => {
                 Cors::preflight(methods, &visit.head.headers)
             }
-            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
+            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit),
             (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
             (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
             (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,

@@ -2,7 +2,7 @@
 
 use crate::{site::Site, support::Browser};
 
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 25] = [
     "/consent/0",
     "/consent/1",
     "/consent/2",
@@ -23,6 +23,8 @@ const PAGES: [&str; 23] = [
     "/error/5",
     "/home/0",
     "/home/1",
+    "/home/2",
+    "/home/3",
     "/leave/0?stay",
     "/leave/1?stay",
     "/leave/2?stay",

@@ -4,9 +4,13 @@
 //! Screenshots go to `target/screenshots/`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod approve;
 #[cfg(test)]
 mod choices;
+#[cfg(test)]
+mod errors;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]

@@ -93,6 +93,8 @@ mod support;
 #[cfg(test)]
 mod wire_endpoints;
 #[cfg(test)]
+mod wire_home;
+#[cfg(test)]
 mod wire_introspect;
 #[cfg(test)]
 mod wire_pages;

@@ -33,7 +33,9 @@ fn pages_look_as_reviewed() {
     insta::assert_snapshot!("errors", errors.join("\n\n"));
     let missing = ErrorPage::samples().remove(5);
     insta::assert_snapshot!("error", without_style(&pages.render(&missing).unwrap()));
-    insta::assert_snapshot!("home", without_style(&pages.render(&Home::samples().remove(0)).unwrap()));
+    for (index, sample) in Home::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("home_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
 }
 
 #[test]
@@ -111,7 +113,10 @@ fn no_field_becomes_markup() {
             to: LeaveTo::ThirdParty { name: name() },
         }),
         pages.render(&ErrorPage::new(ErrorKind::Internal, NASTY, StartAgain::new(&format!("/{NASTY}")))),
-        pages.render(&Home { servers: vec![Server { name: name(), url: verbatim() }] }),
+        pages.render(&Home::new(
+            [(Server { name: name(), url: verbatim() }, name())],
+            AppsLetIn { which: WhichApps::All, hosted: true, cursor: true },
+        )),
     ];
     for page in rendered {
         let page = page.unwrap();
