@@ -18,10 +18,9 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
-    gateway::{Bound, Gateway, Surroundings},
+    gateway::{self, Bound, Gateway, Surroundings},
     net::files::{self, Raised},
     observe::log,
-    web::page::{Pages, ProductName},
 };
 
 /// The command line or the configuration is wrong.
@@ -90,7 +89,11 @@ fn check(path: Option<&Path>) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return wrong(&error),
     };
-    let pages = match Pages::new(ProductName::default()).and_then(|pages| pages.check()) {
+    let pages = match gateway::pages(&settings) {
+        Ok(pages) => pages,
+        Err(error) => return wrong(&error),
+    };
+    let pages = match pages.check() {
         Ok(pages) => pages,
         Err(error) => return wrong(&error),
     };
@@ -114,6 +117,12 @@ fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
+    // A mistake in what the operator wrote for people, said as any other of the configuration.
+    if settings.branding != config::BrandingSettings::default()
+        && let Err(error) = gateway::pages(&settings)
+    {
+        return wrong(&error);
+    }
     let filter = log_filter();
     if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
         return wrong(&error);

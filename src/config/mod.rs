@@ -9,6 +9,7 @@
 //! bind, connect or write. The command line calls [`load`] and exits with 64 on a [`ConfigError`]; everything above
 //! reads [`Settings`].
 
+mod branding;
 mod document;
 mod environment;
 mod error;
@@ -25,6 +26,7 @@ mod tests;
 use std::fs;
 use std::path::Path;
 
+pub use branding::{BRAND_COLORS, BrandingSettings};
 pub use error::ConfigError;
 use error::{Place, Refused, Source};
 use file::File;

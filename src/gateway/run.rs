@@ -20,12 +20,7 @@ use crate::{
     },
     proxy::{Credential, Route},
     serve::{Drained, Server},
-    web::{
-        Caller, Mount, Rates, Site, SiteParts, Web,
-        admin::Admin,
-        origin::AllowedOrigins,
-        page::{Pages, ProductName},
-    },
+    web::{Caller, Mount, Rates, Site, SiteParts, Web, admin::Admin, origin::AllowedOrigins},
 };
 
 /// How often the sweeper looks around.
@@ -76,8 +71,7 @@ impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
-        let pages =
-            Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+        let pages = super::pages(&settings)?;
         let allowed_origins = settings.servers.iter().map(|server| {
             let allowed = AllowedOrigins {
                 listed: server.allowed_origins.clone(),

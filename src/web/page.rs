@@ -14,11 +14,15 @@
 //! an address may be left to, is decided before.
 
 mod arrival;
+mod branding;
 mod consent;
 mod error;
+mod guard;
 mod home;
 mod language;
 mod leave;
+mod markup;
+mod palette;
 mod snippet;
 mod source;
 mod templates;
@@ -39,12 +43,13 @@ use http::{
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 
-use templates::STYLE;
 use texts::Texts;
 
 pub use arrival::{Arrival, ArrivalReason};
+pub use branding::{Branding, MAX_LOGO, Written};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
+pub use guard::Demands;
 pub use home::{AppsLetIn, Home, WhichApps};
 pub use language::Language;
 pub use leave::{Leave, LeaveTo, LeaveUrl};
@@ -66,7 +71,7 @@ impl ProductName {
 
 impl Default for ProductName {
     fn default() -> Self {
-        Self::new("mcp-deputy")
+        Self::new(PRODUCT)
     }
 }
 
@@ -77,6 +82,11 @@ pub trait PageContext: Serialize + Sized {
 
     /// Contexts that together reach every branch of the template, hostile ones included.
     fn samples() -> Vec<Self>;
+
+    /// What must be on the page whoever wrote its template: [`Pages::check`] looks for it. A page with a form must say so.
+    fn demands(&self, demands: &mut Demands) {
+        let _ = demands;
+    }
 }
 
 /// The pages there are.
@@ -115,6 +125,7 @@ impl PageKind {
 
 /// All pages of this installation, ready to be rendered.
 pub struct Pages {
+    look: Look,
     texts: Arc<Texts>,
     /// The templates for each language, in the order of the catalogue; the default first.
     speaking: Vec<Environment<'static>>,
@@ -123,20 +134,41 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Reads the catalogue of texts, compiles the templates and computes the hash of the style.
+    /// The pages as they come, under this name.
     ///
     /// # Errors
     /// When a template does not compile, or a text is missing in a language: a fault of the build, found by the unit tests
     /// and by `check`.
     pub fn new(product: ProductName) -> Result<Self, PageError> {
-        // Browsers hash what the HTML parser hands them, and it turns every line end into a line feed.
-        let style = STYLE.replace("\r\n", "\n");
-        let texts = Arc::new(Texts::embedded()?);
-        let engine = templates::engine(product, &style)?;
+        let ProductName(product) = product;
+        Self::branded(&Branding { product: product.as_str().to_owned(), ..Branding::default() })
+    }
+
+    /// The pages with what an operator changed: reads the catalogue of texts, compiles the templates, judges picture and
+    /// colours and computes the hash of the style. Whether the pages still show what they must is known after
+    /// [`Pages::check`] only.
+    ///
+    /// # Errors
+    /// What is wrong with that, in a sentence.
+    pub fn branded(branding: &Branding) -> Result<Self, PageError> {
+        let look = Look::new(branding)?;
+        let mut texts = Texts::embedded()?;
+        if let Some(written) = &branding.texts {
+            texts.overlay(written)?;
+        }
+        let texts = Arc::new(texts);
+        if let Some(written) = branding.templates.iter().find(|written| !templates::is_known(&written.name)) {
+            return Err(PageError::Branding(format!(
+                "{}: none of our templates is called that",
+                written.name
+            )));
+        }
+        let engine = templates::engine(&look, &branding.templates)?;
         let speaking = texts.languages();
         let speaking =
             speaking.map(|(language, tag)| templates::speaking(&engine, &texts, language, tag)).collect();
-        Ok(Self { texts, speaking, policies: (policy(&style, "'self'")?, policy(&style, "'none'")?) })
+        let policies = (policy(&look, "'self'")?, policy(&look, "'none'")?);
+        Ok(Self { look, texts, speaking, policies })
     }
 
     /// The pages in the language that whoever sent `headers` wants most (`Accept-Language`).
@@ -154,7 +186,8 @@ impl Pages {
         self.texts.languages()
     }
 
-    /// Renders every page with every sample in every language, for `mcp-deputy check`; the number of pages rendered.
+    /// Renders every page with every sample in every language, and looks for what it must show; the number of pages
+    /// rendered. For `mcp-deputy check`, and at the start where an operator changed something.
     pub fn check(&self) -> Result<usize, PageError> {
         let mut rendered = 0;
         for (language, _) in self.languages() {
@@ -230,8 +263,13 @@ impl<'a> Voice<'a> {
 
     fn check_samples<C: PageContext>(self) -> Result<usize, PageError> {
         let samples = C::samples();
+        let Pages { look, texts, .. } = self.pages;
+        let made =
+            guard::Made { texts, language: self.language, style: &look.style, logo: look.logo.as_deref() };
         for sample in &samples {
-            self.render(sample)?;
+            let page = self.render(sample)?;
+            guard::judge(sample, &page, &made)
+                .map_err(|error| PageError::Branding(format!("{} {error}", C::KIND.template())))?;
         }
         Ok(samples.len())
     }
@@ -243,9 +281,38 @@ impl fmt::Debug for Pages {
     }
 }
 
-/// Why a page could not be made: always a fault of ours. The text names templates, never a person's data.
+/// What all pages have in common.
+#[derive(Debug)]
+struct Look {
+    product: Label,
+    style: String,
+    /// A `data:` address.
+    logo: Option<String>,
+    contact: Option<String>,
+}
+
+impl Look {
+    fn new(branding: &Branding) -> Result<Self, PageError> {
+        let logo = branding.logo.as_deref().map(branding::picture).transpose();
+        Ok(Self {
+            product: Label::seen(&branding.product).unwrap_or_else(|| Label::new(PRODUCT)),
+            style: palette::style(&branding.colours, &branding.colours_dark).map_err(PageError::Branding)?,
+            logo: logo.map_err(|error| PageError::Branding(error.to_owned()))?,
+            contact: branding.contact.clone(),
+        })
+    }
+}
+
+/// How the gateway is called where nobody says otherwise.
+const PRODUCT: &str = "mcp-deputy";
+
+/// Why a page could not be made: a fault of ours, or of an operator's changes. The text names templates, texts and
+/// colours, never a person's data.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// Something of an operator's changes is wrong.
+    #[error("{0}")]
+    Branding(String),
     /// There is no such language.
     #[error("the pages do not speak this language")]
     Language,
@@ -253,17 +320,19 @@ pub enum PageError {
     #[error("the content security policy is not a header value")]
     Policy(#[from] http::header::InvalidHeaderValue),
     /// A template does not compile or does not fit its context.
-    #[error("a page template failed: {0}")]
+    #[error("a page template failed")]
     Template(#[from] minijinja::Error),
     /// The catalogue of texts is not complete.
-    #[error("a text of the pages is wrong: {0}")]
+    #[error(transparent)]
     Text(#[from] TextError),
 }
 
-fn policy(style: &str, form_action: &str) -> Result<HeaderValue, PageError> {
-    let hash = BASE64_STANDARD.encode(digest(&SHA256, style.as_bytes()));
+fn policy(look: &Look, form_action: &str) -> Result<HeaderValue, PageError> {
+    let hash = BASE64_STANDARD.encode(digest(&SHA256, look.style.as_bytes()));
+    // A picture is in the page itself.
+    let pictures = if look.logo.is_some() { "data:" } else { "'none'" };
     let policy = format!(
-        "default-src 'none'; script-src 'none'; style-src 'sha256-{hash}'; img-src 'none'; base-uri 'none'; \
+        "default-src 'none'; script-src 'none'; style-src 'sha256-{hash}'; img-src {pictures}; base-uri 'none'; \
          form-action {form_action}; frame-ancestors 'none'"
     );
     Ok(HeaderValue::try_from(policy)?)

@@ -61,6 +61,8 @@ mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
+mod journey_branding;
+#[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
 mod journey_clients;

@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, clients, provider, resource_server::RESOURCE_SERVER};
+use super::{Key, Kind, Section, Shape, branding, clients, provider, resource_server::RESOURCE_SERVER};
 
 /// Keys and sections of later releases, with what they are for.
 pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[("metrics_listen", "a listener for metrics")];
@@ -349,4 +349,5 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    branding::BRANDING,
 ];

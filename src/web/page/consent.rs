@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Age, Label, PageContext, PageKind, Source, StartAgain, Verbatim};
+use super::{Age, Demands, Label, PageContext, PageKind, Source, StartAgain, Verbatim};
 
 /// The page at `GET /authorize`; its form posts `request`, `decision` (`deny` or `approve`) and a `scope` for each ticked box
 /// to `/consent`.
@@ -159,6 +159,16 @@ pub struct ScopeLine {
 }
 
 impl ScopeLine {
+    /// All of these must be shown, in words and by name.
+    pub(super) fn demand(what: &'static str, lines: &[Self], demands: &mut Demands) {
+        for line in lines {
+            if let Some(words) = &line.words {
+                demands.label(what, words);
+            }
+            demands.verbatim(what, &line.name);
+        }
+    }
+
     /// A scope without any mark.
     pub fn new(name: &str, words: Option<&str>) -> Self {
         Self {
@@ -172,6 +182,28 @@ impl ScopeLine {
 
 impl PageContext for Consent {
     const KIND: PageKind = PageKind::Consent;
+
+    fn demands(&self, demands: &mut Demands) {
+        self.asking.demand(demands);
+        if let Account::Known { login } = &self.account {
+            demands.label("the account", login);
+        }
+        let mut boxes = Vec::new();
+        if self.face != Face::Short {
+            self.asking.demand_details(demands);
+            ScopeLine::demand("a scope of the provider", &self.provider_scopes, demands);
+            if self.missing_resource_warning {
+                let url = self.asking.server.url.as_str().to_owned();
+                demands.told_with("warning.no_resource", vec![("url", url)]);
+            }
+            if self.face == Face::Widened {
+                demands.told("warning.asks_for_more");
+            }
+            let optional = self.asking.scopes.iter().filter(|line| line.is_optional);
+            boxes.extend(optional.map(|line| line.name.as_str().to_owned()));
+        }
+        demands.form("/consent", ("request", &self.request), boxes);
+    }
 
     fn samples() -> Vec<Self> {
         let path =
@@ -240,6 +272,65 @@ impl PageContext for Consent {
 }
 
 impl Asking {
+    /// What must be shown of it on every page of approval, where access would go first.
+    pub(super) fn demand(&self, demands: &mut Demands) {
+        match &self.destination {
+            Destination::App { scheme } => {
+                demands.destination("destination.app", &format!("{}:", scheme.as_str()));
+            }
+            Destination::Computer { port } => {
+                let (name, places) = match port {
+                    Some(port) => ("destination.this_computer_port", vec![("port", port.to_string())]),
+                    None => ("destination.this_computer", Vec::new()),
+                };
+                demands.destination_told("destination.computer", name, places);
+            }
+            Destination::Web { host } => demands.destination("destination.web", host.as_str()),
+        }
+        match &self.client_name {
+            Some(name) => demands.label("the name of the app", name),
+            None => demands.told("app.nameless"),
+        }
+        demands.told(match self.named_by {
+            NamedBy::App => "app.named_by_app",
+            NamedBy::Operator => "app.named_by_operator",
+        });
+        if let Some(host) = &self.published_by {
+            demands.told_with("app.published_by", vec![("host", host.as_str().to_owned())]);
+        }
+        for warning in &self.name_warnings {
+            match warning {
+                NameWarning::Hides => demands.told("warning.hides"),
+                NameWarning::LooksLike { name } => {
+                    demands.told_with("warning.looks_like", vec![("name", name.as_str().to_owned())]);
+                    demands.told("warning.go_by_host");
+                }
+                NameWarning::Mixes => demands.told("warning.mixes"),
+            }
+        }
+        if self.loopback_warning {
+            demands.told("warning.started");
+            demands.told(match self.destination {
+                Destination::App { .. } => "warning.any_app",
+                _ => "warning.any_program",
+            });
+            demands.told("warning.else_deny");
+            if let Some(host) = &self.published_by {
+                demands.told_with("warning.published_elsewhere", vec![("host", host.as_str().to_owned())]);
+            }
+        }
+        demands.label("the name of the MCP server", &self.server.name);
+        demands.verbatim("the address of the MCP server", &self.server.url);
+        demands.label("the name of the provider", &self.provider);
+    }
+
+    /// What is shown besides wherever the page is a full one.
+    pub(super) fn demand_details(&self, demands: &mut Demands) {
+        demands.verbatim("the redirect URI", &self.redirect_uri);
+        demands.verbatim("the client id", &self.client_id);
+        ScopeLine::demand("a scope", &self.scopes, demands);
+    }
+
     /// A hosted client, one on this computer, an installed app set up by the operator, a hostile one, and one that is
     /// described by a metadata document.
     pub(super) fn samples() -> Vec<Self> {

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind};
+use super::{Demands, Label, PageContext, PageKind};
 
 /// An error page. The HTTP status is the caller's.
 #[derive(Serialize)]
@@ -150,6 +150,14 @@ impl ErrorKind {
 
 impl PageContext for ErrorPage {
     const KIND: PageKind = PageKind::Error;
+
+    fn demands(&self, demands: &mut Demands) {
+        demands.text("the reason", self.slug);
+        demands.label("the support id", &self.support_id);
+        if let Some(StartAgain(to)) = &self.start_again {
+            demands.link(to);
+        }
+    }
 
     fn samples() -> Vec<Self> {
         let again = StartAgain::new("/authorize?client_id=c&state=%22'<script>&scope=a");

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind, Server, Verbatim, snippet};
+use super::{Demands, Label, PageContext, PageKind, Server, Verbatim, snippet};
 
 /// The start page.
 #[derive(Serialize)]
@@ -79,6 +79,13 @@ impl Home {
 
 impl PageContext for Home {
     const KIND: PageKind = PageKind::Home;
+
+    fn demands(&self, demands: &mut Demands) {
+        for shown in &self.servers {
+            demands.label("the name of an MCP server", &shown.server.name);
+            demands.verbatim("the address of an MCP server", &shown.server.url);
+        }
+    }
 
     fn samples() -> Vec<Self> {
         let server = |name: &str, url: &str| {

@@ -3,20 +3,19 @@
 //! In a template `t("consent.title")` is a text of the catalogue, with its places filled: `t("app.wants",
 //! server=asking.server.name|b)`. The filters `b`, `bdi` and `code` put a value into that element; whatever comes from
 //! outside and stands within a sentence is in a `bdi`, so that it cannot reorder the words around it. `lang` is the tag
-//! of the language, `product` and `style` are what their names say.
+//! of the language; `product`, `style`, `logo` and `contact` are what their names say, the last two none where there is none.
 
 use std::{fmt, sync::Arc};
 
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter,
-    syntax::SyntaxConfig,
-    value::{Kwargs, Serde},
+    syntax::SyntaxConfig, value::Kwargs,
 };
 
-use super::{PageError, ProductName, language::Language, texts::Texts};
+use super::{Look, PageError, branding::Written, language::Language, texts::Texts};
 
 /// The engine with all templates, for no language yet.
-pub(super) fn engine(product: ProductName, style: &str) -> Result<Environment<'static>, PageError> {
+pub(super) fn engine(look: &Look, written: &[Written]) -> Result<Environment<'static>, PageError> {
     let mut templates = Environment::new();
     // Otherwise errors carry the values of variables.
     templates.set_debug(false);
@@ -39,10 +38,15 @@ pub(super) fn engine(product: ProductName, style: &str) -> Result<Environment<'s
         });
     }
     for (name, source) in TEMPLATES {
-        templates.add_template(name, source)?;
+        match written.iter().find(|written| written.name == name) {
+            Some(written) => templates.add_template_owned(name, written.text.clone())?,
+            None => templates.add_template(name, source)?,
+        }
     }
-    templates.add_global("product", Value::from(Serde(product)));
-    templates.add_global("style", Value::from_safe_string(style.to_owned()));
+    templates.add_global("product", Value::from(look.product.as_str()));
+    templates.add_global("style", Value::from_safe_string(look.style.clone()));
+    templates.add_global("logo", Value::from(look.logo.as_deref()));
+    templates.add_global("contact", Value::from(look.contact.as_deref()));
     Ok(templates)
 }
 
@@ -93,6 +97,11 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether one of our templates has this name.
+pub(super) fn is_known(name: &str) -> bool {
+    TEMPLATES.iter().any(|(known, _)| *known == name)
 }
 
 /// The style of every page.

@@ -12,7 +12,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
-use super::language::Language;
+use super::{branding::Written, language::Language};
 
 /// The embedded catalogue.
 const SOURCE: &str = include_str!("../../../templates/texts.toml");
@@ -44,6 +44,14 @@ impl Texts {
         let mut texts = Self { languages, texts: BTreeMap::new() };
         texts.take("", root)?;
         Ok(texts)
+    }
+
+    /// Takes what an operator wrote over ours: other wordings, and languages that we do not speak, each whole.
+    ///
+    /// # Errors
+    /// A sentence that names the file, and the line where there is one.
+    pub(super) fn overlay(&mut self, written: &Written) -> Result<(), TextError> {
+        overlay::take(self, written)
     }
 
     /// The languages, the default first.
@@ -80,6 +88,24 @@ impl Texts {
             }
         }
         Ok(told)
+    }
+
+    /// A text as it is read, not as it is written in HTML.
+    pub(super) fn plain(
+        &self,
+        name: &str,
+        language: Language,
+        fill: impl Fn(&str) -> Option<String>,
+    ) -> Result<String, TextError> {
+        let missing = || TextError(format!("there is no text {name}"));
+        let wording = self.wording(name, language).ok_or_else(missing)?;
+        let parts = pieces(wording).into_iter().map(|piece| match piece {
+            Piece::Words(words) => Some(words.to_owned()),
+            Piece::Place(place) => fill(place),
+        });
+        parts
+            .collect::<Option<String>>()
+            .ok_or_else(|| TextError(format!("{name} has a place that is not filled")))
     }
 
     /// Takes the texts of a table, whose name is `path`.
@@ -143,5 +169,6 @@ fn pieces(wording: &str) -> Vec<Piece<'_>> {
     found
 }
 
+mod overlay;
 #[cfg(test)]
 mod tests;
