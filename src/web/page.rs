@@ -48,6 +48,7 @@ use texts::Texts;
 pub use arrival::{Arrival, ArrivalReason};
 pub use branding::{Branding, MAX_LOGO, Written};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
+pub(in crate::web) use error::ALL_PARAMETERS;
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use guard::Demands;
 pub use home::{AppsLetIn, Home, WhichApps};

@@ -19,7 +19,10 @@ use http::{
 use serde::Serialize;
 
 use super::{
-    page::{ErrorKind, ErrorPage, Label, Leave, LeaveTo, LeaveUrl, PageContext, StartAgain, Verbatim, Voice},
+    page::{
+        ALL_PARAMETERS, ErrorKind, ErrorPage, Label, Leave, LeaveTo, LeaveUrl, PageContext, StartAgain,
+        Verbatim, Voice,
+    },
     read,
     request_id::RequestId,
 };
@@ -222,6 +225,8 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
+        "decision_missing" => ErrorKind::BadParameter("decision"),
+        "resource_missing" => ErrorKind::BadParameter("resource"),
         "redirect_uri_missing" => ErrorKind::BadParameter("redirect_uri"),
         "redirect_uri_unregistered" => ErrorKind::BadRedirectUri,
         "form_broken" | "request_object" => ErrorKind::BadParameter("request"),
@@ -232,7 +237,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
             ErrorCode::InvalidScope => ErrorKind::BadParameter("scope"),
             ErrorCode::InvalidTarget => ErrorKind::InvalidTarget,
             ErrorCode::InvalidClient => ErrorKind::UnknownClient,
-            ErrorCode::InvalidRequest => ErrorKind::BadParameter("parameters"),
+            ErrorCode::InvalidRequest => ErrorKind::BadParameter(ALL_PARAMETERS),
             ErrorCode::TemporarilyUnavailable => ErrorKind::ThirdPartyUnavailable,
             ErrorCode::AccessDenied => ErrorKind::ThirdPartyRefused,
             _ => ErrorKind::Internal,
@@ -243,9 +248,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied | ErrorKind::NotAdmitted => {
-            StatusCode::FORBIDDEN
-        }
+        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::NotAdmitted => StatusCode::FORBIDDEN,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -408,6 +411,70 @@ mod tests {
             again(),
         );
         assert!(!body_of(unknown).await.contains("/authorize?client_id=c"));
+    }
+
+    /// docs/errors.md, section by section: the reason of the page, its text, and the reasons of the log behind it.
+    fn documented() -> Vec<(String, String, Vec<String>)> {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        let sections = document.split("\n## `").skip(1).map(|section| {
+            let (slug, text) = section.split_once('`').unwrap();
+            let text = text.split("\n## ").next().unwrap().to_owned();
+            let reasons = text.split_once("In the log: ").map(|(_, reasons)| reasons.to_owned());
+            let reasons = reasons.iter().flat_map(|reasons| reasons.split('`').skip(1).step_by(2));
+            (slug.to_owned(), text.clone(), reasons.map(ToOwned::to_owned).collect())
+        });
+        sections.collect()
+    }
+
+    #[test]
+    fn every_error_page_is_documented_with_its_titles() {
+        let documented = documented();
+        let slugs: Vec<_> = documented.iter().map(|(slug, ..)| slug.as_str()).collect();
+        let mut expected = ErrorKind::ALL.map(ErrorKind::slug);
+        expected.sort_unstable();
+        assert_eq!(slugs, expected);
+        for kind in ErrorKind::ALL {
+            let (_, text, _) = documented.iter().find(|(slug, ..)| slug == kind.slug()).unwrap();
+            let pages = pages();
+            for (language, tag) in pages.languages() {
+                let page = pages.speaking(language).render(&ErrorPage::new(kind, "x", None)).unwrap();
+                let (_, title) = page.split_once("<h1>").unwrap();
+                let title = title.split_once("</h1>").unwrap().0.replace("&#39;", "'");
+                assert!(text.contains(&title), "{} ({tag}): {title}", kind.slug());
+            }
+            assert!(text.contains("**What to do:**"), "{}", kind.slug());
+        }
+    }
+
+    #[test]
+    fn reasons_of_the_log_lead_to_the_pages_that_the_documentation_says() {
+        const CODES: [ErrorCode; 6] = [
+            ErrorCode::AccessDenied,
+            ErrorCode::InvalidClient,
+            ErrorCode::InvalidRequest,
+            ErrorCode::InvalidScope,
+            ErrorCode::InvalidTarget,
+            ErrorCode::TemporarilyUnavailable,
+        ];
+        let mut all = Vec::new();
+        for (slug, _, reasons) in documented() {
+            for reason in reasons {
+                // Some pages follow from the reason, the others from the code that comes with it.
+                let reason: &'static str = reason.leak();
+                let mut kinds = CODES.iter().map(|code| kind_of(&refused(*code, reason)).slug());
+                assert!(kinds.any(|kind| kind == slug), "{reason} does not lead to {slug}");
+                all.push(reason);
+            }
+        }
+        let source = include_str!("reply.rs");
+        let (_, source) = source.split_once("fn kind_of").unwrap();
+        let (source, _) = source.split_once("fn page_status").unwrap();
+        for line in source.lines().filter_map(|line| line.split_once("=>")).map(|(reasons, _)| reasons) {
+            for reason in line.split('"').skip(1).step_by(2) {
+                assert!(all.contains(&reason), "{reason} is not in docs/errors.md");
+            }
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,8 @@ pub struct ErrorPage {
     slug: &'static str,
     /// The name under which the texts stand.
     text: String,
+    /// Which of them says what happened.
+    sentence: &'static str,
     parameter: Option<&'static str>,
     start_again: Option<StartAgain>,
     support_id: Label,
@@ -22,7 +24,9 @@ impl ErrorPage {
     /// The page for `kind`; `support_id` finds the log entry, `start_again` renders the same request anew.
     pub fn new(kind: ErrorKind, support_id: &str, start_again: Option<StartAgain>) -> Self {
         let support_id = Label::new(support_id);
-        Self { slug: kind.slug(), text: kind.text(), parameter: kind.parameter(), start_again, support_id }
+        let (text, parameter) = (kind.text(), kind.parameter());
+        let sentence = if parameter == Some(ALL_PARAMETERS) { "unreadable" } else { "sentence" };
+        Self { slug: kind.slug(), text, sentence, parameter, start_again, support_id }
     }
 }
 
@@ -41,6 +45,9 @@ impl StartAgain {
     }
 }
 
+/// Where it is not about one parameter.
+pub(in crate::web) const ALL_PARAMETERS: &str = "parameters";
+
 /// What did not work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ErrorKind {
@@ -48,7 +55,8 @@ pub enum ErrorKind {
     AlreadyDone,
     /// The ticket or arrival is not there, or no longer.
     ApprovalNotFound,
-    /// A parameter is missing, repeated or not acceptable; the name is one of ours, never one that was sent.
+    /// A parameter is missing, repeated or not acceptable; the name is one of ours, never one that was sent, and
+    /// [`ALL_PARAMETERS`] where the request cannot be read at all.
     BadParameter(&'static str),
     /// The redirect URI is not registered for this client.
     BadRedirectUri,
@@ -58,8 +66,6 @@ pub enum ErrorKind {
     CookieMissing,
     /// A form arrived from another site.
     CrossSitePost,
-    /// The person said no, and the answer cannot go back to the client.
-    Denied,
     /// The client's metadata document cannot be used. One page for every cause: it tells nobody what answers where.
     DocumentUnusable,
     /// A fault of ours.
@@ -88,7 +94,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -96,7 +102,6 @@ impl ErrorKind {
         Self::ClientChanged,
         Self::CookieMissing,
         Self::CrossSitePost,
-        Self::Denied,
         Self::DocumentUnusable,
         Self::Internal,
         Self::InvalidTarget,
@@ -121,7 +126,6 @@ impl ErrorKind {
             Self::ClientChanged => "client_changed",
             Self::CookieMissing => "cookie_missing",
             Self::CrossSitePost => "cross_site_post",
-            Self::Denied => "denied",
             Self::DocumentUnusable => "document_refused",
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
@@ -173,6 +177,7 @@ impl PageContext for ErrorPage {
                 };
                 Self::new(kind, "7f3a9c0e", again)
             })
+            .chain([Self::new(ErrorKind::BadParameter(ALL_PARAMETERS), "7f3a9c0e", None)])
             .collect()
     }
 }

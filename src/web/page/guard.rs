@@ -20,6 +20,8 @@ pub struct Demands {
     /// Texts that can be read, each by what it is for whoever wrote the template.
     shown: Vec<(&'static str, Shown)>,
     form: Option<Form>,
+    /// Any number of forms that post to this path, and what they hold.
+    forms: Option<(&'static str, Vec<(&'static str, String)>)>,
     /// Where links may lead, besides to pages of this gateway and the web at large.
     link: Option<String>,
 }
@@ -102,6 +104,12 @@ impl Demands {
         self.form = Some(Form { action, hidden: (hidden.0, hidden.1.to_owned()), boxes });
     }
 
+    /// Any number of forms that all post to `action`, and in them fields and buttons of these names and values. For pages on
+    /// which nothing is given to an app.
+    pub fn forms(&mut self, action: &'static str, fields: Vec<(&'static str, String)>) {
+        self.forms = Some((action, fields));
+    }
+
     /// A link that must be there.
     pub(super) fn link(&mut self, to: &str) {
         self.link = Some(to.to_owned());
@@ -144,7 +152,10 @@ pub(super) fn judge<C: PageContext>(context: &C, page: &str, made: &Made<'_>) ->
     {
         return Err("lacks the link that leads on".to_owned());
     }
-    form(&tokens, demands.form.as_ref())
+    match &demands.forms {
+        Some((action, wanted)) => forms(&tokens, action, wanted),
+        None => form(&tokens, demands.form.as_ref()),
+    }
 }
 
 /// Refuses what no page of ours has: what runs, loads, hides, or leads a form elsewhere.
@@ -270,6 +281,42 @@ const BLOCKS: [&str; 21] = [
 
 fn collapsed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Judges forms of which there may be any number.
+fn forms(tokens: &[Token], action: &str, wanted: &[(&'static str, String)]) -> Result<(), String> {
+    let mut is_inside = false;
+    let mut found = Vec::new();
+    for token in tokens {
+        match token {
+            Token::Open { name, .. } if name == "form" => {
+                let posts = value(token, "method").is_some_and(|method| method.eq_ignore_ascii_case("post"));
+                if is_inside
+                    || !posts
+                    || value(token, "action") != Some(action)
+                    || value(token, "target").is_some()
+                {
+                    return Err(format!("must have forms with method=\"post\" and action=\"{action}\" only"));
+                }
+                is_inside = true;
+            }
+            Token::Close(name) if name == "form" => is_inside = false,
+            Token::Open { name, .. } if matches!(name.as_str(), "input" | "button") => {
+                if !is_inside {
+                    return Err("must have its fields in a form".to_owned());
+                }
+                found.push((
+                    value(token, "name").unwrap_or_default(),
+                    value(token, "value").unwrap_or_default(),
+                ));
+            }
+            _ => {}
+        }
+    }
+    match wanted.iter().find(|(name, value)| !found.contains(&(*name, value.as_str()))) {
+        Some((name, _)) => Err(format!("lacks a field {name} in its forms")),
+        None => Ok(()),
+    }
 }
 
 /// Judges the only form there may be.

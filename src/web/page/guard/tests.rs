@@ -174,3 +174,25 @@ fn attack_a_template_that_runs_or_loads_something() {
     let unescaped = changed("details.html", "asking.client_id|code", "asking.client_id|safe").unwrap_err();
     assert!(unescaped.contains("must not"), "{unescaped}");
 }
+
+#[test]
+fn pages_with_many_forms_post_where_they_should() {
+    let judged = |page: &str| {
+        let wanted = [("form", "sealed".to_owned()), ("disconnect", "1".to_owned())];
+        super::forms(&super::tokens(page), "/account", &wanted)
+    };
+    let good = "<form method=post action=/account><input type=hidden name=form value=sealed>\
+                <button name=disconnect value=1>x</button></form><form method=POST action=/account><button name=out></button></form>";
+    assert_eq!(judged(good), Ok(()));
+    for (from, to) in [
+        ("action=/account", "action=https://evil.example/"),
+        ("method=post", "method=get"),
+        ("action=/account>", "action=/account target=_blank>"),
+        ("value=sealed", "value=other"),
+        ("value=1", "value=2"),
+        ("</form><form", "<form"),
+        ("<form method=post action=/account>", ""),
+    ] {
+        assert!(judged(&good.replacen(from, to, 1)).is_err(), "{from} -> {to}");
+    }
+}

@@ -68,6 +68,7 @@ fn used() -> BTreeSet<String> {
             code.split('"').skip(1).step_by(2).filter(|text| text.contains('.')).map(ToOwned::to_owned),
         );
     }
+    used.insert("error.bad_parameter.unreadable".to_owned());
     for kind in ErrorKind::ALL {
         used.extend(["title", "sentence", "next"].map(|part| format!("error.{}.{part}", kind.slug())));
     }
