@@ -252,6 +252,11 @@ impl<'a> Voice<'a> {
         self.pages
     }
 
+    /// Which language it is.
+    pub fn language(self) -> Language {
+        self.language
+    }
+
     /// The page as HTML.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages, ProductName,
-    Voice,
+    Arrival, Branding, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages,
+    ProductName, Voice,
 };
 use tokio::net::TcpListener;
 
@@ -87,7 +87,17 @@ impl Site {
     /// `redirect` (the POST answers 303), `opener` (sends COOP), `float` (no forced start at the top), `stay` (a page
     /// that leaves does not).
     pub(crate) async fn start(onward: String) -> Self {
-        let pages = Pages::new(ProductName::new("Example gateway")).unwrap();
+        Self::serving(Pages::new(ProductName::new("Example gateway")).unwrap(), onward).await
+    }
+
+    /// The same with an operator's pages.
+    pub(crate) async fn branded(branding: &Branding) -> Self {
+        let pages = Pages::branded(branding).unwrap();
+        pages.check().unwrap();
+        Self::serving(pages, "http://localhost/".to_owned()).await
+    }
+
+    async fn serving(pages: Pages, onward: String) -> Self {
         let posts: Arc<Mutex<Vec<Post>>> = Arc::default();
         let seen = Arc::clone(&posts);
         let port = serve(move |asked| {
