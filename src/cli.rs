@@ -3,6 +3,19 @@
 //! Exit statuses: 0 all is well; 1 something failed while starting or running; 64 the command line or the configuration
 //! is wrong (`EX_USAGE`), said in a sentence before any port is bound.
 
+mod backup;
+mod check;
+mod completions;
+mod configuration;
+mod health;
+mod operator;
+mod reach;
+mod restore;
+mod serve;
+mod table;
+#[cfg(feature = "sandbox")]
+mod try_out;
+
 use std::{
     error::Error,
     io::Write,
@@ -10,17 +23,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
-use tokio_util::sync::CancellationToken;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 #[cfg(feature = "sandbox")]
 use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
-    gateway::{self, Bound, Gateway, Surroundings},
-    net::files::{self, Raised},
-    observe::log,
 };
 
 /// The command line or the configuration is wrong.
@@ -29,7 +38,13 @@ const EX_USAGE: u8 = 64;
 /// A gateway in front of MCP servers that talk to a third-party API: OAuth for any MCP client, one static client id at
 /// the third party, and no confused deputy in between.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-deputy", version, max_term_width = 100)]
+#[command(
+    name = "mcp-deputy",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 all is well; 1 it failed (no gateway answers, there is no such thing, …); 64 the command line or \
+                  the configuration is wrong."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -49,6 +64,35 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// See and revoke apps: those that people use, and with --all those that nobody ever approved.
+    Clients {
+        #[command(subcommand)]
+        verb: operator::ClientVerb,
+    },
+    /// See and revoke what people approved for apps.
+    Consents {
+        #[command(subcommand)]
+        verb: operator::Verb,
+    },
+    /// See and revoke what apps hold: one grant for each approval that became tokens.
+    Grants {
+        #[command(subcommand)]
+        verb: operator::Verb,
+    },
+    /// Put the apps that the running gateway knows into a file.
+    Backup(backup::Backup),
+    /// Begin an empty store with the apps of a backup.
+    Restore(restore::Restore),
+    /// Say whether the gateway is alive, or ready: for probes.
+    Health(health::Health),
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// For this shell
+        shell: completions::Shell,
+    },
+    /// The configuration: write the first one, print an example or a schema.
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -70,12 +114,20 @@ pub fn run() -> ExitCode {
     };
     match arguments.command {
         Command::Serve { config } => match load(config.as_deref()) {
-            Ok(settings) => serve(settings),
+            Ok(settings) => serve::serve(settings),
             Err(error) => wrong(&error),
         },
-        Command::Check { config } => check(config.as_deref()),
+        Command::Check { config } => check::check(config.as_deref()),
+        Command::Clients { verb } => operator::run_clients(&verb),
+        Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
+        Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
+        Command::Backup(backup) => backup::run(&backup),
+        Command::Restore(restore) => restore::run(&restore),
+        Command::Completions { shell } => completions::run(Arguments::command(), shell),
+        Command::Health(health) => health::run(&health),
+        Command::Config(command) => configuration::run(&command),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(options) => try_out(&options),
+        Command::Sandbox(options) => try_out::try_out(&options),
     }
 }
 
@@ -84,142 +136,16 @@ fn load(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
     config::load(path, &|name| std::env::var(name).ok())
 }
 
-fn check(path: Option<&Path>) -> ExitCode {
-    let settings = match load(path) {
-        Ok(settings) => settings,
-        Err(error) => return wrong(&error),
-    };
-    let pages = match gateway::pages(&settings) {
-        Ok(pages) => pages,
-        Err(error) => return wrong(&error),
-    };
-    let pages = match pages.check() {
-        Ok(pages) => pages,
-        Err(error) => return wrong(&error),
-    };
-    if let Err(error) = Bound::certificate(&settings) {
-        return wrong(&error);
-    }
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "The configuration is right; {pages} sample pages were rendered.");
-    let _ = writeln!(out, "  issuer    {}", settings.public_url.as_str());
-    for server in &settings.servers {
-        let _ = writeln!(out, "  resource  {}  ->  {}", settings.resource(server), server.upstream_url);
-    }
-    for server in &settings.elsewhere {
-        let _ = writeln!(out, "  resource  {}  (served elsewhere)", server.resource.as_str());
-    }
-    for provider in &settings.providers {
-        let callback = settings.public_url.join(&format!("/callback/{}", provider.name));
-        let _ = writeln!(out, "  callback  {callback}  (register this redirect URI at {})", provider.title);
-    }
-    ExitCode::SUCCESS
-}
-
-fn serve(settings: Settings) -> ExitCode {
-    // A mistake in what the operator wrote for people, said as any other of the configuration.
-    if settings.branding != config::BrandingSettings::default()
-        && let Err(error) = gateway::pages(&settings)
-    {
-        return wrong(&error);
-    }
-    let filter = log_filter();
-    if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
-        return wrong(&error);
-    }
-    raise_open_files();
-    match control_runtime() {
-        Ok(runtime) => runtime.block_on(serve_here(settings)),
-        Err(error) => failed(&error),
-    }
-}
-
-async fn serve_here(settings: Settings) -> ExitCode {
-    let bound = match Bound::bind(&settings) {
-        Ok(bound) => bound,
-        Err(fault) => return failed(&fault),
-    };
-    let (address, admin) = (settings.listen, settings.admin_listen);
-    let public_url = settings.public_url.as_str().to_owned();
-    let gateway = match Gateway::new(settings, &Surroundings::default()).await {
-        Ok(gateway) => gateway,
-        Err(fault) => return failed(&fault),
-    };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), public_url, %address, %admin, "serving");
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
-    match gateway.run(bound, stop).await {
-        Ok(drained) if drained.is_graceful() => {
-            tracing::info!("drained; every request was answered");
-            ExitCode::SUCCESS
-        }
-        Ok(drained) => {
-            tracing::warn!(cut = drained.cut, "the drain deadline was over; open connections were cut");
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&error),
-    }
-}
-
-/// The control runtime: the store, the permission journey and every call to the third party. Workers have their own.
-fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
-}
-
-/// As many open files as the system lets us have. Where it does not, the gateway lives with the limit as it is.
-fn raise_open_files() {
-    match files::raise() {
-        Ok(Raised { before, now }) => tracing::info!(before, now, "the limit of open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
-    }
-}
-
-/// What the environment wants to see in the log.
-fn log_filter() -> Option<String> {
-    ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok())
-}
-
-#[cfg(feature = "sandbox")]
-fn try_out(options: &sandbox::command::Options) -> ExitCode {
-    // That a store was made and a key beside it is no news here.
-    let usual = if options.verbose { "info" } else { "warn,mcp_deputy::gateway=error" };
-    let filter = log_filter().unwrap_or_else(|| usual.to_owned());
-    if let Err(error) = log::begin(Some(&filter), log::Form::Plain) {
-        return wrong(&error);
-    }
-    raise_open_files();
-    let runtime = match control_runtime() {
+/// Runs what asks the gateway something, to its end.
+fn asked(work: impl Future<Output = Result<(), reach::Unreached>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let stop = CancellationToken::new();
-    runtime.spawn(stop_on_signal(stop.clone()));
-    let mut out = std::io::stdout();
-    let played = sandbox::command::run(options, &mut out, stop.cancelled());
-    match runtime.block_on(played) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => failed(&*error),
-    }
-}
-
-/// SIGTERM and SIGINT drain; a second one of them ends the process at once, as signals do by themselves.
-async fn stop_on_signal(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let signal_name = tokio::select! {
-        () = terminated => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
-    };
-    tracing::info!(signal = signal_name, "draining");
-    stop.cancel();
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(1);
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ reach::Unreached::Wrong(_)) => wrong(&error),
+        Err(error @ reach::Unreached::Failed(_)) => failed(&error),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     env.fill(&mut file.public_url, "MCP_DEPUTY_PUBLIC_URL");
     env.fill(&mut file.listen, "MCP_DEPUTY_LISTEN");
     env.fill(&mut file.admin_listen, "MCP_DEPUTY_ADMIN_LISTEN");
+    env.fill(&mut file.admin_socket, "MCP_DEPUTY_ADMIN_SOCKET");
+    env.fill(&mut file.admin_token, "MCP_DEPUTY_ADMIN_TOKEN");
     env.fill(&mut file.store.url, "MCP_DEPUTY_STORE");
     env.fill(&mut file.store.encryption_key, "MCP_DEPUTY_KEY");
 
@@ -35,6 +37,9 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     {
         env.fill(&mut provider.value.client_id, "MCP_DEPUTY_CLIENT_ID");
         env.fill(&mut provider.value.client_secret, "MCP_DEPUTY_CLIENT_SECRET");
+        env.fill(&mut provider.value.host, "MCP_DEPUTY_PROVIDER_HOST");
+        env.fill(&mut provider.value.issuer, "MCP_DEPUTY_ISSUER");
+        env.fill(&mut provider.value.tenant, "MCP_DEPUTY_TENANT");
     }
 
     if file.mcp_server.is_empty()

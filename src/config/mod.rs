@@ -19,7 +19,9 @@ mod master_key;
 mod presets;
 pub mod reference;
 mod resolve;
+pub mod schema;
 mod settings;
+pub mod starter;
 #[cfg(test)]
 mod tests;
 
@@ -31,12 +33,13 @@ pub use error::ConfigError;
 use error::{Place, Refused, Source};
 use file::File;
 pub use master_key::{MasterKey, MasterKeyError};
+pub use resolve::Whereabouts;
 use serde::Deserialize;
 pub use settings::{
-    ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration, ElsewhereSettings,
-    LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement, RegistrationSettings,
-    ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings, StoreUrl, TlsFiles,
-    TokenSettings,
+    AdminSocket, ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration,
+    ElsewhereSettings, LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement,
+    RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
+    StoreUrl, TlsFiles, TokenSettings,
 };
 
 /// The file that is read when none is named.
@@ -70,6 +73,30 @@ pub fn from_text(
 /// Reads the smallest useful configuration, from the environment alone.
 pub fn from_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
     complete(File::default(), env).map_err(|refused| Source::Environment.locate(refused))
+}
+
+/// Where a running gateway with this configuration is reached by its operator. Everything else in it may be wrong or not to be
+/// had here: whoever looks for a gateway need not have its secrets in the environment.
+pub fn locate(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereabouts, ConfigError> {
+    let default = Path::new(DEFAULT_FILE);
+    let Some(path) = path.or_else(|| default.exists().then_some(default)) else {
+        return found(File::default(), env).map_err(|refused| Source::Environment.locate(refused));
+    };
+    let text = fs::read_to_string(path).map_err(|error| {
+        ConfigError::about(path.display(), format!("cannot be read: {}", document::reason(&error)))
+    })?;
+    let name = path.display().to_string();
+    let source = Source::File { name: &name, text: &text };
+    let lenient = |name: &str| env(name).or_else(|| Some(UNKNOWN.to_owned()));
+    written(&text, &lenient).and_then(|file| found(file, env)).map_err(|refused| source.locate(refused))
+}
+
+/// What stands in for a variable that is not set here.
+const UNKNOWN: &str = "?";
+
+fn found(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereabouts, Refused> {
+    environment::fill(&mut file, env);
+    resolve::whereabouts(&file)
 }
 
 fn written(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<File, Refused> {

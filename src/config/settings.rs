@@ -56,6 +56,10 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// The listener for health and readiness.
     pub admin_listen: SocketAddr,
+    /// The operator's socket.
+    pub admin_socket: AdminSocket,
+    /// What opens the admin API on the admin listener; `None`: nothing does.
+    pub admin_token: Option<SecretString>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where records are kept, and what seals them.
@@ -98,6 +102,32 @@ impl Settings {
     /// The resource identifier of an MCP server (RFC 8707): `public_url` and its path.
     pub fn resource(&self, server: &ServerSettings) -> String {
         self.public_url.join(&server.path)
+    }
+}
+
+/// Where the operator's socket is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum AdminSocket {
+    /// Here.
+    At(PathBuf),
+    /// In the folder of the store, where it has one.
+    #[default]
+    Beside,
+    /// Nowhere.
+    Off,
+}
+
+impl AdminSocket {
+    /// Its name in the folder of the store.
+    pub const NAME: &'static str = "admin.sock";
+
+    /// Its path with this store; `None`: there is none.
+    pub fn path(&self, store: &StoreUrl) -> Option<PathBuf> {
+        match (self, store) {
+            (Self::At(path), _) => Some(path.clone()),
+            (Self::Beside, StoreUrl::Disk(folder)) => Some(folder.join(Self::NAME)),
+            (Self::Beside, StoreUrl::Memory) | (Self::Off, _) => None,
+        }
     }
 }
 

@@ -170,6 +170,13 @@ impl Client {
         self.over_until().is_none_or(|over| over < approved_at)
     }
 
+    /// This record without its revocation: the app may ask people anew. What was approved until then stays over. `None`: it is
+    /// not revoked.
+    pub fn reinstated(&self) -> Option<Self> {
+        let revoked = self.revoked_at?;
+        Some(Self { revoked_at: None, voided_at: self.voided_at.max(Some(revoked)), ..self.clone() })
+    }
+
     /// Judges the credentials of a request: exactly what was registered, nothing more, nothing less. A client that signs
     /// is not judged here: its assertion takes a key that may have to be fetched, and a record that makes it good once.
     pub fn authenticate(&self, credentials: &Credentials) -> Result<(), Refusal> {
@@ -272,6 +279,11 @@ pub(crate) mod tests {
         assert!(!revoked.honours(Timestamp::from_millis(10_000)));
         assert!(revoked.honours(Timestamp::from_millis(10_001)));
         assert!(!revoked.is_usable(Timestamp::from_millis(20_000)));
+
+        let back = revoked.reinstated().unwrap();
+        assert!(back.is_usable(Timestamp::from_millis(20_000)) && back.reinstated().is_none());
+        assert!(!back.honours(Timestamp::from_millis(10_000)), "what was approved before stays over");
+        assert!(back.honours(Timestamp::from_millis(10_001)));
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Digest {
         *self == Self::of(secret)
     }
 
+    /// A digest that was taken before. `None` where these are not 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -47,6 +52,11 @@ impl Digest {
     /// Base64url without padding: 43 characters. For keys and names in which a hash is wanted.
     pub fn to_base64url(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Reads what [`Digest::to_base64url`] wrote.
+    pub fn from_base64url(text: &str) -> Option<Self> {
+        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
     }
 
     fn new(digest: digest::Digest) -> Self {
@@ -97,8 +107,7 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| D::Error::custom("not base64url"))?;
-        Ok(Self(bytes.try_into().map_err(|_| D::Error::custom("not 32 bytes"))?))
+        Self::from_base64url(&text).ok_or_else(|| D::Error::custom("not 32 bytes in base64url"))
     }
 }
 

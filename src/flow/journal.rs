@@ -44,6 +44,8 @@ macro_rules! events {
 }
 
 events! {
+    /// A person took back what an app had, on the page of connected apps; the reason says whether `one` or `all`.
+    AccessTakenBack = "access_taken_back" step,
     /// A client gave an access token back (RFC 7009).
     AccessTokenReturned = "access_token_returned" step,
     /// A person approved on the consent page.
@@ -56,18 +58,24 @@ events! {
     CodeRedeemed = "code_redeemed" step,
     /// A code was refused; the reason says why. `code_replayed` ended the grant.
     CodeRefused = "code_refused" warning,
+    /// The operator took a backup; `count` says of how many apps.
+    BackupTaken = "backup_taken" step,
     /// A client was forgotten: nobody used it for long, or too many others were registered and never used.
     ClientForgotten = "client_forgotten" step,
     /// A client registered itself (RFC 7591).
     ClientRegistered = "client_registered" step,
     /// A client changed its registration (RFC 7592), or the operator wrote something else into the configuration.
     ClientChanged = "client_changed" step,
+    /// The operator took the revocation of a client back: it may ask people anew. What was approved before stays over.
+    ClientReinstated = "client_reinstated" step,
     /// A client was revoked: by the operator, by itself (RFC 7592), or because its metadata document is gone.
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
     ClientRefused = "client_refused" warning,
     /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
+    /// What a person approved for an app was revoked; the reason says by whom.
+    ConsentRevoked = "consent_revoked" step,
     /// A person said no.
     Denied = "denied" step,
     /// A browser was sent to the third party.
@@ -78,6 +86,8 @@ events! {
     DocumentRefused = "document_refused" warning,
     /// A grant ended; the reason says why.
     GrantEnded = "grant_ended" step,
+    /// One grant was revoked; the reason says by whom.
+    GrantRevoked = "grant_revoked" step,
     /// A token was introspected (RFC 7662).
     Introspected = "introspected" step,
     /// A limit was hit.
@@ -88,8 +98,12 @@ events! {
     LinkRefused = "link_refused" warning,
     /// A person came back from the third party, and it led to nothing.
     LoginFailed = "login_failed" warning,
+    /// Somebody asked the admin API for something without the operator's token.
+    OperatorRefused = "operator_refused" warning,
     /// A page could not be shown, or its answer could not be taken.
     PageRefused = "page_refused" warning,
+    /// Everything of a person was revoked by the operator.
+    PersonRevoked = "person_revoked" step,
     /// A person may not sign in here, or not any more.
     PersonRefused = "person_refused" warning,
     /// A refresh token was refused; the reason says why. `refresh_reused` ended the grant.
@@ -106,6 +120,10 @@ events! {
     SecondApprovalAsked = "second_approval_asked" step,
     /// A request needs scopes that its token has not.
     ScopeRaised = "scope_raised" step,
+    /// A person signed in without a client, to see the connected apps.
+    SignedIn = "signed_in" step,
+    /// A person signed out: the browser's session here is over, and nothing else.
+    SignedOut = "signed_out" step,
     /// A third-party token was refreshed.
     ThirdPartyRefreshed = "third_party_refreshed" step,
 }

@@ -9,6 +9,7 @@
 
 mod accepted;
 mod access;
+mod account;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -25,6 +26,7 @@ mod key_sets;
 mod let_go;
 pub mod live;
 mod manage;
+pub mod operator;
 mod outcome;
 pub mod ports;
 mod prove;
@@ -37,6 +39,7 @@ mod revoke;
 mod room;
 mod second;
 mod sign;
+mod sign_in;
 mod sweep;
 pub mod tally;
 #[cfg(test)]
@@ -57,6 +60,7 @@ use tally::People;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
+    account::{AccountQuery, AccountShown, Answered, ConnectedAccount, ConnectedApp, JustEnded},
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,

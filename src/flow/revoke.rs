@@ -87,9 +87,7 @@ impl Flows {
             if flows.records.update::<Client>(client_id.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
-            Ok(flows
-                .end_grants_of(GrantsOf::client(&client_id), reach.all, |_| true, Ending::Revoked)
-                .await?)
+            Ok(flows.end_marked(GrantsOf::client(&client_id), reach.all, |_| true).await?)
         })
         .await
     }
@@ -108,7 +106,7 @@ impl Flows {
             if flows.records.update::<Person>(key.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
-            Ok(flows.end_grants_of(GrantsOf::subject(&subject), reach.all, |_| true, Ending::Revoked).await?)
+            Ok(flows.end_marked(GrantsOf::subject(&subject), reach.all, |_| true).await?)
         })
         .await
     }
@@ -134,9 +132,14 @@ impl Flows {
                 None => Consent::only_revoked(subject.clone(), reach.mark),
             };
             flows.records.upsert::<Consent>(&key, mark).await?;
-            Ok(flows.end_grants_of(GrantsOf::subject(&subject), reach.all, same, Ending::Revoked).await?)
+            Ok(flows.end_marked(GrantsOf::subject(&subject), reach.all, same).await?)
         })
         .await
+    }
+
+    /// Revokes one grant. Returns whether this call ended it.
+    pub async fn revoke_grant(self: &Arc<Self>, id: GrantId) -> Result<bool, Failure> {
+        self.detached(|flows| async move { Ok(flows.end_grant(id, Ending::Revoked).await?) }).await
     }
 
     /// How far a revocation of these grants reaches at this moment.
@@ -177,6 +180,27 @@ impl Flows {
             if !grant.record.has_ended() && grant.record.approved_at <= mark && which(&grant.record) {
                 ended += usize::from(self.end_grant(grant.record.id, why).await?);
             }
+        }
+        Ok(ended)
+    }
+
+    /// The second half of a revocation whose mark is durable. Everything in use stops at once, however many grants there are to
+    /// be ended one by one: whoever loads one of them again meets the mark, as a load that races this does.
+    async fn end_marked(
+        self: &Arc<Self>,
+        owner: GrantsOf,
+        mark: Timestamp,
+        which: impl Fn(&Grant) -> bool + Send,
+    ) -> Result<usize, Fault> {
+        let grants = self.records.grants_of(owner).await?.into_iter().map(|grant| grant.record);
+        let over = |grant: &Grant| !grant.has_ended() && grant.approved_at <= mark && which(grant);
+        let over: Vec<GrantId> = grants.filter(over).map(|grant| grant.id).collect();
+        for id in &over {
+            self.live.end(*id);
+        }
+        let mut ended = 0;
+        for id in over {
+            ended += usize::from(self.end_grant(id, Ending::Revoked).await?);
         }
         Ok(ended)
     }

@@ -5,6 +5,9 @@
 //! certificate that cannot be read) is found here, before a port is bound.
 
 mod branding;
+mod discovery;
+mod operator;
+mod restore;
 mod run;
 mod system;
 
@@ -13,6 +16,7 @@ use std::{path::Path, sync::Arc};
 use secrecy::ExposeSecret as _;
 
 pub use branding::pages;
+pub use restore::{empty_store, now, seals};
 pub use run::{Bound, Gateway};
 pub use system::{SystemClock, SystemEntropy};
 

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use http::{Request, Response};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Surroundings, flows};
+use super::{Surroundings, discovery::discovered, flows, operator};
 use crate::{
     config::{self, LimitSettings, Settings},
+    domain::secret::Digest,
     flow::{Failure, Flows, admit::Sessions, fault::Fault},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
@@ -16,6 +18,7 @@ use crate::{
         files::{self, Places},
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
+        local::LocalSocket,
         tls::{Certificates, PemFiles},
     },
     proxy::{Credential, Route},
@@ -65,11 +68,14 @@ pub struct Gateway {
     site: Arc<Site>,
     upstream_tls: Arc<rustls::ClientConfig>,
     places: Places,
+    /// The operator's.
+    socket: Option<LocalSocket>,
 }
 
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
+        let settings = discovered(settings, surroundings).await?;
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
         let pages = super::pages(&settings)?;
         let allowed_origins = settings.servers.iter().map(|server| {
@@ -96,8 +102,14 @@ impl Gateway {
         .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
-        let gateway =
-            Self { settings: Arc::new(settings), flows, site, upstream_tls: Arc::new(upstream_tls), places };
+        let mut gateway = Self {
+            settings: Arc::new(settings),
+            flows,
+            site,
+            upstream_tls: Arc::new(upstream_tls),
+            places,
+            socket: None,
+        };
         gateway.flows.settle_configured().await.map_err(|failure| match failure {
             Failure::Fault(fault) => fault,
             Failure::Refused(_) | Failure::TooFast(_) => {
@@ -108,6 +120,8 @@ impl Gateway {
         gateway.carry_out_marks().await?;
         // A backend that cannot be made is found now and not with the first request.
         gateway.mounts()?;
+        // Behind the lock of the store: what is in the socket's place in its folder is nobody's any more.
+        gateway.socket = operator::socket(&gateway.settings)?;
         Ok(gateway)
     }
 
@@ -117,7 +131,8 @@ impl Gateway {
     }
 
     /// Serves until `stop` is cancelled, and drains.
-    pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+    pub async fn run(mut self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+        let socket = self.socket.take();
         let gateway = Arc::new(self);
         let limits = &gateway.settings.limits;
         let server = Server {
@@ -135,12 +150,16 @@ impl Gateway {
             },
             drain_deadline: limits.drain_deadline,
         };
-        let admin = Arc::new(AdminDesk(Admin::new(Arc::clone(&gateway.flows)), stop.clone()));
+        let token = gateway.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
+        let admin = Arc::new(Admin::new(Arc::clone(&gateway.flows), token));
+        let operator = operator::serve(socket, Arc::clone(&admin), stop.clone());
+        let admin = Arc::new(AdminDesk(admin, stop.clone()));
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
         let desks = Arc::clone(&gateway);
         let settling = Arc::clone(&gateway);
         let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
         sweeper.abort();
+        operator.end().await;
         if !settling.flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
         }
@@ -279,7 +298,7 @@ impl Handler for Desk {
 }
 
 /// The admin listener. Its own connections drain last, so it is told by the token when the gateway begins to.
-struct AdminDesk(Admin, CancellationToken);
+struct AdminDesk(Arc<Admin>, CancellationToken);
 
 impl Handler for AdminDesk {
     async fn handle(&self, request: Request<Body>, _: &ConnectionContext) -> Response<Body> {

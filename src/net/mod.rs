@@ -19,6 +19,7 @@ pub(crate) mod gathered;
 pub mod guarded;
 pub mod handler;
 pub mod listen;
+pub mod local;
 pub(crate) mod pace;
 pub(crate) mod patience;
 pub(crate) mod streams;

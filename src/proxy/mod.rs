@@ -35,7 +35,7 @@ pub use forward::{Context, Forwarded, forward};
 /// What `web` needs of the sockets, so that it has no other business there.
 pub use crate::net::{
     backend::Backend,
-    body::{Body, empty, full},
+    body::{Body, BodyError, empty, full},
 };
 
 /// How the MCP server is given the person's third-party token.

@@ -1,5 +1,12 @@
-//! The admin listener: health and readiness, for probes. Never on the public port, and only under a name that cannot be
-//! rebound to it: a page on the internet must not read it through somebody's browser.
+//! The admin listener and the operator's socket: health and readiness for probes, and the admin API ([`api`]). Never on the
+//! public port.
+//!
+//! The listener answers only under a name that cannot be rebound to it: a page on the internet must not read it through
+//! somebody's browser. The API is there only with the token of the configuration; on the socket, which its mode protects,
+//! without.
+
+mod api;
+mod backup;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,6 +16,7 @@ use http::{
 };
 
 use crate::{
+    domain::secret::Digest,
     flow::Flows,
     proxy::{Body, full},
 };
@@ -16,19 +24,39 @@ use crate::{
 /// What the admin listener answers from.
 pub struct Admin {
     flows: Arc<Flows>,
+    /// What opens the API on the listener.
+    token: Option<Digest>,
 }
 
 impl Admin {
-    /// Over these steps.
-    pub fn new(flows: Arc<Flows>) -> Self {
-        Self { flows }
+    /// Over these steps; `token` opens the API on the listener.
+    pub fn new(flows: Arc<Flows>, token: Option<Digest>) -> Self {
+        Self { flows, token }
     }
 
-    /// Answers a request.
+    /// Answers a request on the listener.
     pub async fn answer(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if !is_direct(request.uri(), request.headers()) {
             return line(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n");
         }
+        if api::is_meant(request.uri().path()) {
+            return match api::open(self.token.as_ref(), request.headers()) {
+                Ok(()) => api::answer(&self.flows, request, draining).await,
+                Err(refused) => *refused,
+            };
+        }
+        self.probe(request, draining).await
+    }
+
+    /// Answers a request on the socket: whoever can connect to it is the operator.
+    pub async fn answer_operator(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        if api::is_meant(request.uri().path()) {
+            return api::answer(&self.flows, request, draining).await;
+        }
+        self.probe(request, draining).await
+    }
+
+    async fn probe(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return line(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here.\n");
         }

@@ -15,6 +15,7 @@
 
 mod arrival;
 mod branding;
+mod connected;
 mod consent;
 mod error;
 mod guard;
@@ -47,6 +48,7 @@ use texts::Texts;
 
 pub use arrival::{Arrival, ArrivalReason};
 pub use branding::{Branding, MAX_LOGO, Written};
+pub use connected::{Connected, ConnectedApp, Ended, SignInAt, SignedInAs, SignedOut};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub(in crate::web) use error::ALL_PARAMETERS;
 pub use error::{ErrorKind, ErrorPage, StartAgain};
@@ -95,6 +97,8 @@ pub trait PageContext: Serialize + Sized {
 pub enum PageKind {
     /// The second approval, after the third party answered with somebody else or with more.
     Arrival,
+    /// The list of connected apps.
+    Connected,
     /// The approval before the third party.
     Consent,
     /// Something did not work.
@@ -103,24 +107,36 @@ pub enum PageKind {
     Home,
     /// The page that goes elsewhere by itself (see [`Leave`]).
     Leave,
+    /// After signing out.
+    SignedOut,
 }
 
 impl PageKind {
     /// Every page, for the checks.
-    pub const ALL: [Self; 5] = [Self::Arrival, Self::Consent, Self::Error, Self::Home, Self::Leave];
+    pub const ALL: [Self; 7] = [
+        Self::Arrival,
+        Self::Connected,
+        Self::Consent,
+        Self::Error,
+        Self::Home,
+        Self::Leave,
+        Self::SignedOut,
+    ];
 
     const fn template(self) -> &'static str {
         match self {
             Self::Arrival => "arrival.html",
+            Self::Connected => "connected.html",
             Self::Consent => "consent.html",
             Self::Error => "error.html",
             Self::Home => "home.html",
             Self::Leave => "leave.html",
+            Self::SignedOut => "signed_out.html",
         }
     }
 
     const fn has_form(self) -> bool {
-        matches!(self, Self::Arrival | Self::Consent)
+        matches!(self, Self::Arrival | Self::Connected | Self::Consent)
     }
 }
 
@@ -196,10 +212,12 @@ impl Pages {
             for kind in PageKind::ALL {
                 rendered += match kind {
                     PageKind::Arrival => voice.check_samples::<Arrival>()?,
+                    PageKind::Connected => voice.check_samples::<Connected>()?,
                     PageKind::Consent => voice.check_samples::<Consent>()?,
                     PageKind::Error => voice.check_samples::<ErrorPage>()?,
                     PageKind::Home => voice.check_samples::<Home>()?,
                     PageKind::Leave => voice.check_samples::<Leave>()?,
+                    PageKind::SignedOut => voice.check_samples::<SignedOut>()?,
                 };
             }
         }

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::NOT_ADMITTED,
         post::CROSS_SITE,
         refusal::{ErrorCode, Refusal},
     },
@@ -138,6 +139,27 @@ pub fn note_refused_page(refusal: &Refusal) {
     journal::note(Event::PageRefused).reason(refusal.reason).write();
 }
 
+/// The page for somebody who could not be signed in without an app. Whose fault it was is in the log.
+pub fn sign_in_failed(
+    voice: Voice<'_>,
+    failure: &Failure,
+    id: RequestId,
+    again: Option<StartAgain>,
+) -> Reply {
+    note(failure);
+    let kind = match failure {
+        Failure::Refused(refusal) if refusal.reason == NOT_ADMITTED.reason => ErrorKind::NotAdmitted,
+        Failure::Refused(refusal) if refusal.code == ErrorCode::TemporarilyUnavailable => {
+            ErrorKind::ThirdPartyUnavailable
+        }
+        Failure::Refused(_) => ErrorKind::SignInFailed,
+        Failure::Fault(_) | Failure::TooFast(_) => kind_of(failure),
+    };
+    let mut reply = error_page(voice, kind, id, again);
+    retry_after(&mut reply, failure);
+    reply
+}
+
 /// The page for something that did not work.
 pub fn error_page(voice: Voice<'_>, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
     page(voice, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
@@ -221,7 +243,9 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
+        "not_connected" => ErrorKind::NotConnected,
         "page_expired" => ErrorKind::PageExpired,
+        "session_ended" => ErrorKind::SessionEnded,
         "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
@@ -248,10 +272,13 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::NotAdmitted => StatusCode::FORBIDDEN,
+        ErrorKind::CookieMissing
+        | ErrorKind::CrossSitePost
+        | ErrorKind::NotAdmitted
+        | ErrorKind::SessionEnded => StatusCode::FORBIDDEN,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::NotConnected | ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::ThirdPartyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::ApprovalNotFound
@@ -262,6 +289,7 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::InvalidTarget
         | ErrorKind::NothingChosen
         | ErrorKind::PageExpired
+        | ErrorKind::SignInFailed
         | ErrorKind::ThirdPartyRefused
         | ErrorKind::UnknownClient => StatusCode::BAD_REQUEST,
     }
@@ -271,7 +299,12 @@ fn page_status(kind: ErrorKind) -> StatusCode {
 fn can_start_again(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::AlreadyDone | ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::PageExpired
+        ErrorKind::AlreadyDone
+            | ErrorKind::CookieMissing
+            | ErrorKind::CrossSitePost
+            | ErrorKind::NotConnected
+            | ErrorKind::PageExpired
+            | ErrorKind::SessionEnded
     )
 }
 
@@ -413,9 +446,9 @@ mod tests {
         assert!(!body_of(unknown).await.contains("/authorize?client_id=c"));
     }
 
-    /// docs/errors.md, section by section: the reason of the page, its text, and the reasons of the log behind it.
+    /// docs/faq.md, section by section: the reason of the page, its text, and the reasons of the log behind it.
     fn documented() -> Vec<(String, String, Vec<String>)> {
-        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faq.md");
         let document = std::fs::read_to_string(document).unwrap();
         let sections = document.split("\n## `").skip(1).map(|section| {
             let (slug, text) = section.split_once('`').unwrap();
@@ -443,7 +476,6 @@ mod tests {
                 let title = title.split_once("</h1>").unwrap().0.replace("&#39;", "'");
                 assert!(text.contains(&title), "{} ({tag}): {title}", kind.slug());
             }
-            assert!(text.contains("**What to do:**"), "{}", kind.slug());
         }
     }
 
@@ -472,7 +504,7 @@ mod tests {
         let (source, _) = source.split_once("fn page_status").unwrap();
         for line in source.lines().filter_map(|line| line.split_once("=>")).map(|(reasons, _)| reasons) {
             for reason in line.split('"').skip(1).step_by(2) {
-                assert!(all.contains(&reason), "{reason} is not in docs/errors.md");
+                assert!(all.contains(&reason), "{reason} is not in docs/faq.md");
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     support::{Browser, seen},
 };
 
-const PAGES: [&str; 25] = [
+const PAGES: [&str; 33] = [
     "/consent/0",
     "/consent/1",
     "/consent/2",
@@ -24,6 +24,14 @@ const PAGES: [&str; 25] = [
     "/arrival/2",
     "/arrival/3",
     "/arrival/4",
+    "/connected/0",
+    "/connected/1",
+    "/connected/2",
+    "/connected/3",
+    "/connected/4",
+    "/connected/5",
+    "/signed-out/0",
+    "/signed-out/1",
     "/error/0",
     "/error/5",
     "/home/0",
@@ -144,6 +152,12 @@ async fn pages_follow_the_colour_scheme() {
             "/consent/7",
             "/consent/8",
             "/arrival/2",
+            "/connected/0",
+            "/connected/2",
+            "/connected/3",
+            "/connected/4",
+            "/connected/5",
+            "/signed-out/1",
             "/error/5",
             "/home/0",
         ] {

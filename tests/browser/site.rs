@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Branding, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages,
-    ProductName, Voice,
+    Arrival, Branding, Connected, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext,
+    Pages, ProductName, SignedOut, Voice,
 };
 use tokio::net::TcpListener;
 
@@ -80,8 +80,8 @@ pub(crate) struct Post {
 }
 
 impl Site {
-    /// Serves `/consent/N`, `/arrival/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A POST answers with the page
-    /// that leaves for `onward`. Pages speak the language that the browser asks for.
+    /// Serves `/consent/N`, `/arrival/N`, `/connected/N`, `/signed-out/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A
+    /// POST answers with the page that leaves for `onward`. Pages speak the language that the browser asks for.
     ///
     /// Queries undo one protection each, to prove that a test would notice: `unguarded` (Approve is there at once),
     /// `redirect` (the POST answers 303), `opener` (sends COOP), `float` (no forced start at the top), `stay` (a page
@@ -124,10 +124,12 @@ impl Site {
             let voice = pages.for_reader(&asked.headers);
             match kind {
                 "arrival" => sample::<Arrival>(voice, index, query),
+                "connected" => sample::<Connected>(voice, index, query),
                 "consent" => sample::<Consent>(voice, index, query),
                 "error" => sample::<ErrorPage>(voice, index, query),
                 "home" => sample::<Home>(voice, index, query),
                 "leave" => sample::<Leave>(voice, index, query),
+                "signed-out" => sample::<SignedOut>(voice, index, query),
                 _ => Response::builder().status(404).body(String::new()).unwrap(),
             }
         })

@@ -9,6 +9,8 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_account;
+#[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
 mod attack_assertions;
@@ -53,6 +55,8 @@ mod attack_refresh;
 #[cfg(test)]
 mod attack_registration;
 #[cfg(test)]
+mod attack_restore;
+#[cfg(test)]
 mod attack_sessions;
 #[cfg(test)]
 mod attack_smuggling;
@@ -60,6 +64,8 @@ mod attack_smuggling;
 mod attack_state;
 #[cfg(test)]
 mod journey_access;
+#[cfg(test)]
+mod journey_account;
 #[cfg(test)]
 mod journey_branding;
 #[cfg(test)]
@@ -75,11 +81,17 @@ mod journey_races;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
+mod process_completions;
+#[cfg(test)]
 mod process_crash;
 #[cfg(test)]
 mod process_files;
 #[cfg(test)]
+mod process_first;
+#[cfg(test)]
 mod process_life;
+#[cfg(test)]
+mod process_operator;
 #[cfg(test)]
 mod proxy_border;
 #[cfg(test)]

@@ -36,6 +36,24 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             )
             .variable("MCP_DEPUTY_ADMIN_LISTEN"),
             Key::maybe(
+                "admin_socket",
+                Kind::Text,
+                "`admin.sock` in the store's folder; none with `memory:`",
+                r#""/run/mcp-deputy/admin.sock""#,
+                "The socket over which the operator's commands reach the running gateway (mode 0600: for its own user \
+                 only), or `off`.",
+            )
+            .variable("MCP_DEPUTY_ADMIN_SOCKET"),
+            Key::maybe(
+                "admin_token",
+                Kind::Secret,
+                "only the socket",
+                r#"{ env = "MCP_DEPUTY_ADMIN_TOKEN" }"#,
+                "With it the operator's commands also work over `admin_listen` (`--url`): whoever has it can see and revoke \
+                 everything. At least 32 printable characters (`openssl rand -hex 32`).",
+            )
+            .variable("MCP_DEPUTY_ADMIN_TOKEN"),
+            Key::maybe(
                 "trusted_proxies",
                 Kind::TextList,
                 "none",

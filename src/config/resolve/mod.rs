@@ -10,7 +10,9 @@ mod access;
 mod branding;
 mod client;
 mod elsewhere;
+mod operator;
 mod provider;
+mod quirks;
 mod server;
 mod value;
 
@@ -28,6 +30,9 @@ use super::file::{
 };
 use super::keys;
 use super::master_key::MasterKey;
+pub use operator::Whereabouts;
+pub(super) use operator::whereabouts;
+
 use super::settings::{
     ConsentMode, ConsentSettings, DynamicRegistration, LimitSettings, MissingResource,
     RegistrationManagement, RegistrationSettings, Settings, StoreSettings, StoreUrl, TlsFiles, TokenSettings,
@@ -61,6 +66,8 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         listen,
         tls: tls.map(|(files, _)| files),
         admin_listen,
+        admin_socket: operator::socket(file.admin_socket.as_ref())?,
+        admin_token: operator::token(file.admin_token.as_ref())?,
         trusted_proxies,
         store: store(&file.store)?,
         providers,

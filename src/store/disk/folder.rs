@@ -86,5 +86,8 @@ fn refuse_foreign(path: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    [TREE, UNFINISHED, LOCK].contains(&name) || log::NAMES.contains(&name) || takeover::is_sleds(name)
+    // The last one is not the store's; it lies here because nobody else may enter.
+    [TREE, UNFINISHED, LOCK, "admin.sock"].contains(&name)
+        || log::NAMES.contains(&name)
+        || takeover::is_sleds(name)
 }

@@ -76,12 +76,18 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The person may not sign in here.
     NotAdmitted,
+    /// The app has no access to this person's account, or not any more.
+    NotConnected,
     /// There is no such page.
     NotFound,
     /// Every box was unticked.
     NothingChosen,
     /// The form is older than it may be.
     PageExpired,
+    /// The page was for somebody who is signed out now, or for another account.
+    SessionEnded,
+    /// Nobody could be signed in.
+    SignInFailed,
     /// The third party said no.
     ThirdPartyRefused,
     /// The third party does not answer.
@@ -94,7 +100,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -107,9 +113,12 @@ impl ErrorKind {
         Self::InvalidTarget,
         Self::MethodNotAllowed,
         Self::NotAdmitted,
+        Self::NotConnected,
         Self::NotFound,
         Self::NothingChosen,
         Self::PageExpired,
+        Self::SessionEnded,
+        Self::SignInFailed,
         Self::ThirdPartyRefused,
         Self::ThirdPartyUnavailable,
         Self::TooManyRequests,
@@ -131,9 +140,12 @@ impl ErrorKind {
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotAdmitted => "person_not_admitted",
+            Self::NotConnected => "not_connected",
             Self::NotFound => "not_found",
             Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
+            Self::SessionEnded => "session_ended",
+            Self::SignInFailed => "sign_in_failed",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::ThirdPartyUnavailable => "third_party_unavailable",
             Self::TooManyRequests => "too_many_requests",
@@ -171,6 +183,7 @@ impl PageContext for ErrorPage {
                 let again = match kind {
                     ErrorKind::AlreadyDone
                     | ErrorKind::CookieMissing
+                    | ErrorKind::NotConnected
                     | ErrorKind::NothingChosen
                     | ErrorKind::PageExpired => again.clone(),
                     _ => None,

@@ -108,11 +108,13 @@ pub(super) fn is_known(name: &str) -> bool {
 pub(super) const STYLE: &str = include_str!("../../../templates/style.css");
 
 /// The templates, by the names under which they include one another.
-pub(super) const TEMPLATES: [(&str, &str); 15] = [
+pub(super) const TEMPLATES: [(&str, &str); 18] = [
     ("account.html", include_str!("../../../templates/account.html")),
     ("app.html", include_str!("../../../templates/app.html")),
     ("arrival.html", include_str!("../../../templates/arrival.html")),
     ("choice.html", include_str!("../../../templates/choice.html")),
+    ("connected.html", include_str!("../../../templates/connected.html")),
+    ("connection.html", include_str!("../../../templates/connection.html")),
     ("consent.html", include_str!("../../../templates/consent.html")),
     ("destination.html", include_str!("../../../templates/destination.html")),
     ("details.html", include_str!("../../../templates/details.html")),
@@ -124,4 +126,5 @@ pub(super) const TEMPLATES: [(&str, &str); 15] = [
     ("new.html", include_str!("../../../templates/new.html")),
     ("scopes.html", include_str!("../../../templates/scopes.html")),
     ("short.html", include_str!("../../../templates/short.html")),
+    ("signed_out.html", include_str!("../../../templates/signed_out.html")),
 ];

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) origin: String,
     pub(crate) third_party: ThirdParty,
     pub(crate) fetch: Fetch,
+    /// Where the MCP server is.
+    pub(crate) upstream: String,
     admin: String,
     folder: TempDir,
     started: usize,
@@ -60,7 +62,9 @@ impl World {
         );
         std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
         let admin = format!("http://127.0.0.1:{admin}");
-        Self { origin, third_party, fetch: Fetch::new(), admin, folder, started: 0, _stop: stop.drop_guard() }
+        let upstream = mcp_server.url().to_owned();
+        let (fetch, stop) = (Fetch::new(), stop.drop_guard());
+        Self { origin, third_party, fetch, upstream, admin, folder, started: 0, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -86,7 +90,10 @@ impl World {
         let child = command
             .args(["serve", "--config"])
             .arg(self.config())
+            .current_dir(self.folder.path())
             .env("MCP_DEPUTY_LOG", "trace")
+            // Where the file does not say it.
+            .env("MCP_DEPUTY_ADMIN_LISTEN", self.admin.trim_start_matches("http://"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
@@ -105,6 +112,60 @@ impl World {
             secrets::note(key.trim());
         }
         process
+    }
+
+    /// What a command of the operator's says to this configuration: its status, and both outputs.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--config").arg(self.config()).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output =
+            tokio::time::timeout(PATIENCE, output).await.expect("the command ends").unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// The same, which must succeed with JSON.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let (status, said, error) = self.command(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(status, Some(0), "{arguments:?}: {error}");
+        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{arguments:?}: {said}"))
+    }
+
+    /// Lets the configuration name a store that is not there yet, under the same key.
+    pub(crate) fn other_store(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let path =
+            text.split("url = \"disk:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+        let other = PathBuf::from(format!("{path}-again"));
+        std::fs::write(self.config(), text.replace(&path, other.to_str().unwrap())).unwrap();
+        std::fs::copy(format!("{path}.key"), other.with_extension("key")).unwrap();
+        other
+    }
+
+    /// Where the admin listener is.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// An answer of the admin API, with the token of the configuration.
+    pub(crate) async fn admin_api(&self, method: &str, path: &str) -> Reply {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let token = text.split("admin_token = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.admin));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.fetch.send(request.body("".into()).unwrap()).await.unwrap().into()
+    }
+
+    /// The folder of everything.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Writes more keys above the first table of the configuration.
+    pub(crate) fn configure(&self, top: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{top}\n{text}")).unwrap();
     }
 
     /// The status of an admin page; `None` where nobody answers.
@@ -180,6 +241,11 @@ impl Process {
 
     pub(crate) fn admin(&self) -> &str {
         &self.admin
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> &std::path::Path {
+        &self.log
     }
 
     /// The events of its log so far that have this field with this value.
