@@ -3,7 +3,10 @@
 use std::{io::Write as _, path::Path, process::ExitCode};
 
 use super::{load, wrong};
-use crate::gateway::{self, Bound};
+use crate::{
+    gateway::{self, Bound},
+    observe::log,
+};
 
 /// Says what the configuration means, or what is wrong with it.
 pub(super) fn check(path: Option<&Path>) -> ExitCode {
@@ -20,6 +23,9 @@ pub(super) fn check(path: Option<&Path>) -> ExitCode {
         Err(error) => return wrong(&error),
     };
     if let Err(error) = Bound::certificate(&settings) {
+        return wrong(&error);
+    }
+    if let Err(error) = log::judge(&settings.log) {
         return wrong(&error);
     }
     let mut out = std::io::stdout().lock();

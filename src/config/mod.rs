@@ -10,6 +10,7 @@
 //! reads [`Settings`].
 
 mod branding;
+mod change;
 mod document;
 mod environment;
 mod error;
@@ -21,6 +22,7 @@ pub mod reference;
 mod resolve;
 pub mod schema;
 mod settings;
+mod sources;
 pub mod starter;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use std::fs;
 use std::path::Path;
 
 pub use branding::{BRAND_COLORS, BrandingSettings};
+pub use change::{AT_RESTART, needs_restart};
 pub use error::ConfigError;
 use error::{Place, Refused, Source};
 use file::File;
@@ -41,6 +44,7 @@ pub use settings::{
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
     StoreUrl, TlsFiles, TokenSettings,
 };
+pub use sources::{Mark, mark};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.toml";

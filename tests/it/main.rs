@@ -93,6 +93,8 @@ mod process_life;
 #[cfg(test)]
 mod process_operator;
 #[cfg(test)]
+mod process_reload;
+#[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
@@ -110,6 +112,8 @@ mod wire_endpoints;
 mod wire_home;
 #[cfg(test)]
 mod wire_introspect;
+#[cfg(test)]
+mod wire_metrics;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

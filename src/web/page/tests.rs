@@ -56,8 +56,6 @@ fn pages_read_well_in_german() {
     assert!(page.contains("<html lang=\"de\">"), "{page}");
     let told = [
         read_aloud::<Consent>(voice),
-        read_aloud::<Connected>(voice),
-        read_aloud::<SignedOut>(voice),
         read_aloud::<Arrival>(voice),
         read_aloud::<ErrorPage>(voice),
         read_aloud::<Home>(voice),
