@@ -41,7 +41,6 @@ use crate::{
         Caller, Mount, Rates, Site, SiteError, SiteParts, Web,
         admin::{self, Admin, Metrics},
         origin::AllowedOrigins,
-        page::{Pages, ProductName},
         traffic::WorkerTraffic,
     },
 };
@@ -259,8 +258,7 @@ fn site_parts(
     surroundings: &Surroundings,
     places: Places,
 ) -> Result<SiteParts, Fault> {
-    let pages =
-        Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+    let pages = super::pages(settings)?;
     let allowed_origins = settings.servers.iter().map(|server| {
         let allowed = AllowedOrigins {
             listed: server.allowed_origins.clone(),

@@ -122,16 +122,13 @@ where
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = Watch { draining, activity: &activity, look, seen: 0, closing: false };
     let stream = TokioIo::new(stream);
-    match version {
-        Version::HTTP_2 => {
-            // In a box, so that connections of HTTP/1.1 are small.
-            let mut connection = Box::pin(http2(limits).serve_connection(stream, service));
-            run(connection.as_mut(), watch, &context, |it| it.graceful_shutdown()).await;
-        }
-        _ => {
-            let connection = pin!(http1(limits).serve_connection(stream, service));
-            run(connection, watch, &context, |it| it.graceful_shutdown()).await;
-        }
+    if version == Version::HTTP_2 {
+        // In a box, so that connections of HTTP/1.1 are small.
+        let mut connection = Box::pin(http2(limits).serve_connection(stream, service));
+        run(connection.as_mut(), watch, &context, http2::Connection::graceful_shutdown).await;
+    } else {
+        let connection = pin!(http1(limits).serve_connection(stream, service));
+        run(connection, watch, &context, http1::Connection::graceful_shutdown).await;
     }
 }
 

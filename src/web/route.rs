@@ -178,7 +178,7 @@ impl Web {
             Err(failure) => {
                 let mut reply = match place {
                     Place::Account | Place::Consent | Place::Arrival => {
-                        reply::failure_page(&visit.site.pages, &failure, visit.id, None)
+                        reply::failure_page(visit.voice(), &failure, visit.id, None)
                     }
                     _ => reply::oauth_error(&failure, false, visit.id),
                 };
@@ -190,7 +190,7 @@ impl Web {
             (_, method) if origin::is_preflight(method) && cors == Cors::Anybody => {
                 Cors::preflight(methods, &visit.head.headers)
             }
-            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
+            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit),
             (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
             (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
             (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,
