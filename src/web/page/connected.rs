@@ -140,7 +140,9 @@ impl PageContext for Connected {
                 ScopeLine::demand("a scope", &app.scopes, demands);
                 fields.push(("disconnect", app.id.clone()));
             }
-            fields.push(("account", account.id.clone()));
+            if !account.apps.is_empty() {
+                fields.push(("account", account.id.clone()));
+            }
         }
         fields.extend(self.others.iter().map(|other| ("sign_in", other.id.clone())));
         if !self.accounts.is_empty() {
