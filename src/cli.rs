@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod configuration;
 mod health;
+mod keys;
 mod operator;
 mod reach;
 mod restore;
@@ -83,6 +84,11 @@ enum Command {
         #[command(subcommand)]
         verb: operator::Verb,
     },
+    /// The encryption keys: list them, make a new one, seal everything anew, drop old ones.
+    Keys {
+        #[command(subcommand)]
+        verb: keys::Keys,
+    },
     /// Put the apps that the running gateway knows into a file.
     Backup(backup::Backup),
     /// Begin an empty store with the apps of a backup.
@@ -126,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::Clients { verb } => operator::run_clients(&verb),
         Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
         Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
+        Command::Keys { verb } => keys::run(&verb),
         Command::Backup(backup) => backup::run(&backup),
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),

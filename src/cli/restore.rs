@@ -26,6 +26,7 @@ use crate::{
     flow::{
         fault::Fault,
         operator::{PutBack, Restoring, rfc3339},
+        ports::Sealer as _,
     },
     gateway,
 };
@@ -135,7 +136,7 @@ impl Restore {
         asked: &BTreeSet<String>,
     ) -> Result<(Head, BTreeSet<String>), Stopped> {
         let (mut head, mut known) = (None, BTreeSet::new());
-        let (sum, seal) = each(&self.file, |read| {
+        let End { sum, seal, key } = each(&self.file, |read| {
             match read {
                 Read::Head(first) => head = Some(first),
                 Read::Client(client) if asked.contains(&client.id) => _ = known.insert(client.id),
@@ -147,14 +148,26 @@ impl Restore {
             Some(seals) => {
                 let is_ours =
                     <[u8; 32]>::try_from(seal).is_ok_and(|tag| seals.mac_matches(&sealed_parts(&sum), &tag));
-                (!is_ours).then_some(
-                    "it was sealed with another key, or somebody has changed it. Configure the key of the gateway that made \
-                     it (as a previous one, where there is another by now), or trust the file with --without-seal",
-                )
+                let known: Vec<String> = seals.ids().iter().map(ToString::to_string).collect();
+                match key {
+                    _ if is_ours => None,
+                    Some(key) if !known.contains(&key) => Some(format!(
+                        "it was sealed with the key {key}, which is not here any more (here: {}): a rotation drops an old key. Put that \
+                         key into store.previous_encryption_keys, from where you kept a copy of the key file, or trust the file with \
+                         --without-seal",
+                        known.join(", ")
+                    )),
+                    _ => Some(
+                        "it was sealed with another key, or somebody has changed it. Configure the key of the gateway that made \
+                         it (as a previous one, where there is another by now), or trust the file with --without-seal"
+                            .to_owned(),
+                    ),
+                }
             }
             None => Some(
                 "its seal cannot be checked, since the key is not here. Configure it, or put the key file beside the store, or \
-                 trust the file with --without-seal",
+                 trust the file with --without-seal"
+                    .to_owned(),
             ),
         };
         if let Some(why) = why.filter(|_| !self.without_seal) {
@@ -281,8 +294,17 @@ impl Restored {
     }
 }
 
-/// Reads a backup, line by line, to its end: what its seal is over, and the seal.
-fn each(path: &Path, mut take: impl FnMut(Read) -> Result<(), Fault>) -> Result<(Digest, Vec<u8>), Fault> {
+/// The end of a backup.
+struct End {
+    /// What its seal is over.
+    sum: Digest,
+    seal: Vec<u8>,
+    /// The id of the key that it says it was sealed with.
+    key: Option<String>,
+}
+
+/// Reads a backup, line by line, to its end.
+fn each(path: &Path, mut take: impl FnMut(Read) -> Result<(), Fault>) -> Result<End, Fault> {
     let file = File::open(path).map_err(|error| fault(path, error))?;
     let (mut file, mut reader, mut line) = (BufReader::new(file), Reader::default(), Vec::new());
     let mut end = None;
@@ -299,7 +321,8 @@ fn each(path: &Path, mut take: impl FnMut(Read) -> Result<(), Fault>) -> Result<
         }
     }
     reader.end().map_err(|damaged| fault(path, damaged))?;
-    end.ok_or_else(|| fault(path, "it is not whole"))
+    let (sum, seal) = end.ok_or_else(|| fault(path, "it is not whole"))?;
+    Ok(End { sum, seal, key: reader.key().map(ToOwned::to_owned) })
 }
 
 fn fault(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {

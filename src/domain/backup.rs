@@ -3,7 +3,7 @@
 //! ```text
 //! {"format":"mcp-deputy backup","version":1,"taken_at":…,"issuer":…,"made_by":…,"holds":…,"lacks":…}
 //! {"client":{…}}                                              one line for each app
-//! {"end":{"clients":…,"sha256":…,"seal":…}}                   SHA-256 over all lines before; a MAC over that
+//! {"end":{"clients":…,"sha256":…,"seal":…,"key":…}}           SHA-256 over all lines before; a MAC over that; under which key
 //! ```
 //!
 //! It holds apps and nothing else: no token, not even a sealed one, no person, and not the key. What people approved is not
@@ -45,6 +45,9 @@ struct End {
     sha256: Digest,
     #[serde(with = "super::secret::base64url")]
     seal: Vec<u8>,
+    /// The id of the master key of the seal. Only a hint; earlier versions did not write it.
+    #[serde(default)]
+    key: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -114,9 +117,14 @@ impl Writer {
     }
 
     /// The last line. `seal` makes the MAC over [`sealed_parts`].
-    pub fn end(mut self, seal: impl FnOnce(&Digest) -> [u8; 32]) -> Vec<u8> {
+    pub fn end(self, seal: impl FnOnce(&Digest) -> [u8; 32]) -> Vec<u8> {
+        self.end_under(None, seal)
+    }
+
+    /// The same, with the id of the key that the MAC is made with.
+    pub fn end_under(mut self, key: Option<String>, seal: impl FnOnce(&Digest) -> [u8; 32]) -> Vec<u8> {
         let sha256 = self.sum.so_far();
-        let end = End { clients: self.clients, sha256, seal: seal(&sha256).to_vec() };
+        let end = End { clients: self.clients, sha256, seal: seal(&sha256).to_vec(), key };
         self.line(&Line::End(end))
     }
 
@@ -146,11 +154,12 @@ pub struct Reader {
     clients: u64,
     begun: bool,
     ended: bool,
+    key: Option<String>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { sum: Running::new(), clients: 0, begun: false, ended: false }
+        Self { sum: Running::new(), clients: 0, begun: false, ended: false, key: None }
     }
 }
 
@@ -178,9 +187,17 @@ impl Reader {
                     return Err(Damaged::Sum);
                 }
                 self.ended = true;
+                // Nobody vouches for it.
+                self.key =
+                    end.key.filter(|key| key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()));
                 Ok(Read::End(sum, end.seal))
             }
         }
+    }
+
+    /// The id of the key that the file says it was sealed with, when its end was read.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// To be called when there are no more lines.

@@ -48,6 +48,11 @@ impl KeyRing {
         self.keys.iter()
     }
 
+    /// All keys, whose private halves may be sealed anew.
+    pub fn sealed_mut(&mut self) -> impl Iterator<Item = &mut RingKey> {
+        self.keys.iter_mut()
+    }
+
     /// The moment from which a new key has to sign, if it is time to make one.
     pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let Some(newest) = self.keys.last() else { return Some(now) };

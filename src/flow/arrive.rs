@@ -87,19 +87,22 @@ impl Flows {
         let now = self.now();
         let state = callback.state.as_deref().filter(|state| is_plain(Kind::State, state)).ok_or(UNKNOWN)?;
         let key = Digest::of(state);
-        let loaded = self.records.load::<Ticket>(key.as_bytes()).await?.ok_or(UNKNOWN)?;
+        let (ticket, cookie, spent) = loop {
+            let loaded = self.records.load::<Ticket>(key.as_bytes()).await?.ok_or(UNKNOWN)?;
 
-        // 1. Whose browser is this? Nothing is consumed until that is clear.
-        let (cookie, spent) = callback.cookie_for(&loaded.record.cookie);
-        loaded.record.check(cookie.as_deref(), now)?;
-        if loaded.record.request.provider != callback.provider {
-            return Err(MIXED_UP.into());
-        }
-        // 2. Taken: by this callback and no other.
-        if !self.records.take::<Ticket>(key.as_bytes(), loaded.version).await? {
-            return Err(UNKNOWN.into());
-        }
-        let (proof, verifier) = loaded.record.taken().prove(cookie.as_deref(), now)?;
+            // 1. Whose browser is this? Nothing is consumed until that is clear.
+            let (cookie, spent) = callback.cookie_for(&loaded.record.cookie);
+            loaded.record.check(cookie.as_deref(), now)?;
+            if loaded.record.request.provider != callback.provider {
+                return Err(MIXED_UP.into());
+            }
+            // 2. Taken: by this callback and no other. Whoever was faster has taken it, so that there is none, or has sealed it
+            // anew: then it is still there to be taken.
+            if self.records.take::<Ticket>(key.as_bytes(), loaded.version).await? {
+                break (loaded.record, cookie, spent);
+            }
+        };
+        let (proof, verifier) = ticket.taken().prove(cookie.as_deref(), now)?;
         let verifier = self.open_verifier(&key, &verifier)?;
 
         // 3. The client as it is now; the page's one grant must not exist yet.

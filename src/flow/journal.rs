@@ -18,6 +18,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::ports::KeyId;
 use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
 
 /// The `tracing` target of all entries.
@@ -104,6 +105,12 @@ events! {
     Introspected = "introspected" step,
     /// A limit was hit.
     Limited = "limited" warning,
+    /// A previous encryption key was dropped: what was sealed with it cannot be opened any more.
+    KeyDropped = "key_dropped" step,
+    /// An encryption key was made, which is in use from now on.
+    KeyMade = "key_made" step,
+    /// Nothing in the store is sealed with an older key any more; `count` says how many records were sealed anew.
+    KeysResealed = "keys_resealed" step,
     /// A third-party token was let go.
     LinkLetGo = "link_let_go" step,
     /// The third party refused its own token for good.
@@ -186,6 +193,7 @@ pub struct Entry<'a> {
     reason: Option<&'static str>,
     count: Option<u64>,
     address: Option<IpAddr>,
+    key: Option<KeyId>,
 }
 
 /// Begins an entry.
@@ -202,6 +210,7 @@ pub const fn note<'a>(event: Event) -> Entry<'a> {
         reason: None,
         count: None,
         address: None,
+        key: None,
     }
 }
 
@@ -262,6 +271,11 @@ impl<'a> Entry<'a> {
         Self { address: Some(address), ..self }
     }
 
+    /// Which encryption key: its id, which says nothing about it.
+    pub fn key(self, key: KeyId) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
     /// Writes it, and counts it: once, or as often as it stands for.
     pub fn write(self) {
         count(self.event, self.reason.unwrap_or_default(), self.count.unwrap_or(1));
@@ -275,13 +289,14 @@ impl<'a> Entry<'a> {
         let (client_id, subject, resource) =
             (self.client_id.map(bounded), self.subject.map(bounded), self.resource.map(bounded));
         let (count, address) = (self.count, self.address.map(tracing::field::display));
+        let key = self.key.map(tracing::field::display);
         if self.event.is_warning() {
             tracing::warn!(
-                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address, key,
             );
         } else {
             tracing::info!(
-                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address,
+                target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address, key,
             );
         }
     }

@@ -24,6 +24,7 @@ pub mod fault;
 mod introspect;
 pub mod journal;
 mod key_sets;
+pub mod keys;
 mod let_go;
 pub mod live;
 mod manage;
@@ -207,6 +208,8 @@ pub struct Flows {
     signing: Arc<SigningKeys>,
     /// Steps and background work under way.
     tasks: TaskTracker,
+    /// The same, by turns: which of them may have sealed with an older key.
+    steps: Arc<keys::Steps>,
 }
 
 impl Flows {
@@ -231,6 +234,7 @@ impl Flows {
             accepted: Arc::default(),
             signing: Arc::default(),
             tasks: TaskTracker::new(),
+            steps: Arc::default(),
         })
     }
 
@@ -288,7 +292,7 @@ impl Flows {
         let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
         // So that the id of the request stands beside what the step decides.
         let step = request::continued(request::current(), step);
-        let task = self.tasks.spawn_on(step, &self.runtime);
+        let task = self.tasks.spawn_on(self.steps.counted(step), &self.runtime);
         task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
     }
 
@@ -297,7 +301,7 @@ impl Flows {
     where
         F: Future<Output = Result<(), Fault>> + Send + 'static,
     {
-        let work = step(Arc::clone(self));
+        let work = self.steps.counted(step(Arc::clone(self)));
         let work = async move {
             if let Err(fault) = work.await {
                 tracing::error!(

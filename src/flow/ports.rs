@@ -10,11 +10,14 @@
 //! **Versions** are never used twice for one key, not even after a deletion: an expectation that was right once is never
 //! right again by accident.
 
+mod keys;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use secrecy::SecretString;
 
+pub use self::keys::{KeyKeeper, KeyOrigin, KeysUnchanged, KnownKey};
 use super::fault::Fault;
 use crate::domain::{
     access::Membership, consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, sign_in::SignInProof,
@@ -182,8 +185,24 @@ impl Purpose {
     }
 }
 
+/// Which master key. Follows from the key, and says nothing about it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyId(pub [u8; 8]);
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// Authenticated encryption and message authentication under the master keys: the current one and the previous ones.
 pub trait Sealer: Send + Sync {
+    /// The key that seals now.
+    fn current(&self) -> KeyId;
+
+    /// The key that an envelope names, whether it is known or not. `None`: it is no envelope.
+    fn key_of(&self, envelope: &[u8]) -> Option<KeyId>;
+
     /// Seals `plain` for this purpose and record. The envelope names the key and carries a fresh salt.
     fn seal(&self, purpose: Purpose, record: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault>;
 

@@ -64,6 +64,7 @@ impl Flows {
             accepted: Arc::clone(&self.accepted),
             signing: Arc::clone(&self.signing),
             tasks: self.tasks.clone(),
+            steps: Arc::clone(&self.steps),
         })
     }
 

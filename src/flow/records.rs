@@ -8,6 +8,7 @@
 
 mod listing;
 mod registrations;
+mod sealed;
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
-pub use self::registrations::Unused;
+pub use self::{registrations::Unused, sealed::Found};
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync {

@@ -102,12 +102,15 @@ impl Flows {
         session: Option<String>,
         post: &SameOriginPost,
     ) -> Result<Arrived, Failure> {
-        let (key, loaded, (suffix, cookie)) = self.arrival(id, cookies).await?;
-        let Some(taking) = loaded.record.taking(self.now()) else {
-            return self.earlier_answer(&key, &loaded.record, suffix).await;
-        };
-        let Some(version) = self.records.replace(key.as_bytes(), loaded.version, &taking).await? else {
-            return self.earlier_answer(&key, &loaded.record, suffix).await;
+        let (key, taking, version, (suffix, cookie)) = loop {
+            let (key, loaded, (suffix, cookie)) = self.arrival(id, cookies).await?;
+            let Some(taking) = loaded.record.taking(self.now()) else {
+                return self.earlier_answer(&key, &loaded.record, suffix).await;
+            };
+            // Whoever was faster has taken it, which the next look shows, or has sealed it anew: then it is still open.
+            if let Some(version) = self.records.replace(key.as_bytes(), loaded.version, &taking).await? {
+                break (key, taking, version, (suffix, cookie));
+            }
         };
         let tokens = self.open_sealed_tokens(key.as_bytes(), &taking.tokens)?;
         let subject = Some(taking.person.subject.as_str());

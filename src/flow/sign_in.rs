@@ -51,16 +51,19 @@ impl Flows {
     ) -> Result<Arrived, Failure> {
         let now = self.now();
         let key = Digest::of(callback.state.as_deref().ok_or(UNKNOWN)?);
-        let loaded = self.records.load::<SignIn>(key.as_bytes()).await?.ok_or(UNKNOWN)?;
-        let (cookie, spent) = callback.cookie_for(&loaded.record.cookie);
-        loaded.record.check(cookie.as_deref(), now)?;
-        if loaded.record.provider != callback.provider {
-            return Err(MIXED_UP.into());
-        }
-        if !self.records.take::<SignIn>(key.as_bytes(), loaded.version).await? {
-            return Err(UNKNOWN.into());
-        }
-        let (proof, verifier) = loaded.record.taken().prove(cookie.as_deref(), now)?;
+        let (sign_in, cookie, spent) = loop {
+            let loaded = self.records.load::<SignIn>(key.as_bytes()).await?.ok_or(UNKNOWN)?;
+            let (cookie, spent) = callback.cookie_for(&loaded.record.cookie);
+            loaded.record.check(cookie.as_deref(), now)?;
+            if loaded.record.provider != callback.provider {
+                return Err(MIXED_UP.into());
+            }
+            // Whoever was faster has taken it, so that there is none, or has sealed it anew: then it is still there.
+            if self.records.take::<SignIn>(key.as_bytes(), loaded.version).await? {
+                break (loaded.record, cookie, spent);
+            }
+        };
+        let (proof, verifier) = sign_in.taken().prove(cookie.as_deref(), now)?;
         let verifier = self.open_verifier(&key, &verifier)?;
         let code = callback.code.take();
         match self.signed_in(&proof, code, verifier, &callback).await {

@@ -264,7 +264,11 @@ impl Flows {
         if !is_over {
             return Ok(Fate::Later(arrival.expires_at));
         }
-        if self.records.take::<Arrival>(&entry.id, loaded.version).await? && !answered {
+        if !self.records.take::<Arrival>(&entry.id, loaded.version).await? {
+            // Somebody changed it a moment ago, if only its seals.
+            return Ok(Fate::Later(now));
+        }
+        if !answered {
             let tokens = self.open_sealed_tokens(&entry.id, &arrival.tokens)?;
             self.let_go_unlinked(
                 arrival.request.provider,
@@ -281,7 +285,11 @@ impl Flows {
         self.in_background("let go of a link", move |flows| async move { flows.release_link_at(&key).await });
         let Some(loaded) = self.records.load::<Link>(&entry.id).await? else { return Ok(Fate::Done) };
         let (kept, stale) = loaded.record.without_stale(now);
-        if !stale.is_empty() && self.records.replace(&entry.id, loaded.version, &kept).await?.is_some() {
+        if !stale.is_empty() {
+            if self.records.replace(&entry.id, loaded.version, &kept).await?.is_none() {
+                // Somebody changed it a moment ago, if only its seals.
+                return Ok(Fate::Later(now));
+            }
             self.let_go_replaced(kept.subject.clone(), kept.provider.clone(), entry.id.to_vec(), stale);
         }
         if kept.leaving {

@@ -6,6 +6,7 @@
 
 mod branding;
 mod discovery;
+mod keys;
 mod metrics;
 mod operator;
 mod reload;
@@ -18,6 +19,7 @@ use std::{path::Path, sync::Arc};
 use secrecy::ExposeSecret as _;
 
 pub use branding::pages;
+pub use keys::keys_of_resting;
 use metrics::Tallies;
 pub use reload::{NotReloaded, Origin, watch};
 pub use restore::{empty_store, now, seals};
@@ -35,7 +37,8 @@ use crate::{
     flow::{
         ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
-        ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties},
+        keys::KeyDesk,
+        ports::{Clock, Documents, Entropy, Store, ThirdParties},
     },
     net::{
         client::{Client, Limits},
@@ -45,8 +48,9 @@ use crate::{
     store::{
         disk::{DiskOptions, DiskStore},
         keyfile::KeyFile,
+        keys::{Keeper, Source},
         memory::MemoryStore,
-        seal::{MasterKey, Seals},
+        seal::MasterKey,
         tally::{Measured, StoreTally},
     },
     upstream::{self, GuardedDocuments},
@@ -79,23 +83,23 @@ impl Default for Surroundings {
     }
 }
 
-/// Puts the steps of the journeys together. `runtime` is the control runtime.
+/// Puts the steps of the journeys together, and what changes their keys. `runtime` is the control runtime.
 fn flows(
     settings: &Settings,
     surroundings: &Surroundings,
     runtime: tokio::runtime::Handle,
     tallies: &Tallies,
-) -> Result<Arc<Flows>, Fault> {
+) -> Result<(Arc<Flows>, Arc<KeyDesk>), Fault> {
     let catalog = catalog(settings);
     let third_parties = third_parties(settings, surroundings, tallies)?;
-    let (store, sealer) = store(settings, surroundings, &tallies.store)?;
+    let (store, keys) = store(settings, surroundings, &tallies.store)?;
     let store = Arc::new(Measured::new(store, Arc::clone(&tallies.store)));
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let documents = documents(settings, surroundings)?;
-    Ok(Flows::new(Parts {
+    let flows = Flows::new(Parts {
         store,
-        sealer,
+        sealer: Arc::clone(keys.seals()) as _,
         clock,
         entropy,
         third_parties,
@@ -103,7 +107,9 @@ fn flows(
         catalog,
         policy,
         runtime,
-    }))
+    });
+    let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(keys));
+    Ok((flows, desk))
 }
 
 /// The third parties of the configuration.
@@ -233,38 +239,43 @@ fn registration(settings: &Settings) -> RegistrationPolicy {
 /// What this program is called.
 const PRODUCT: &str = "mcp-deputy";
 
-type Kept = (Arc<dyn Store>, Arc<dyn Sealer>);
-
-/// The store, and the seals under its key. A first start without a configured key makes one beside the store.
-fn store(settings: &Settings, surroundings: &Surroundings, tally: &Arc<StoreTally>) -> Result<Kept, Fault> {
+/// The store, and the keys. A first start without a configured key makes one beside the store.
+fn store(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    tally: &Arc<StoreTally>,
+) -> Result<(Arc<dyn Store>, Keeper), Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
-    let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {
-        (Some(store), _) => (Arc::clone(store), configured.map_or_else(|| fresh_key(entropy), Ok)?),
+    let or_fresh = |configured: Option<MasterKey>| match configured {
+        Some(key) => Ok(Source::Configuration(key)),
+        None => fresh_key(entropy).map(Source::Memory),
+    };
+    let (store, source): (Arc<dyn Store>, Source) = match (&surroundings.store, &settings.store.url) {
+        (Some(store), _) => (Arc::clone(store), or_fresh(configured)?),
         (None, config::StoreUrl::Memory) => {
             tracing::warn!("the store is in memory: everything is forgotten when this process ends");
-            (Arc::new(MemoryStore::new()), configured.map_or_else(|| fresh_key(entropy), Ok)?)
+            (Arc::new(MemoryStore::new()), or_fresh(configured)?)
         }
         (None, config::StoreUrl::Disk(path)) => {
             let options = DiskOptions { tally: Arc::clone(tally), ..DiskOptions::default() };
             let disk = DiskStore::open(path, options)?;
-            let key = match configured {
-                Some(key) => key,
-                None => key_beside(path, disk.is_empty()?, entropy)?,
+            let source = match configured {
+                Some(key) => Source::Configuration(key),
+                None => keys_beside(path, disk.is_empty()?, entropy)?,
             };
-            (Arc::new(disk), key)
+            (Arc::new(disk), source)
         }
     };
-    let previous: Vec<MasterKey> =
-        settings.store.previous_keys.iter().map(|key| MasterKey::from_bytes(*key.expose())).collect();
-    Ok((store, Arc::new(Seals::new(&key, &previous, Arc::clone(entropy))?)))
+    let previous = settings.store.previous_keys.iter().map(|key| MasterKey::from_bytes(*key.expose()));
+    Ok((store, Keeper::new(source, previous.collect(), entropy)?))
 }
 
 fn fresh_key(entropy: &Arc<dyn Entropy>) -> Result<MasterKey, Fault> {
     Ok(MasterKey::from_bytes(crate::flow::ports::random(&**entropy)?))
 }
 
-fn key_beside(store: &Path, may_create: bool, entropy: &Arc<dyn Entropy>) -> Result<MasterKey, Fault> {
+fn keys_beside(store: &Path, may_create: bool, entropy: &Arc<dyn Entropy>) -> Result<Source, Fault> {
     let path = KeyFile::path_beside(store);
     let file = KeyFile::open(&path, may_create, &**entropy)?;
     if file.is_new {
@@ -273,5 +284,5 @@ fn key_beside(store: &Path, may_create: bool, entropy: &Arc<dyn Entropy>) -> Res
             "made an encryption key in this file: keep a copy of it somewhere else than the backups of the store, which are worthless without it",
         );
     }
-    Ok(file.key)
+    Ok(Source::File(path, std::iter::once(file.key).chain(file.previous).collect()))
 }

@@ -9,7 +9,7 @@ use crate::{
     flow::{
         fault::Fault,
         operator::Restoring,
-        ports::{Clock as _, Entropy, Sealer},
+        ports::{Clock as _, Entropy},
     },
     store::{
         disk::{DiskOptions, DiskStore},
@@ -19,18 +19,18 @@ use crate::{
 };
 
 /// The seals of this configuration. `None`: it names no key, and there is no key file; none is made.
-pub fn seals(settings: &Settings) -> Result<Option<Arc<dyn Sealer>>, Fault> {
+pub fn seals(settings: &Settings) -> Result<Option<Arc<Seals>>, Fault> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
-    let key = match (configured, &settings.store.url) {
-        (Some(key), _) => key,
+    let (key, mut previous) = match (configured, &settings.store.url) {
+        (Some(key), _) => (key, Vec::new()),
         (None, StoreUrl::Disk(path)) if KeyFile::path_beside(path).exists() => {
-            KeyFile::open(&KeyFile::path_beside(path), false, &*entropy)?.key
+            let file = KeyFile::open(&KeyFile::path_beside(path), false, &*entropy)?;
+            (file.key.key, file.previous.into_iter().map(|key| key.key).collect())
         }
         _ => return Ok(None),
     };
-    let previous: Vec<MasterKey> =
-        settings.store.previous_keys.iter().map(|key| MasterKey::from_bytes(*key.expose())).collect();
+    previous.extend(settings.store.previous_keys.iter().map(|key| MasterKey::from_bytes(*key.expose())));
     Ok(Some(Arc::new(Seals::new(&key, &previous, entropy)?)))
 }
 

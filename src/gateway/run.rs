@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{self, LimitSettings, Settings},
     domain::secret::Digest,
-    flow::{Failure, Flows, admit::Sessions, fault::Fault},
+    flow::{Failure, Flows, admit::Sessions, fault::Fault, keys::KeyDesk},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
@@ -110,6 +110,7 @@ pub(super) struct Parts {
 pub struct Gateway {
     running: Arc<Running>,
     renewals: Renewals,
+    keys: Arc<KeyDesk>,
     /// The operator's.
     socket: Option<LocalSocket>,
 }
@@ -153,7 +154,8 @@ impl Gateway {
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
         let settings = discovered(settings, surroundings).await?;
         let tallies = Tallies::since(surroundings.clock.now());
-        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current(), &tallies)?;
+        let runtime = tokio::runtime::Handle::current();
+        let (flows, keys) = flows(&settings, surroundings, runtime, &tallies)?;
         let places = places(&settings, files::limit());
         let site = Site::new(site_parts(&settings, &flows, surroundings, places)?).map_err(unmade)?;
         let upstream_tls = connect::tls(&surroundings.roots)
@@ -178,7 +180,7 @@ impl Gateway {
         running.mounts(&parts.settings, &WorkerTraffic::default())?;
         // Behind the lock of the store: what is in the socket's place in its folder is nobody's any more.
         let socket = operator::socket(&parts.settings)?;
-        Ok(Self { running: Arc::new(running), renewals, socket })
+        Ok(Self { running: Arc::new(running), renewals, keys, socket })
     }
 
     /// The steps, for the operator's commands and for tests.
@@ -211,14 +213,19 @@ impl Gateway {
         let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
         let metrics: Metrics = Arc::new(move || scraped.exposition());
         let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin = Arc::new(Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics)));
+        let admin = Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics));
+        let admin = Arc::new(admin.with_keys(Arc::clone(&self.keys)));
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));
+        let (keys, stopping) = (self.keys, stop.clone());
+        // Whatever it is at may be cut off at any moment.
+        let resealing = tokio::spawn(async move { keys.work(&stopping).await });
         let desks = Arc::clone(&running);
         let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
         sweeper.abort();
+        resealing.abort();
         operator.end().await;
         if !running.parts().flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");

@@ -7,13 +7,21 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use super::{Credential, Route};
 use crate::flow::{
     fault::Fault,
-    ports::{Purpose, Sealer},
+    ports::{KeyId, Purpose, Sealer},
 };
 
 /// Real MACs under a key that the number names; seals nothing.
 pub(crate) struct TestSealer(pub(crate) u8);
 
 impl Sealer for TestSealer {
+    fn current(&self) -> KeyId {
+        KeyId([self.0; 8])
+    }
+
+    fn key_of(&self, _: &[u8]) -> Option<KeyId> {
+        None
+    }
+
     fn seal(&self, _: Purpose, _: &[u8], _: &[u8]) -> Result<Vec<u8>, Fault> {
         Err(Fault::new("seal in this test"))
     }

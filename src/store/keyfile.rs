@@ -3,7 +3,17 @@
 //! It lies beside the store, not in it, so that a copy of the store alone reveals nothing that is sealed. Whoever backs
 //! the store up needs the key as well, and should keep it elsewhere: the caller says so when [`KeyFile::is_new`].
 //!
-//! The file holds the key in base64url, for its owner only. It appears whole or not at all.
+//! The file is for its owner only. It appears whole or not at all, and so does every later one in its place ([`Held`]). A line is a
+//! key in base64url, the current one first; behind it may stand when it was made and when another took its place, in seconds
+//! since 1970. A file of one key is just that key.
+//!
+//! ```text
+//! # A remark.
+//! 8Jq…w made=1796000000
+//! k2F…E made=1790000000 replaced=1796000000
+//! ```
+
+mod held;
 
 use std::{
     error::Error,
@@ -16,18 +26,42 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
+pub use self::held::Held;
 use super::{private, seal::MasterKey};
-use crate::flow::{
-    fault::Fault,
-    ports::{Entropy, random},
+use crate::{
+    domain::time::Timestamp,
+    flow::{
+        fault::Fault,
+        ports::{Entropy, random},
+    },
 };
 
-/// A master key from a file.
-#[derive(Debug)]
-pub struct KeyFile {
+/// The most keys that a file may hold.
+pub const MOST_KEYS: usize = 16;
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 8 * 1024;
+const REMARK: &str =
+    "# The encryption keys of mcp-deputy, the one in use first. To change them: mcp-deputy keys\n";
+
+/// A key of a file.
+#[derive(Clone, Debug)]
+pub struct FileKey {
     /// The key.
     pub key: MasterKey,
-    /// Whether it was made just now.
+    /// When it was made, where the file says so.
+    pub made_at: Option<Timestamp>,
+    /// When another one took its place, where the file says so.
+    pub replaced_at: Option<Timestamp>,
+}
+
+/// The master keys from a file.
+#[derive(Debug)]
+pub struct KeyFile {
+    /// The current key.
+    pub key: FileKey,
+    /// Those before it.
+    pub previous: Vec<FileKey>,
+    /// Whether the current one was made just now.
     pub is_new: bool,
 }
 
@@ -46,28 +80,35 @@ impl KeyFile {
     /// another one would only hide that the first is lost. Fails when others may read the file.
     pub fn open(path: &Path, may_create: bool, entropy: &dyn Entropy) -> Result<Self, Fault> {
         let fault = |source| Fault::caused(format!("use the key file {}", path.display()), source);
-        if let Some(key) = read(path).map_err(fault)? {
-            return Ok(Self { key, is_new: false });
+        if let Some((key, previous)) = read(path).map_err(fault)? {
+            return Ok(Self { key, previous, is_new: false });
         }
         if !may_create {
             return Err(fault("it is missing, and the store holds records sealed with its key: restore it, set store.encryption_key to that key, or begin with another store".into()));
         }
         let key = MasterKey::from_bytes(random(entropy)?);
         if create(path, &key, random(entropy)?).map_err(fault)? {
-            return Ok(Self { key, is_new: true });
+            let key = FileKey { key, made_at: None, replaced_at: None };
+            return Ok(Self { key, previous: Vec::new(), is_new: true });
         }
         // Somebody else made one at the same moment: that one counts.
-        let key = read(path).and_then(|key| key.ok_or_else(|| "it appeared and is gone again".into()));
-        Ok(Self { key: key.map_err(fault)?, is_new: false })
+        let keys = read(path).and_then(|keys| keys.ok_or_else(|| "it appeared and is gone again".into()));
+        let (key, previous) = keys.map_err(fault)?;
+        Ok(Self { key, previous, is_new: false })
     }
 }
 
-fn read(path: &Path) -> Result<Option<MasterKey>, Box<dyn Error + Send + Sync>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+type Failed = Box<dyn Error + Send + Sync>;
+
+fn read(path: &Path) -> Result<Option<(FileKey, Vec<FileKey>)>, Failed> {
+    match File::open(path) {
+        Ok(file) => read_open(file).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_open(file: File) -> Result<(FileKey, Vec<FileKey>), Failed> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err("it is not a file".into());
@@ -75,17 +116,78 @@ fn read(path: &Path) -> Result<Option<MasterKey>, Box<dyn Error + Send + Sync>> 
     if !private::is_private(&metadata) {
         return Err("others than its owner may read or change it: give it mode 0600".into());
     }
-    let mut text = Zeroizing::new(String::with_capacity(128));
-    file.take(128).read_to_string(&mut text).map_err(|_| "it cannot be read as text")?;
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end()).map(Zeroizing::new);
-    let key = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
-    Ok(Some(MasterKey::from_bytes(key.ok_or("it does not hold 32 bytes in base64url")?)))
+    if metadata.len() > LARGEST {
+        return Err("it is too large to hold encryption keys".into());
+    }
+    // Room for all of it: what grows leaves copies of its content behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LARGEST)?));
+    file.take(LARGEST).read_to_string(&mut text).map_err(|_| "it cannot be read as text")?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<(FileKey, Vec<FileKey>), Failed> {
+    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut keys = lines.map(parse_line).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let current = keys.next().ok_or(NO_KEY)?;
+    let previous: Vec<_> = keys.collect();
+    if previous.len() >= MOST_KEYS {
+        return Err("it holds more keys than are possible".into());
+    }
+    Ok((current, previous))
+}
+
+const NO_KEY: &str = "it does not hold 32 bytes in base64url";
+
+fn parse_line(line: &str) -> Result<FileKey, Failed> {
+    let mut words = line.split(' ');
+    let bytes = URL_SAFE_NO_PAD.decode(words.next().unwrap_or_default()).map(Zeroizing::new);
+    let key: [u8; 32] = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok()).ok_or(NO_KEY)?;
+    let mut parsed = FileKey { key: MasterKey::from_bytes(key), made_at: None, replaced_at: None };
+    for word in words {
+        let fact =
+            word.split_once('=').and_then(|(name, seconds)| Some((name, seconds.parse::<u64>().ok()?)));
+        match fact {
+            Some(("made", seconds)) => parsed.made_at = Some(moment(seconds)),
+            Some(("replaced", seconds)) => parsed.replaced_at = Some(moment(seconds)),
+            _ => {
+                return Err(
+                    "a line of it says something that this version of mcp-deputy does not know".into()
+                );
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
+/// What [`parse`] reads.
+fn rendered(keys: &[FileKey]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(REMARK.len() + keys.len() * 128));
+    text.push_str(REMARK);
+    for key in keys {
+        URL_SAFE_NO_PAD.encode_string(key.key.as_bytes(), &mut text);
+        for (name, at) in [("made", key.made_at), ("replaced", key.replaced_at)] {
+            if let Some(at) = at {
+                text.push_str(&format!(" {name}={}", at.as_secs()));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes the key to a file of another name, then links it to its own: a link replaces nothing. `false` when there is a
 /// key file already.
-fn create(path: &Path, key: &MasterKey, nonce: [u8; 8]) -> Result<bool, Box<dyn Error + Send + Sync>> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn create(path: &Path, key: &MasterKey, nonce: [u8; 8]) -> Result<bool, Failed> {
+    let folder = folder_of(path);
     private::create_folder(folder)?;
     let mut unfinished: OsString = path.into();
     unfinished.push(format!(".{:016x}", u64::from_be_bytes(nonce)));
@@ -132,7 +234,7 @@ mod tests {
         assert!(made.is_new);
         let read = KeyFile::open(&path, false, &Constant(2)).unwrap();
         assert!(!read.is_new);
-        assert_eq!(read.key.as_bytes(), made.key.as_bytes());
+        assert_eq!(read.key.key.as_bytes(), made.key.key.as_bytes());
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
     }
 
@@ -150,7 +252,7 @@ mod tests {
         let path = folder.path().join("data.key");
         assert!(create(&path, &MasterKey::from_bytes([1; 32]), [1; 8]).unwrap());
         assert!(!create(&path, &MasterKey::from_bytes([2; 32]), [2; 8]).unwrap());
-        assert_eq!(read(&path).unwrap().unwrap().as_bytes(), &[1; 32]);
+        assert_eq!(read(&path).unwrap().unwrap().0.key.as_bytes(), &[1; 32]);
     }
 
     #[cfg(unix)]
@@ -174,7 +276,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.key");
         KeyFile::open(&path, true, &Constant(1)).unwrap();
-        for text in ["", "\n", "AAAA", &"A".repeat(44), &"A".repeat(500), "not base64 at all"] {
+        let key = "A".repeat(43);
+        for text in [
+            "",
+            "\n",
+            "# nothing\n",
+            "AAAA",
+            &"A".repeat(44),
+            &"A".repeat(500),
+            "not base64 at all",
+            &format!("{key}\n{}", "A".repeat(42)),
+            &format!("{key} made=x"),
+            &format!("{key} color=1"),
+            &format!("{key}\n").repeat(MOST_KEYS + 1),
+            &format!("{key}\n{}", "# \n".repeat(4000)),
+        ] {
             fs::write(&path, text).unwrap();
             assert!(KeyFile::open(&path, true, &Constant(1)).is_err(), "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);

@@ -3,7 +3,7 @@
 //! - [`disk`]: the embedded store, the default. One process, one folder.
 //! - [`memory`]: everything in one map. For tests, and for trying things out: it forgets at exit.
 //! - [`seal`]: authenticated encryption of what must be readable again; [`keyfile`]: where its key comes from when the
-//!   configuration names none.
+//!   configuration names none; [`keys`]: how the keys change.
 //! - [`tally`]: how long a store takes, for `/metrics`.
 //!
 //! A store knows keys, versions and bytes, never what they mean: the records are described in `docs/storage.md` and
@@ -15,6 +15,7 @@
 mod contract;
 pub mod disk;
 pub mod keyfile;
+pub mod keys;
 pub mod memory;
 mod private;
 pub mod seal;

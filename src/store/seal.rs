@@ -13,7 +13,13 @@
 //!
 //! Key material is wiped when it is dropped, and never printed.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -22,14 +28,14 @@ use aws_lc_rs::{
     hkdf::{HKDF_SHA256, Salt},
     hmac,
 };
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
     domain::secret::Digest,
     flow::{
         fault::Fault,
-        ports::{Entropy, Purpose, Sealer, random},
+        ports::{Entropy, KeyId, Purpose, Sealer, random},
     },
 };
 
@@ -55,10 +61,11 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The seals under a current master key and previous ones.
+/// The seals under a current master key and previous ones. The keys may change while they are in use.
 pub struct Seals {
-    current: Keys,
-    previous: Vec<Keys>,
+    /// The current one first. What is taken out is wiped as soon as nobody is sealing or opening with it.
+    known: RwLock<Arc<Vec<Keys>>>,
+    macs: Macs,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -69,30 +76,79 @@ impl Seals {
         previous: &[MasterKey],
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, Fault> {
-        let derive =
-            |key: &MasterKey| Keys::derive(key).map_err(|_| Fault::new("derive keys from a master key"));
-        let previous = previous.iter().map(derive).collect::<Result<_, _>>()?;
-        Ok(Self { current: derive(current)?, previous, entropy })
+        let known = derive(current, previous)?;
+        let macs = Macs::of(&known, &[]);
+        Ok(Self { known: RwLock::new(Arc::new(known)), macs, entropy })
     }
 
-    fn all(&self) -> impl Iterator<Item = &Keys> {
-        std::iter::once(&self.current).chain(&self.previous)
+    /// From now on seals with `current`, and knows `previous` and no other.
+    pub(super) fn install(&self, current: &MasterKey, previous: &[MasterKey]) -> Result<(), Fault> {
+        let next = derive(current, previous)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else changes them meanwhile: the lock is held.
+        let latest = self.macs.latest();
+        _ = latest.next.set(Box::new(Macs::of(&next, &latest.keys)));
+        *known = Arc::new(next);
+        Ok(())
     }
+
+    /// The ids of the keys, the current one first.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.all().iter().map(|keys| keys.id).collect()
+    }
+
+    /// The previous keys under which a MAC has matched since this was asked last.
+    pub(super) fn used(&self) -> Vec<KeyId> {
+        let previous = self.macs.latest().keys.iter().skip(1);
+        previous.filter(|key| key.used.swap(false, Ordering::Relaxed)).map(|key| key.id).collect()
+    }
+
+    fn all(&self) -> Arc<Vec<Keys>> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The id of a master key.
+pub(super) fn id_of(master: &MasterKey) -> Result<KeyId, Fault> {
+    Keys::id(master).map_err(|_| Fault::new("name a master key"))
+}
+
+/// The current key first, none twice.
+fn derive(current: &MasterKey, previous: &[MasterKey]) -> Result<Vec<Keys>, Fault> {
+    let mut known: Vec<Keys> = Vec::with_capacity(1 + previous.len());
+    for key in std::iter::once(current).chain(previous) {
+        if known.iter().all(|known| known.master.as_bytes() != key.as_bytes()) {
+            known.push(Keys::derive(key).map_err(|_| Fault::new("derive keys from a master key"))?);
+        }
+    }
+    Ok(known)
 }
 
 impl fmt::Debug for Seals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seals").field("previous", &self.previous.len()).finish_non_exhaustive()
+        f.debug_struct("Seals").field("previous", &self.all().len().saturating_sub(1)).finish_non_exhaustive()
     }
 }
 
 impl Sealer for Seals {
+    fn current(&self) -> KeyId {
+        self.all().first().map_or(KeyId([0; KEY_ID_LENGTH]), |keys| keys.id)
+    }
+
+    fn key_of(&self, envelope: &[u8]) -> Option<KeyId> {
+        let (head, _) = envelope.split_at_checked(HEAD_LENGTH)?;
+        let (&version, rest) = head.split_first()?;
+        rest.first_chunk::<KEY_ID_LENGTH>().filter(|_| version == VERSION).map(|id| KeyId(*id))
+    }
+
     fn seal(&self, purpose: Purpose, record: &[u8], plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        let known = self.all();
+        let current = known.first().ok_or_else(|| Fault::new("seal: there is no key"))?;
         let salt = random::<SALT_LENGTH>(&*self.entropy)?;
-        let head = [&[VERSION], self.current.id.as_slice(), &salt].concat();
+        let head = [&[VERSION], current.id.0.as_slice(), &salt].concat();
         let mut sealed = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
         sealed.extend_from_slice(plain);
-        self.current
+        current
             .seal_key(&salt, purpose, record)
             .and_then(|(key, nonce)| key.seal_in_place_append_tag(nonce, Aad::from(&head), &mut *sealed))
             .map_err(|_| Fault::new("seal"))?;
@@ -100,15 +156,11 @@ impl Sealer for Seals {
     }
 
     fn open(&self, purpose: Purpose, record: &[u8], envelope: &[u8]) -> Option<Vec<u8>> {
+        let id = self.key_of(envelope)?;
         let (head, sealed) = envelope.split_at_checked(HEAD_LENGTH)?;
-        let (&version, rest) = head.split_first()?;
-        let (id, salt) = rest.split_first_chunk::<KEY_ID_LENGTH>()?;
-        let salt = salt.first_chunk()?;
-        if version != VERSION {
-            return None;
-        }
+        let salt = head.last_chunk::<SALT_LENGTH>()?;
         // Ids are short, so two keys could share one: each that bears it is tried.
-        self.all().filter(|keys| keys.id == *id).find_map(|keys| {
+        self.all().iter().filter(|keys| keys.id == id).find_map(|keys| {
             let mut buffer = Zeroizing::new(sealed.to_vec());
             let (key, nonce) = keys.seal_key(salt, purpose, record).ok()?;
             let plain = key.open_in_place(nonce, Aad::from(head), &mut buffer).ok()?;
@@ -117,28 +169,40 @@ impl Sealer for Seals {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.current.mac(parts)
+        self.macs.latest().keys.first().map_or([0; 32], |current| current.mac(parts))
     }
 
     fn mac_matches(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
-        let matches = self.all().map(|keys| keys.mac(parts).as_slice().ct_eq(tag));
-        matches.fold(Choice::from(0), |one, other| one | other).into()
+        let Some((current, previous)) = self.macs.latest().keys.split_first() else { return false };
+        let mut matches = current.mac(parts).as_slice().ct_eq(tag);
+        for key in previous {
+            let one = key.mac(parts).as_slice().ct_eq(tag);
+            // Under which key a tag was made is no secret.
+            if one.into() {
+                key.used.store(true, Ordering::Relaxed);
+            }
+            matches |= one;
+        }
+        matches.into()
     }
 }
 
-/// What is derived from one master key.
+/// What is derived from one master key to seal and open.
 struct Keys {
-    id: [u8; KEY_ID_LENGTH],
+    id: KeyId,
     master: MasterKey,
     mac: hmac::Key,
 }
 
 impl Keys {
-    fn derive(master: &MasterKey) -> Result<Self, Unspecified> {
+    fn id(master: &MasterKey) -> Result<KeyId, Unspecified> {
         let mut named = Zeroizing::new(KEY_ID_LABEL.to_vec());
         named.extend_from_slice(master.as_bytes());
-        let id = *digest(&SHA256, &named).as_ref().first_chunk().ok_or(Unspecified)?;
+        digest(&SHA256, &named).as_ref().first_chunk().map(|id| KeyId(*id)).ok_or(Unspecified)
+    }
 
+    fn derive(master: &MasterKey) -> Result<Self, Unspecified> {
+        let id = Self::id(master)?;
         let extracted = Salt::new(HKDF_SHA256, &[]).extract(master.as_bytes());
         let mac = hmac::Key::from(extracted.expand(&[MAC_LABEL], hmac::HMAC_SHA256)?);
         Ok(Self { id, master: master.clone(), mac })
@@ -156,9 +220,47 @@ impl Keys {
         let key = UnboundKey::from(extracted.expand(&[info.as_bytes()], &AES_256_GCM)?);
         Ok((LessSafeKey::new(key), Nonce::assume_unique_for_key([0; NONCE_LEN])))
     }
+}
 
+/// The keys of MACs, the current one first, and those that came after them.
+///
+/// Requests look here, so there is no lock: whoever asks goes to the end of a list that grows by one with every change of the
+/// keys and never shrinks. So what remains of a dropped key until the process ends is the key of its MACs, which follows from
+/// the master key and leads nowhere.
+struct Macs {
+    keys: Vec<MacKey>,
+    next: OnceLock<Box<Macs>>,
+}
+
+struct MacKey {
+    id: KeyId,
+    key: hmac::Key,
+    /// Whether something matched, since somebody asked.
+    used: Arc<AtomicBool>,
+}
+
+impl Macs {
+    fn of(known: &[Keys], before: &[MacKey]) -> Self {
+        let key = |keys: &Keys| {
+            let same = before.iter().find(|known| known.id == keys.id);
+            let used = same.map_or_else(Arc::default, |known| Arc::clone(&known.used));
+            MacKey { id: keys.id, key: keys.mac.clone(), used }
+        };
+        Self { keys: known.iter().map(key).collect(), next: OnceLock::new() }
+    }
+
+    fn latest(&self) -> &Self {
+        let mut latest = self;
+        while let Some(next) = latest.next.get() {
+            latest = next;
+        }
+        latest
+    }
+}
+
+impl MacKey {
     fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.mac);
+        let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
@@ -312,6 +414,43 @@ mod tests {
             text(&seals(1, &[]).mac(&[b"one", b"two"])),
             "so0p5HvNbFlOD0HEburINeDLjLnJRYJ213K-q35zU1Q"
         );
+    }
+
+    #[test]
+    fn keys_change_while_they_are_in_use() {
+        let seals = seals(1, &[]);
+        let old = seals.seal(Purpose::ConsentForm, b"r", b"old").unwrap();
+        let tag = seals.mac(&[b"session"]);
+        let first = seals.current();
+        assert_eq!(seals.key_of(&old), Some(first));
+
+        seals.install(&master(2), &[master(1)]).unwrap();
+        assert_eq!(seals.ids(), [id_of(&master(2)).unwrap(), first]);
+        assert_eq!(seals.open(Purpose::ConsentForm, b"r", &old).unwrap(), b"old");
+        let new = seals.seal(Purpose::ConsentForm, b"r", b"new").unwrap();
+        assert_eq!(seals.key_of(&new), Some(seals.current()));
+        assert_ne!(seals.current(), first);
+        assert_ne!(seals.mac(&[b"session"]), tag);
+        assert!(seals.used().is_empty());
+        assert!(seals.mac_matches(&[b"session"], &tag));
+
+        // What was used is remembered over another change, and told once.
+        seals.install(&master(3), &[master(2), master(1)]).unwrap();
+        assert_eq!(seals.used(), [first]);
+        assert!(seals.used().is_empty());
+        assert!(!seals.mac_matches(&[b"other"], &tag) && seals.used().is_empty());
+
+        seals.install(&master(3), &[]).unwrap();
+        assert_eq!(seals.open(Purpose::ConsentForm, b"r", &old), None);
+        assert_eq!(seals.open(Purpose::ConsentForm, b"r", &new), None);
+        assert!(!seals.mac_matches(&[b"session"], &tag));
+        assert_eq!(seals.key_of(&old), Some(first), "an envelope names its key all the same");
+        assert_eq!(seals.key_of(b"none"), None);
+    }
+
+    #[test]
+    fn a_key_that_is_named_twice_is_known_once() {
+        assert_eq!(seals(1, &[2, 1, 2]).ids().len(), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod api;
 mod backup;
+mod keys;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,7 +23,7 @@ use http::{
 
 use crate::{
     domain::secret::Digest,
-    flow::Flows,
+    flow::{Flows, keys::KeyDesk},
     observe::exposition,
     proxy::{Body, full},
 };
@@ -39,12 +40,20 @@ pub struct Admin {
     /// What opens the API on the listener.
     token: Option<Digest>,
     metrics: Metrics,
+    /// What changes the keys.
+    keys: Option<Arc<KeyDesk>>,
 }
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
     pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics) -> Self {
-        Self { flows, token, metrics }
+        Self { flows, token, metrics, keys: None }
+    }
+
+    /// With the keys, too.
+    #[must_use]
+    pub fn with_keys(self, keys: Arc<KeyDesk>) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// Answers a request on the listener.
@@ -54,7 +63,7 @@ impl Admin {
         }
         if api::is_meant(request.uri().path()) {
             return match api::open(self.token.as_ref(), request.headers()) {
-                Ok(()) => api::answer(&(self.flows)(), request, draining).await,
+                Ok(()) => self.answer_api(request, draining).await,
                 Err(refused) => *refused,
             };
         }
@@ -64,9 +73,16 @@ impl Admin {
     /// Answers a request on the socket: whoever can connect to it is the operator.
     pub async fn answer_operator(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if api::is_meant(request.uri().path()) {
-            return api::answer(&(self.flows)(), request, draining).await;
+            return self.answer_api(request, draining).await;
         }
         self.probe(request, draining).await
+    }
+
+    async fn answer_api(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        match &self.keys {
+            Some(keys) if keys::is_meant(request.uri().path()) => keys::answer(keys, request).await,
+            _ => api::answer(&(self.flows)(), request, draining).await,
+        }
     }
 
     async fn probe(&self, request: &Request<()>, draining: bool) -> Response<Body> {

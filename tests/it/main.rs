@@ -89,6 +89,8 @@ mod process_files;
 #[cfg(test)]
 mod process_first;
 #[cfg(test)]
+mod process_keys;
+#[cfg(test)]
 mod process_life;
 #[cfg(test)]
 mod process_operator;

@@ -27,6 +27,8 @@ pub struct Whereabouts {
     pub admin_token: Option<SecretString>,
     /// Its store.
     pub store: StoreUrl,
+    /// Whether it names the encryption key itself.
+    pub key_is_configured: bool,
 }
 
 /// Reads no more of the file than is needed to find the gateway.
@@ -45,6 +47,7 @@ pub(in crate::config) fn whereabouts(file: &File) -> Result<Whereabouts, Refused
         // One that is not to be had here is as good as none.
         admin_token: token(file.admin_token.as_ref()).unwrap_or_default(),
         store,
+        key_is_configured: file.store.encryption_key.is_some(),
     })
 }
 

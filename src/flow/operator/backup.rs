@@ -73,7 +73,8 @@ impl BackingUp {
                 } else {
                     journal::note(Event::BackupTaken).reason("operator").count(writer.clients()).write();
                     let sealer = self.flows.sealer();
-                    lines.extend(writer.end(|sum| sealer.mac(&backup::sealed_parts(sum))));
+                    let key = Some(sealer.current().to_string());
+                    lines.extend(writer.end_under(key, |sum| sealer.mac(&backup::sealed_parts(sum))));
                 }
                 Ok(Some(lines))
             }

@@ -18,7 +18,7 @@ use crate::{
 
 /// A browser: what its cookies are.
 #[derive(Clone, Default)]
-struct Tab {
+pub(super) struct Tab {
     render: Option<String>,
     session: Option<String>,
 }
@@ -42,7 +42,7 @@ impl Tab {
     }
 
     /// To the third party.
-    async fn leave(&mut self, world: &World) -> Result<Departed, Failure> {
+    pub(super) async fn leave(&mut self, world: &World) -> Result<Departed, Failure> {
         let form = self.open(world).await.form;
         world.flows.sign_in("third".to_owned(), false, self.answers(&form)).await
     }

@@ -6,6 +6,7 @@ mod documents;
 mod familiar;
 mod farewell;
 mod journey;
+mod keys;
 pub(crate) mod library;
 mod noted;
 mod operator;

@@ -20,11 +20,18 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::{
-    domain::handle::{GrantId, Kind, Presented},
+    domain::{
+        grant::{Grant, Stage},
+        handle::{GrantId, Kind, Presented},
+    },
     flow::{
         admit::{Permit, Sessions},
+        keys::KeyDesk,
         live::seam,
-        ports::{Change, Expect, Key, Store, Table, Versioned, Written},
+        ports::{
+            Change, Expect, Key, KeyId, KeyKeeper, KeyOrigin, KeysUnchanged, KnownKey, Sealer as _, Store,
+            Table, Versioned, Written,
+        },
     },
     store::memory::Snapshot,
 };
@@ -88,6 +95,8 @@ struct Before {
 #[derive(Clone)]
 struct Process {
     flows: Arc<Flows>,
+    store: Arc<dyn Store>,
+    entropy: Arc<Counter>,
     /// The cache of one worker.
     sessions: Arc<Sessions>,
     before: Arc<Before>,
@@ -124,10 +133,10 @@ impl Before {
         let store = MemoryStore::new();
         store.restore(&self.snapshot);
         let _inside = self.runtime.enter();
-        let (entropy, library) = (Arc::default(), Arc::default());
-        let store = Arc::new(Stepping(store));
+        let (entropy, library) = (Arc::<Counter>::default(), Arc::default());
+        let store: Arc<dyn Store> = Arc::new(Stepping(store));
         let flows = assemble(
-            store,
+            Arc::clone(&store),
             &self.clock,
             &entropy,
             &self.third,
@@ -135,7 +144,13 @@ impl Before {
             &provider(),
             &RegistrationPolicy::default(),
         );
-        Process { flows, sessions: Arc::new(Sessions::with_capacity(8)), before: Arc::clone(self) }
+        Process {
+            flows,
+            store,
+            entropy,
+            sessions: Arc::new(Sessions::with_capacity(8)),
+            before: Arc::clone(self),
+        }
     }
 }
 
@@ -260,5 +275,125 @@ fn a_stream_that_opens_while_its_grant_ends_hears_of_it() {
                 stream.join().unwrap();
             }
         });
+    }
+}
+
+/// The keys of a process that has started after a rotation.
+struct TwoKeys(Arc<Seals>);
+
+impl KeyKeeper for TwoKeys {
+    fn known(&self) -> Vec<KnownKey> {
+        let key = |id| KnownKey { id, origin: KeyOrigin::File, made_at: None, replaced_at: None };
+        self.0.ids().into_iter().map(key).collect()
+    }
+
+    fn renew(&self, _: Option<KeyId>, _: Timestamp) -> Result<KeyId, KeysUnchanged> {
+        Err(KeysUnchanged::TooMany)
+    }
+
+    fn forget(&self, _: KeyId) -> Result<(), KeysUnchanged> {
+        Err(KeysUnchanged::Unknown)
+    }
+
+    fn used(&self) -> Vec<KeyId> {
+        Vec::new()
+    }
+}
+
+/// A grant is sealed anew while its client asks for a lost answer again, another one rotates, and somebody revokes it. Nobody
+/// is refused for it, what was revoked stays so, and what is left is sealed with the new key.
+#[test]
+fn a_grant_that_is_sealed_anew_is_replayed_rotated_and_revoked_all_the_same() {
+    for revokes in [false, true] {
+        let before = Before::new();
+        explore(move || {
+            let process = before.start();
+            let ask = |process: &Process, token: &str| {
+                let request = RefreshRequest {
+                    credentials: credentials(&before.client),
+                    token: Some(token.into()),
+                    scope: None,
+                    resource: vec![],
+                };
+                block_on(process.flows.refresh(request))
+            };
+            // Under the old key, before anything else.
+            let answer = ask(&process, &before.refresh).unwrap();
+            let id = Presented::parse(Kind::AccessToken, &before.access).unwrap().grant;
+            let (process, desk, new) = process.after_a_rotation();
+
+            let resealing = {
+                let (desk, flows) = (Arc::clone(&desk), Arc::clone(&process.flows));
+                thread::spawn(move || {
+                    block_on(async {
+                        let grant = flows.records.load::<Grant>(id.as_bytes()).await.unwrap();
+                        let Some(grant) = grant else { return };
+                        assert!(desk.reseal(id.as_bytes(), grant).await.is_ok());
+                    });
+                })
+            };
+            let replaying = {
+                let (process, before, expected) = (process.clone(), Arc::clone(&before), answer.clone());
+                thread::spawn(move || {
+                    let request = RefreshRequest {
+                        credentials: credentials(&before.client),
+                        token: Some(before.refresh.as_str().into()),
+                        scope: None,
+                        resource: vec![],
+                    };
+                    match block_on(process.flows.refresh(request)) {
+                        Ok(again) => assert_eq!(
+                            again.refresh_token.expose_secret(),
+                            expected.refresh_token.expose_secret()
+                        ),
+                        Err(Failure::Refused(_)) if revokes => {}
+                        Err(failure) => panic!("a replay that met the sealing anew failed: {failure:?}"),
+                    }
+                })
+            };
+            let revoking = revokes.then(|| {
+                let process = process.clone();
+                thread::spawn(move || process.revoke(How::Person))
+            });
+            resealing.join().unwrap();
+            replaying.join().unwrap();
+            if let Some(revoking) = revoking {
+                revoking.join().unwrap();
+                assert!(process.admit().is_none(), "revoked, and back with its new seals");
+            }
+            let grant = block_on(process.flows.records.load::<Grant>(id.as_bytes())).unwrap().unwrap().record;
+            assert_eq!(grant.has_ended(), revokes);
+            if let Stage::Live(live) = &grant.stage {
+                let sealed = &live.previous.as_ref().unwrap().answer;
+                assert_eq!(process.flows.sealer.key_of(sealed), Some(new));
+            }
+            if !revokes {
+                ask(&process, answer.refresh_token.expose_secret()).unwrap();
+            }
+        });
+    }
+}
+
+impl Process {
+    /// The same store under a new key, which knows the one before.
+    fn after_a_rotation(self) -> (Self, Arc<KeyDesk>, KeyId) {
+        let before = Arc::clone(&self.before);
+        let _inside = before.runtime.enter();
+        let (entropy, library) = (&self.entropy, Arc::default());
+        let parts = parts(
+            Arc::clone(&self.store),
+            &self.before.clock,
+            entropy,
+            &self.before.third,
+            &library,
+            &provider(),
+            &RegistrationPolicy::default(),
+        );
+        let [new, old] = [43, 42].map(|byte| MasterKey::from_bytes([byte; 32]));
+        let seals = Arc::new(Seals::new(&new, &[old], Arc::clone(entropy) as _).unwrap());
+        let flows = Flows::new(Parts { sealer: Arc::clone(&seals) as _, ..parts });
+        let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(TwoKeys(Arc::clone(&seals))));
+        let new = seals.current();
+        (Self { flows, sessions: Arc::new(Sessions::with_capacity(8)), ..self }, desk, new)
     }
 }

@@ -4,6 +4,7 @@ use std::{
     error::Error,
     ffi::OsStr,
     fs::{self, File, TryLockError},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +23,20 @@ pub(super) const TREE: &str = "tree";
 /// A tree that is being made. Worthless until it has its name.
 pub(super) const UNFINISHED: &str = "tree.unfinished";
 const LOCK: &str = "lock";
+
+/// Whether a process holds the folder `path`.
+pub(super) fn is_held(path: &Path) -> io::Result<bool> {
+    let lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
 
 impl Folder {
     /// Takes hold of the folder `path`, and creates it where there is none.

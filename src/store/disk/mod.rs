@@ -116,6 +116,11 @@ pub struct DiskStore {
     _folder: Folder,
 }
 
+/// Whether a process uses the store in the folder `path` at this moment.
+pub fn is_in_use(path: &Path) -> io::Result<bool> {
+    folder::is_held(path)
+}
+
 impl DiskStore {
     /// Opens the store in the folder `path`; creates it, for the owner only, where there is none; brings one of an earlier
     /// version into the present form. Blocks.

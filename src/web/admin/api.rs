@@ -8,6 +8,7 @@
 //! POST /admin/v1/{clients|consents|grants}/revoke      id
 //! POST /admin/v1/clients/reinstate                     id
 //! POST /admin/v1/users/revoke                          id: subject, login name or e-mail address
+//! …    /admin/v1/keys                                  the encryption keys ([`super::keys`])
 //! ```
 //!
 //! Everything is in the query; bodies are not read. A parameter that is not known, or is there twice, is refused, so that a
@@ -34,7 +35,7 @@ use crate::{
     proxy::{Body, full},
 };
 
-const ROOT: &str = "/admin/v1";
+pub(super) const ROOT: &str = "/admin/v1";
 
 /// Whether a path is the API's, this version or another.
 pub(super) fn is_meant(path: &str) -> bool {
@@ -211,7 +212,7 @@ fn id(query: &str) -> Result<String, Unanswered> {
     }
 }
 
-fn only(method: &Method, request: &Request<()>) -> Option<Response<Body>> {
+pub(super) fn only(method: &Method, request: &Request<()>) -> Option<Response<Body>> {
     if request.method() == method {
         return None;
     }
@@ -223,7 +224,7 @@ fn only(method: &Method, request: &Request<()>) -> Option<Response<Body>> {
     Some(refused)
 }
 
-fn unanswered(why: Unanswered) -> Response<Body> {
+pub(super) fn unanswered(why: Unanswered) -> Response<Body> {
     match why {
         Unanswered::Bad(sentence) => problem(StatusCode::BAD_REQUEST, "bad_request", sentence, None),
         Unanswered::NotFound(kind) => {
@@ -242,11 +243,11 @@ fn unanswered(why: Unanswered) -> Response<Body> {
     }
 }
 
-fn nothing() -> Response<Body> {
+pub(super) fn nothing() -> Response<Body> {
     problem(StatusCode::NOT_FOUND, "no_such_path", "There is nothing under this path in this version.", None)
 }
 
-fn said(what: &impl Serialize) -> Response<Body> {
+pub(super) fn said(what: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(what) {
         Ok(body) => in_json(StatusCode::OK, body),
         Err(_) => {
@@ -255,7 +256,7 @@ fn said(what: &impl Serialize) -> Response<Body> {
     }
 }
 
-fn problem(
+pub(super) fn problem(
     status: StatusCode,
     error: &str,
     message: &str,

@@ -123,7 +123,9 @@ impl World {
         };
         tokio::time::timeout(PATIENCE, ready).await.expect("never becomes ready");
         if let Ok(key) = std::fs::read_to_string(self.folder.path().join("data.key")) {
-            secrets::note(key.trim());
+            for line in key.lines().filter(|line| !line.starts_with('#')) {
+                secrets::note(line.split(' ').next().unwrap_or_default());
+            }
         }
         process
     }
