@@ -150,7 +150,7 @@ impl Rotate {
             )?;
             id
         } else {
-            let id = say::text(&keys_of(&gateway).await?["resealing"], "key");
+            let id = say::text(&part(&keys_of(&gateway).await?, "resealing"), "key");
             let sentence = format!("A rotation to the key {id} is under way; no further key is made.");
             self.tell(&json!({ "event": "followed", "key": id }), &sentence)?;
             id
@@ -164,7 +164,7 @@ impl Rotate {
         }
         let dropped = gateway.ask(Method::POST, drop_path(self.now)).await?;
         if self.json {
-            let (gone, kept) = (&dropped["dropped"], &dropped["kept"]);
+            let (gone, kept) = (part(&dropped, "dropped"), part(&dropped, "kept"));
             let done =
                 json!({ "event": "done", "key": id, "resealed": resealed, "dropped": gone, "kept": kept });
             return out(&done.to_string());
@@ -175,13 +175,13 @@ impl Rotate {
 
     /// Makes a key in the place of the one that was seen. `None`: somebody else did.
     async fn make(&self, gateway: &Gateway, before: &Value) -> Result<Option<String>, Unreached> {
-        let current = say::text(&before["resealing"], "key");
+        let current = say::text(&part(before, "resealing"), "key");
         let made = gateway.ask(Method::POST, &format!("/admin/v1/keys/new?instead_of={current}")).await;
         match made {
             Ok(made) => Ok(Some(say::text(&made, "id"))),
             // It answers the same where it cannot; then there is no other one.
             Err(error) => {
-                let now = say::text(&keys_of(gateway).await?["resealing"], "key");
+                let now = say::text(&part(&keys_of(gateway).await?, "resealing"), "key");
                 if now == current { Err(error) } else { Ok(None) }
             }
         }
@@ -193,7 +193,7 @@ impl Rotate {
         let (mut shown, mut since, mut failures) = (String::new(), 0, 0);
         loop {
             let resealing = match keys_of(gateway).await {
-                Ok(mut keys) => keys["resealing"].take(),
+                Ok(keys) => part(&keys, "resealing"),
                 Err(error) if failures >= PATIENCE => {
                     let error =
                         format!("{error}; what was begun goes on with its next start: mcp-deputy keys list");
@@ -214,8 +214,8 @@ impl Rotate {
                 let end = if is_over { "\n" } else { "" };
                 let _ = write!(io::stderr(), "\r{line}\x1b[K{end}");
             } else if line != shown && (since > LINES_APART || shown.is_empty() || is_over) {
-                let event = json!({ "event": "progress", "state": state, "records": resealing["records"],
-                    "resealed": resealing["resealed"], "unreadable": resealing["unreadable"] });
+                let event = json!({ "event": "progress", "state": state, "records": part(&resealing, "records"),
+                    "resealed": part(&resealing, "resealed"), "unreadable": part(&resealing, "unreadable") });
                 self.tell(&event, &line)?;
                 (shown, since) = (line, 0);
             }
@@ -249,13 +249,18 @@ async fn keys_of(gateway: &Gateway) -> Result<Value, Unreached> {
     gateway.ask(Method::GET, "/admin/v1/keys").await
 }
 
+/// A member of an answer; null where it has none.
+fn part(answer: &Value, name: &str) -> Value {
+    answer.get(name).cloned().unwrap_or_default()
+}
+
 fn state(keys: &Value) -> String {
-    say::text(&keys["resealing"], "state")
+    say::text(&part(keys, "resealing"), "state")
 }
 
 /// Where the key is not one of a key file, says what to do instead.
 fn refuse_configured(keys: &Value, in_json: bool) -> Result<(), Unreached> {
-    match say::text(&keys["keys"][0], "origin").as_str() {
+    match say::text(&keys.pointer("/keys/0").cloned().unwrap_or_default(), "origin").as_str() {
         "key_file" => Ok(()),
         "configuration" => {
             if in_json {

@@ -171,7 +171,9 @@ fn rendered(keys: &[FileKey]) -> Zeroizing<String> {
         URL_SAFE_NO_PAD.encode_string(key.key.as_bytes(), &mut text);
         for (name, at) in [("made", key.made_at), ("replaced", key.replaced_at)] {
             if let Some(at) = at {
-                text.push_str(&format!(" {name}={}", at.as_secs()));
+                for part in [" ", name, "=", &at.as_secs().to_string()] {
+                    text.push_str(part);
+                }
             }
         }
         text.push('\n');

@@ -41,7 +41,7 @@ fn key_ids(file: &Path) -> Vec<String> {
 /// As docs/storage.md has it.
 fn id_of(key: &[u8]) -> String {
     let digest = Digest::of([b"mcp-deputy key id".as_slice(), key].concat());
-    digest.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_be_bytes(digest.as_bytes()[..8].try_into().unwrap()))
 }
 
 /// Every record of the store that names each key in an envelope, by reading all bytes of all of them. Nobody uses the store.

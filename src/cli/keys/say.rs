@@ -105,7 +105,7 @@ pub(super) fn dropped(out: &mut impl Write, answer: &Value) -> io::Result<()> {
                 number(kept, "records").unwrap_or_default()
             )?,
             "resealing" => {
-                writeln!(out, "Kept the key {id}: the gateway has not sealed everything anew yet.")?
+                writeln!(out, "Kept the key {id}: the gateway has not sealed everything anew yet.")?;
             }
             _ => writeln!(
                 out,

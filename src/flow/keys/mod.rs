@@ -304,7 +304,9 @@ impl KeyDesk {
     fn note_used(&self) {
         let (used, now) = (self.keeper.used(), self.flows.now());
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
-        used.into_iter().for_each(|id| quiet.note(id, now));
+        for id in used {
+            quiet.note(id, now);
+        }
     }
 
     /// From when on nothing outside of the store is expected under a previous key any more.

@@ -38,10 +38,13 @@ const LONGEST_REST: Duration = Duration::from_millis(250);
 /// How often a record is tried. Each failure means that somebody else has changed it.
 const PATIENCE: usize = 32;
 
+/// What is done with an envelope: what it is for, what it is bound to, and itself.
+pub(in crate::flow) type Each<'a> = dyn FnMut(Purpose, &[u8], &mut Vec<u8>) + 'a;
+
 /// A kind of record that holds envelopes.
 pub(in crate::flow) trait Holds: Record + Clone + 'static {
     /// Shows each envelope: what it is for, what it is bound to, and itself. `id` is that of the record.
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>));
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>);
 
     /// Whether nobody is working on it under a version that must stay.
     fn is_at_rest(&self) -> bool {
@@ -50,19 +53,19 @@ pub(in crate::flow) trait Holds: Record + Clone + 'static {
 }
 
 impl Holds for Ticket {
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>) {
         each(Purpose::TicketVerifier, id, &mut self.verifier);
     }
 }
 
 impl Holds for SignIn {
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>) {
         each(Purpose::TicketVerifier, id, &mut self.verifier);
     }
 }
 
 impl Holds for Arrival {
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>) {
         each(Purpose::ThirdPartyTokens, id, &mut self.tokens);
         if let ArrivalStage::Answered { answer } = &mut self.stage {
             each(Purpose::ArrivalAnswer, id, answer);
@@ -75,7 +78,7 @@ impl Holds for Arrival {
 }
 
 impl Holds for Link {
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>) {
         each(Purpose::ThirdPartyTokens, id, &mut self.tokens.sealed);
         for old in &mut self.replaced {
             each(Purpose::ThirdPartyTokens, id, &mut old.sealed);
@@ -84,7 +87,7 @@ impl Holds for Link {
 }
 
 impl Holds for Grant {
-    fn envelopes(&mut self, id: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, id: &[u8], each: &mut Each<'_>) {
         if let Stage::Live(live) = &mut self.stage
             && let Some(previous) = &mut live.previous
         {
@@ -94,7 +97,7 @@ impl Holds for Grant {
 }
 
 impl Holds for KeyRing {
-    fn envelopes(&mut self, _: &[u8], each: &mut dyn FnMut(Purpose, &[u8], &mut Vec<u8>)) {
+    fn envelopes(&mut self, _: &[u8], each: &mut Each<'_>) {
         for key in self.sealed_mut() {
             let kid = key.kid.clone();
             each(Purpose::SigningKey, kid.as_bytes(), &mut key.sealed);
@@ -292,7 +295,7 @@ impl KeyDesk {
                 return;
             };
             match sealer.seal(purpose, bound, &plain) {
-                Ok(sealed) => (*envelope, changed) = (sealed, true),
+                Ok(renewed) => (*envelope, changed) = (renewed, true),
                 Err(fault) => failed = Some(fault),
             }
         });

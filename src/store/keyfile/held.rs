@@ -202,7 +202,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         let mut all = bytes(&path);
         all.sort_unstable();
         assert_eq!(all, (1..10).collect::<Vec<_>>());
