@@ -157,7 +157,7 @@ impl Gateway {
             drain_deadline: limits.drain_deadline,
         };
         let token = gateway.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway.flows), token));
+        let admin = Arc::new(Admin::new(Arc::clone(&gateway.flows), token, gateway.site.mirror()));
         let operator = operator::serve(socket, Arc::clone(&admin), stop.clone());
         let admin = Arc::new(AdminDesk(admin, stop.clone()));
         let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));

@@ -15,6 +15,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
 };
 
+use super::mirror::Mirror;
 use crate::{
     domain::secret::Digest,
     flow::Flows,
@@ -26,12 +27,14 @@ pub struct Admin {
     flows: Arc<Flows>,
     /// What opens the API on the listener.
     token: Option<Digest>,
+    /// How requests arrive that the operator sends through `public_url`.
+    mirror: Arc<Mirror>,
 }
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
-    pub fn new(flows: Arc<Flows>, token: Option<Digest>) -> Self {
-        Self { flows, token }
+    pub fn new(flows: Arc<Flows>, token: Option<Digest>, mirror: Arc<Mirror>) -> Self {
+        Self { flows, token, mirror }
     }
 
     /// Answers a request on the listener.
@@ -41,7 +44,7 @@ impl Admin {
         }
         if api::is_meant(request.uri().path()) {
             return match api::open(self.token.as_ref(), request.headers()) {
-                Ok(()) => api::answer(&self.flows, request, draining).await,
+                Ok(()) => self.answer_operator(request, draining).await,
                 Err(refused) => *refused,
             };
         }
@@ -51,7 +54,10 @@ impl Admin {
     /// Answers a request on the socket: whoever can connect to it is the operator.
     pub async fn answer_operator(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if api::is_meant(request.uri().path()) {
-            return api::answer(&self.flows, request, draining).await;
+            return match api::mirrored(&self.mirror, request) {
+                Some(answer) => answer,
+                None => api::answer(&self.flows, request, draining).await,
+            };
         }
         self.probe(request, draining).await
     }

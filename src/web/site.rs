@@ -11,6 +11,7 @@ use super::{
     browser::Jar,
     limits::{Limits, Rates},
     metadata::{self, Metadata},
+    mirror::Mirror,
     origin::AllowedOrigins,
     page::Pages,
     parameters::Parameters,
@@ -75,6 +76,8 @@ pub struct Site {
     /// Requests to MCP servers that are being answered, by person and by grant.
     pub(super) shares: Arc<Shares>,
     pub(super) max_requests_per_person: u32,
+    /// What the operator sends through everything in front of us.
+    pub(super) mirror: Arc<Mirror>,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
 }
@@ -143,6 +146,7 @@ impl Site {
                 flows.policy().documents != DocumentsFrom::Nowhere,
             )?,
             jar: Jar::new(&public_url),
+            mirror: Mirror::new(Arc::clone(&clock), Arc::clone(&entropy)),
             limits: Limits::new(parts.rates),
             shares: Shares::new(),
             max_requests_per_person: parts.max_requests_per_person,
@@ -162,6 +166,17 @@ impl Site {
     /// Whether registrations can be managed here (RFC 7592).
     pub(super) fn manages_registrations(&self) -> bool {
         self.flows.policy().registration.management != Management::Off
+    }
+
+    /// What the admin API tells of requests that its operator sent.
+    pub fn mirror(&self) -> Arc<Mirror> {
+        Arc::clone(&self.mirror)
+    }
+
+    /// Whether the other end of a socket is a proxy whose `X-Forwarded-For` is believed.
+    pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 
     /// The address that a request counts against.
