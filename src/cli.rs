@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod completions;
 mod configuration;
+mod doctor;
 mod health;
 mod operator;
 mod reach;
@@ -85,6 +86,8 @@ enum Command {
     Restore(restore::Restore),
     /// Say whether the gateway is alive, or ready: for probes.
     Health(health::Health),
+    /// Say what is wrong and what to do about it: public_url, the proxy in front, providers, MCP servers, store, key.
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete this command line.
     Completions {
         /// For this shell
@@ -125,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Config(command) => configuration::run(&command),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
