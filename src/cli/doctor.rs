@@ -91,7 +91,11 @@ pub(super) fn run(doctor: &Doctor) -> ExitCode {
     };
     // Where this cannot be printed there is nobody left to tell.
     let _ = written;
-    if findings.iter().any(|finding| finding.level == Level::Fault) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if findings.iter().any(|finding| finding.level == Level::Fault) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 impl World {
@@ -147,7 +151,8 @@ async fn look(place: &Where, world: &Arc<World>) -> Vec<Finding> {
             findings.extend(found);
         }
     }
-    findings.extend(waiting.into_iter().map(|(check, name)| Finding::skipped(check, name, "it took too long")));
+    findings
+        .extend(waiting.into_iter().map(|(check, name)| Finding::skipped(check, name, "it took too long")));
     findings.sort_by_key(|finding| finding.check);
     findings
 }

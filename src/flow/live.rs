@@ -111,6 +111,12 @@ impl LiveGrants {
         ids
     }
 
+    /// All grants in use.
+    pub fn in_use(&self) -> Vec<GrantId> {
+        let grants = locked(&self.0);
+        grants.iter().filter(|(_, ending)| ending.strong_count() > 0).map(|(id, _)| *id).collect()
+    }
+
     /// Whether somebody uses the grant here now.
     pub fn is_in_use(&self, grant: GrantId) -> bool {
         locked(&self.0).get(&grant).is_some_and(|ending| ending.strong_count() > 0)

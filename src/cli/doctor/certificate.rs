@@ -83,14 +83,8 @@ fn not_after(certificate: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let part = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
-    let written = format!(
-        "{year:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        part(0)?,
-        part(2)?,
-        part(4)?,
-        part(6)?,
-        part(8)?
-    );
+    let written =
+        format!("{year:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", part(0)?, part(2)?, part(4)?, part(6)?, part(8)?);
     let time = humantime::parse_rfc3339(&written).ok()?;
     Some(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs())
 }

@@ -23,7 +23,8 @@ pub(super) fn compare(
     }
     let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
     let date = date.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (early, late) = (Duration::from_millis(asked.as_millis()), Duration::from_millis(answered.as_millis()));
+    let (early, late) =
+        (Duration::from_millis(asked.as_millis()), Duration::from_millis(answered.as_millis()));
     // It was made within that second, somewhere between asking and answering.
     let ahead = early.saturating_sub(date + Duration::from_secs(1)).as_secs();
     let behind = date.saturating_sub(late).as_secs();

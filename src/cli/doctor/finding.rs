@@ -84,13 +84,21 @@ impl Check {
 
     fn facts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Configuration => ("configuration", "whether the configuration is right and what it leaves open"),
+            Self::Configuration => {
+                ("configuration", "whether the configuration is right and what it leaves open")
+            }
             Self::Gateway => ("gateway", "whether the gateway runs, and with this configuration"),
-            Self::PublicUrl => ("public_url", "whether public_url leads to this very gateway, under its own name"),
-            Self::Certificate => ("certificate", "the TLS certificate that public_url shows: name, chain, time"),
+            Self::PublicUrl => {
+                ("public_url", "whether public_url leads to this very gateway, under its own name")
+            }
+            Self::Certificate => {
+                ("certificate", "the TLS certificate that public_url shows: name, chain, time")
+            }
             Self::WellKnown => ("well_known", "the metadata that clients read at public_url"),
             Self::Cookies => ("cookies", "whether a cookie comes through unchanged"),
-            Self::Forwarding => ("forwarding", "whether the address of whoever asks arrives, and nobody can choose it"),
+            Self::Forwarding => {
+                ("forwarding", "whether the address of whoever asks arrives, and nobody can choose it")
+            }
             Self::Clock => ("clock", "this machine's clock against that of others"),
             Self::ProviderEndpoints => ("provider_endpoints", "whether the endpoints of the provider answer"),
             Self::ClientSecret => ("client_secret", "whether the provider accepts our client id and secret"),
@@ -137,8 +145,8 @@ problems! {
     CONFIGURATION_READABLE, Configuration, Warning, "configuration_readable",
         "The configuration file holds a secret, and others than its owner may read it",
         "chmod 0600 the file (0640 with a group that only the gateway has), or put the secret into a file or variable of its own";
-    PROXIES_TRUST_EVERYBODY, Configuration, Fault, "proxies_trust_everybody",
-        "trusted_proxies holds every address, so anybody can say which address they come from",
+    PROXIES_ARE_MANY, Configuration, Warning, "proxies_are_many",
+        "trusted_proxies holds a very large network, and everybody in it can say which address they come from",
         "Write only the addresses of your own proxies into trusted_proxies";
     ADMIN_LISTENS_WIDELY, Configuration, Warning, "admin_listens_widely",
         "admin_listen is not on loopback while admin_token opens the admin API there, without TLS",

@@ -51,7 +51,8 @@ pub(super) async fn look(mut provider: Provider, world: Arc<World>) -> Vec<Findi
                 Finding::of(&finding::PROVIDER_DISCOVERY, name.clone()).because(reason)
             }
         };
-        let skipped = |check| Finding::skipped(check, name.clone(), "without its endpoints nothing can be asked");
+        let skipped =
+            |check| Finding::skipped(check, name.clone(), "without its endpoints nothing can be asked");
         return vec![found, skipped(Check::ClientSecret), skipped(Check::RedirectUri)];
     }
     let callback = world.settings.public_url.join(&format!("/callback/{}", provider.name));
@@ -95,7 +96,9 @@ fn credentials(name: &str, callback: &str, presented: &Told, sent: &Told) -> [Fi
         (Told::No, _) => Finding::of(&finding::CLIENT_SECRET_WRONG, name),
         (Told::Yes, _) => Finding::ok(Check::ClientSecret, name, "accepted"),
         (Told::Nothing(why), _) => Finding::skipped(Check::ClientSecret, name, *why),
-        (Told::Trouble(_), _) => Finding::skipped(Check::ClientSecret, name, "the token endpoint cannot be asked"),
+        (Told::Trouble(_), _) => {
+            Finding::skipped(Check::ClientSecret, name, "the token endpoint cannot be asked")
+        }
     };
     let redirect = match (presented, sent) {
         (Told::No, _) => unknown("the provider does not accept our client"),
@@ -121,7 +124,9 @@ async fn present(provider: &Provider, callback: &str, world: &World) -> Told {
         Err(ThirdPartyError::Unavailable("client_credentials_refused")) => Told::No,
         Err(ThirdPartyError::Unavailable(reason)) => match trouble(reason) {
             Some(problem) => Told::Trouble(problem),
-            None if reason == "rate_limited" => Told::Nothing("the provider has had too many requests just now"),
+            None if reason == "rate_limited" => {
+                Told::Nothing("the provider has had too many requests just now")
+            }
             None => Told::Nothing("what the provider says of a code that nobody has does not tell"),
         },
     }
@@ -165,7 +170,9 @@ async fn authorize(provider: &Provider, redirect_uri: &str, world: &World) -> Re
         }
         if provider.pkce {
             let challenge = CodeChallenge::of(&format!("{verifier}{verifier}"));
-            query.append_pair("code_challenge", challenge.as_str()).append_pair("code_challenge_method", "S256");
+            query
+                .append_pair("code_challenge", challenge.as_str())
+                .append_pair("code_challenge_method", "S256");
         }
         for (name, value) in provider.authorize_params.iter().filter(|(name, _)| name != "prompt") {
             query.append_pair(name, value);
@@ -189,8 +196,9 @@ fn compare(callback: &str, ours: &Result<Answer, Trouble>, other: &Result<Answer
     let Ok(ours) = ours else { return Told::Trouble(&finding::PROVIDER_UNREACHABLE) };
     let (ours, other) = (signature(ours), other.as_ref().ok().map(signature));
     let status = ours.0;
-    let is_refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND)
-        || ours.1.as_deref().is_some_and(|location| location.ends_with("/error"));
+    let is_refused =
+        matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND)
+            || ours.1.as_deref().is_some_and(|location| location.ends_with("/error"));
     if status.is_server_error() {
         Told::Trouble(&finding::PROVIDER_FAILS)
     } else if is_refused {

@@ -43,7 +43,8 @@ struct Seen {
 pub(super) async fn look(world: Arc<World>, known: Known) -> Vec<Finding> {
     let settings = &world.settings;
     let mut found = certificate::files(settings);
-    let (asked, (plain, claimed)) = (now(), tokio::join!(visit(&world, &known, None), visit(&world, &known, Some(CLAIMED))));
+    let (asked, (plain, claimed)) =
+        (now(), tokio::join!(visit(&world, &known, None), visit(&world, &known, Some(CLAIMED))));
     let answered = now();
     let url = settings.public_url.as_str();
     let (answer, seen) = match plain {
@@ -88,11 +89,7 @@ fn skip(url: &str, why: &str) -> [Finding; 3] {
 }
 
 /// Sends a request with a nonce, and asks the gateway what arrived.
-async fn visit(
-    world: &World,
-    known: &Known,
-    claim: Option<&str>,
-) -> Result<(Answer, Option<Seen>), Trouble> {
+async fn visit(world: &World, known: &Known, claim: Option<&str>) -> Result<(Answer, Option<Seen>), Trouble> {
     let opened = known.ask(Method::POST, "/admin/v1/mirror").await;
     let nonce = opened.as_ref().and_then(|opened| opened.get("nonce")).and_then(Value::as_str);
     let mut url = world.at(mirror::PATH)?;
@@ -127,7 +124,11 @@ fn unanswered(url: &str, trouble: &Trouble) -> Finding {
 fn identity(url: &str, answer: &Answer, seen: Option<&Seen>, known: &Known) -> Result<Finding, Finding> {
     let status = answer.response.status();
     if known.gateway.is_none() {
-        return Ok(Finding::skipped(Check::PublicUrl, url, "somebody answers; only the running gateway can say whether it is this one"));
+        return Ok(Finding::skipped(
+            Check::PublicUrl,
+            url,
+            "somebody answers; only the running gateway can say whether it is this one",
+        ));
     }
     let problem: &Problem = match seen {
         Some(seen) if seen.host_is_ours && status == StatusCode::OK => {
@@ -213,7 +214,11 @@ fn forwarding(settings: &Settings, answer: &Answer, seen: &Seen, claimed: Option
         return found;
     }
     if !is_proxy {
-        found.push(Finding::skipped(Check::Forwarding, url, "something that is no HTTP proxy (NAT?) hides who is asking, or there is nothing to tell"));
+        found.push(Finding::skipped(
+            Check::Forwarding,
+            url,
+            "something that is no HTTP proxy (NAT?) hides who is asking, or there is nothing to tell",
+        ));
         return found;
     }
     if seen.forwarded_for == 0 {
@@ -221,7 +226,11 @@ fn forwarding(settings: &Settings, answer: &Answer, seen: &Seen, claimed: Option
     }
     if !seen.peer_is_trusted {
         let proxy = seen.peer.to_string();
-        found.push(Finding::of(&finding::PROXY_NOT_TRUSTED, url).because(&proxy).namely(format!("trusted_proxies = [\"{proxy}\"]")));
+        found.push(
+            Finding::of(&finding::PROXY_NOT_TRUSTED, url)
+                .because(&proxy)
+                .namely(format!("trusted_proxies = [\"{proxy}\"]")),
+        );
     }
     if found.is_empty() {
         found.push(ok("the proxy in front is trusted, and says who is asking"));
@@ -234,7 +243,8 @@ async fn metadata(world: &World, is_ours: bool) -> Vec<Finding> {
     let settings = &world.settings;
     let catalog = catalog(settings);
     let registers = settings.registration.dynamic != DynamicRegistration::Off;
-    let Ok(documents) = Metadata::new(&catalog, registers, settings.registration.client_id_metadata_documents)
+    let Ok(documents) =
+        Metadata::new(&catalog, registers, settings.registration.client_id_metadata_documents)
     else {
         return Vec::new();
     };
@@ -245,7 +255,9 @@ async fn metadata(world: &World, is_ours: bool) -> Vec<Finding> {
         let expected = documents.at(&path).unwrap_or_default();
         found.push(match document(world, &path, &expected).await {
             Some(finding) => finding,
-            None => Finding::ok(Check::WellKnown, settings.public_url.join(&path), "as this configuration says"),
+            None => {
+                Finding::ok(Check::WellKnown, settings.public_url.join(&path), "as this configuration says")
+            }
         });
     }
     for server in behind {
@@ -273,7 +285,9 @@ async fn document(world: &World, path: &str, expected: &[u8]) -> Option<Finding>
     let request = Request::builder().header(header::ACCEPT, "application/json");
     let answer = match call(&world.tls, &url, request, "", whole).await {
         Ok(answer) => answer.response,
-        Err(_) => return Some(Finding::of(&finding::WELL_KNOWN_BLOCKED, subject).because("there is no answer")),
+        Err(_) => {
+            return Some(Finding::of(&finding::WELL_KNOWN_BLOCKED, subject).because("there is no answer"));
+        }
     };
     let shown = serde_json::from_slice::<Value>(answer.body()).ok().filter(Value::is_object);
     let Some(shown) = shown.filter(|_| answer.status() == StatusCode::OK) else {
@@ -282,9 +296,13 @@ async fn document(world: &World, path: &str, expected: &[u8]) -> Option<Finding>
     };
     let expected: Value = serde_json::from_slice(expected).unwrap_or_default();
     let members = expected.as_object().into_iter().flatten();
-    let mut wrong: Vec<&str> =
-        members.filter(|(name, value)| shown.get(*name) != Some(*value)).map(|(name, _)| name.as_str()).collect();
-    if shown.as_object().map_or(0, serde_json::Map::len) > expected.as_object().map_or(0, serde_json::Map::len) {
+    let mut wrong: Vec<&str> = members
+        .filter(|(name, value)| shown.get(*name) != Some(*value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if shown.as_object().map_or(0, serde_json::Map::len)
+        > expected.as_object().map_or(0, serde_json::Map::len)
+    {
         wrong.push("members that the gateway does not have");
     }
     if wrong.is_empty() {

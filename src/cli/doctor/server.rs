@@ -61,7 +61,10 @@ async fn ask(
         request = request.header("mcp-protocol-version", version).header("mcp-method", "server/discover");
     }
     // An event stream need not end.
-    call(tls, url, request, body, |read| is_json_rpc(read) && (read.ends_with(b"\n\n") || read.ends_with(b"\r\n\r\n"))).await
+    call(tls, url, request, body, |read| {
+        is_json_rpc(read) && (read.ends_with(b"\n\n") || read.ends_with(b"\r\n\r\n"))
+    })
+    .await
 }
 
 /// Leaves nothing behind. Whether it works is of no interest.

@@ -156,9 +156,9 @@ fn inside(settings: &Settings, folder: &Path, beside: &Path, config: Option<&Pat
     let mut candidates = files(&real);
     let folders: Vec<PathBuf> = candidates.iter().filter(|path| path.is_dir()).cloned().collect();
     candidates.extend(folders.iter().flat_map(|folder| files(folder)));
-    candidates.into_iter().find(|path| {
-        read(path).is_some_and(|key| keys.iter().any(|known| known.expose() == key.expose()))
-    })
+    candidates
+        .into_iter()
+        .find(|path| read(path).is_some_and(|key| keys.iter().any(|known| known.expose() == key.expose())))
 }
 
 /// The key that a file holds, where it holds one and nothing else.
@@ -198,8 +198,10 @@ fn space(folder: &Path) -> Vec<Finding> {
 /// The configuration file: whether it holds secrets that others may read.
 pub(super) fn configuration(settings: &Settings, config: Option<&Path>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if settings.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
-        found.push(Finding::of(&finding::PROXIES_TRUST_EVERYBODY, "trusted_proxies"));
+    // Larger than any network of somebody's own: 10.0.0.0/8 and fc00::/7.
+    let is_large = |net: &ipnet::IpNet| net.prefix_len() < if net.addr().is_ipv4() { 8 } else { 7 };
+    if settings.trusted_proxies.iter().any(is_large) {
+        found.push(Finding::of(&finding::PROXIES_ARE_MANY, "trusted_proxies"));
     }
     if settings.admin_token.is_some() && !settings.admin_listen.ip().is_loopback() {
         let place = settings.admin_listen.to_string();
@@ -221,7 +223,8 @@ pub(super) fn configuration(settings: &Settings, config: Option<&Path>) -> Vec<F
 
 /// Whether a secret is written out, and not only where it is.
 fn has_secret(text: &str) -> bool {
-    const KEYS: [&str; 5] = ["client_secret", "secret", "encryption_key", "admin_token", "initial_access_token"];
+    const KEYS: [&str; 5] =
+        ["client_secret", "secret", "encryption_key", "admin_token", "initial_access_token"];
     text.lines().any(|line| {
         let written = line.split_once('=');
         written.is_some_and(|(key, value)| {

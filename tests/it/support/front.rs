@@ -95,7 +95,8 @@ async fn pass(
     if twist.drops_host {
         head.headers.insert(header::HOST, backend.parse().unwrap());
     }
-    let claimed = head.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+    let claimed =
+        head.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
     if !twist.believes_the_client {
         head.headers.remove("x-forwarded-for");
         if !twist.hides_the_client {
@@ -111,17 +112,17 @@ async fn pass(
         return Response::builder().status(502).body(Full::from("bad gateway")).unwrap();
     };
     let (mut head, mut body) = answer.into_parts();
-    let cookies: Vec<String> = head
-        .headers
-        .get_all(header::SET_COOKIE)
-        .iter()
-        .map(|cookie| {
-            let kept = cookie.to_str().unwrap().split(';').filter(|part| {
-                !twist.takes_from_cookies.iter().any(|taken| part.trim().starts_with(taken))
-            });
-            kept.collect::<Vec<_>>().join(";") + twist.adds_to_cookies
-        })
-        .collect();
+    let cookies: Vec<String> =
+        head.headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .map(|cookie| {
+                let kept = cookie.to_str().unwrap().split(';').filter(|part| {
+                    !twist.takes_from_cookies.iter().any(|taken| part.trim().starts_with(taken))
+                });
+                kept.collect::<Vec<_>>().join(";") + twist.adds_to_cookies
+            })
+            .collect();
     head.headers.remove(header::SET_COOKIE);
     for cookie in cookies.iter().filter(|_| !twist.drops_cookies) {
         head.headers.append(header::SET_COOKIE, cookie.parse().unwrap());
