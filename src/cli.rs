@@ -90,7 +90,7 @@ enum Command {
     Restore(restore::Restore),
     /// Say whether the gateway is alive, or ready: for probes.
     Health(health::Health),
-    /// Say what is wrong and what to do about it: public_url, the proxy in front, providers, MCP servers, store, key.
+    /// Say what is wrong and what to do about it: the public URL, the proxy in front, providers, MCP servers, store, key.
     Doctor(doctor::Doctor),
     /// Print what a shell needs to complete this command line.
     Completions {

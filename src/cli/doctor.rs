@@ -125,7 +125,7 @@ async fn look(place: &Where, world: &Arc<World>) -> Vec<Finding> {
         let (provider, world) = (provider.clone(), Arc::clone(world));
         let name = format!("provider.{}", provider.name);
         waiting.push((Check::ProviderEndpoints, name.clone()));
-        looks.spawn(async move { (name, provider::look(provider, world).await) });
+        looks.spawn(async move { (name, provider::look(provider, &world).await) });
     }
     for server in &world.settings.servers {
         let (server, tls) = (server.clone(), Arc::clone(&world.tls));
@@ -137,7 +137,7 @@ async fn look(place: &Where, world: &Arc<World>) -> Vec<Finding> {
     findings.push(gateway::open_files(&known, &world.settings));
     let (user, visited) = (known.user, Arc::clone(world));
     waiting.push((Check::PublicUrl, PUBLIC.to_owned()));
-    looks.spawn(async move { (PUBLIC.to_owned(), public::look(visited, known).await) });
+    looks.spawn(async move { (PUBLIC.to_owned(), public::look(&visited, &known).await) });
     let kept = Arc::clone(world);
     waiting.push((Check::Store, STORE.to_owned()));
     looks.spawn_blocking(move || {

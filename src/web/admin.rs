@@ -47,7 +47,7 @@ pub struct Admin {
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
     pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics, mirror: Arc<Mirror>) -> Self {
-        Self { flows, token, metrics, mirror }
+        Self { flows, token, mirror, metrics }
     }
 
     /// Answers a request on the listener.

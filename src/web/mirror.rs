@@ -74,6 +74,10 @@ pub struct Seen {
     pub counted: IpAddr,
 }
 
+/// It was never given out, or is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NoSuchNonce;
+
 impl Mirror {
     pub(super) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Self> {
         Arc::new(Self { clock, entropy, looks: Mutex::default() })
@@ -92,11 +96,12 @@ impl Mirror {
         Ok(nonce)
     }
 
-    /// What came with this nonce: `None` where there is no such nonce, `Some(None)` where nothing came.
-    pub(super) fn seen(&self, nonce: &str) -> Option<Option<Seen>> {
+    /// What came with this nonce, where anything did.
+    pub(super) fn seen(&self, nonce: &str) -> Result<Option<Seen>, NoSuchNonce> {
         let (nonce, now) = (Digest::of(nonce), self.clock.now());
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.iter().find(|look| look.nonce == nonce && look.until > now).map(|look| look.seen.clone())
+        let look = looks.iter().find(|look| look.nonce == nonce && look.until > now);
+        look.map(|look| look.seen.clone()).ok_or(NoSuchNonce)
     }
 
     /// Keeps what was seen, the first time. Whether there is such a nonce.
@@ -198,15 +203,15 @@ mod tests {
         let mirror = Mirror::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
         assert!(!mirror.take("guessed", seen));
         let nonce = mirror.open().unwrap();
-        assert_eq!(mirror.seen(&nonce), Some(None));
+        assert_eq!(mirror.seen(&nonce), Ok(None));
         assert!(!mirror.take("guessed", seen));
         assert!(mirror.take(&nonce, seen));
         assert!(!mirror.take(&nonce, seen), "twice");
-        assert_eq!(mirror.seen(&nonce), Some(Some(seen())));
+        assert_eq!(mirror.seen(&nonce), Ok(Some(seen())));
         for _ in 0..MOST {
             mirror.open().unwrap();
         }
-        assert_eq!(mirror.seen(&nonce), None);
+        assert_eq!(mirror.seen(&nonce), Err(NoSuchNonce));
         assert_eq!(mirror.looks.lock().unwrap().len(), MOST);
     }
 

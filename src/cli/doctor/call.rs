@@ -68,7 +68,8 @@ pub(super) async fn call(
     body: &str,
     is_enough: impl Fn(&[u8]) -> bool,
 ) -> Result<Answer, Trouble> {
-    timeout(OVERALL, whole_call(tls, url, request, body, is_enough)).await.unwrap_or(Err(Trouble::Slow))
+    let calling = Box::pin(whole_call(tls, url, request, body, is_enough));
+    timeout(OVERALL, calling).await.unwrap_or(Err(Trouble::Slow))
 }
 
 async fn whole_call(

@@ -1,4 +1,4 @@
-//! The certificate that public_url shows, and the files of `[tls]`.
+//! The certificate that `public_url` shows, and the files of `[tls]`.
 //!
 //! Whether a certificate is good is the TLS library's to say, with this system's trust. Only until when it is good is read
 //! here, out of the few bytes of DER in front of it (RFC 5280 section 4.1).

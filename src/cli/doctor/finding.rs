@@ -53,6 +53,7 @@ pub(super) enum Check {
 }
 
 impl Check {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 16] = [
         Self::Configuration,
         Self::Gateway,
@@ -134,6 +135,7 @@ macro_rules! problems {
             remedy: $remedy,
         };)*
         /// All of them.
+        #[cfg(test)]
         pub(super) const PROBLEMS: &[Problem] = &[$($name),*];
     };
 }

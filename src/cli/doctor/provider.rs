@@ -39,7 +39,7 @@ enum Told {
 }
 
 /// Looks at one of them.
-pub(super) async fn look(mut provider: Provider, world: Arc<World>) -> Vec<Finding> {
+pub(super) async fn look(mut provider: Provider, world: &World) -> Vec<Finding> {
     let name = format!("provider.{}", provider.name);
     if let Err(error) = discover(&world.client, &mut provider).await {
         let found = match error {
@@ -58,10 +58,10 @@ pub(super) async fn look(mut provider: Provider, world: Arc<World>) -> Vec<Findi
     let callback = world.settings.public_url.join(&format!("/callback/{}", provider.name));
     let asked = now();
     let (presented, ours, other, userinfo) = tokio::join!(
-        present(&provider, &callback, &world),
-        authorize(&provider, &callback, &world),
-        authorize(&provider, "https://doctor.invalid/nobody-registered-this", &world),
-        reach(&provider.userinfo_endpoint, &world),
+        present(&provider, &callback, world),
+        authorize(&provider, &callback, world),
+        authorize(&provider, "https://doctor.invalid/nobody-registered-this", world),
+        reach(&provider.userinfo_endpoint, world),
     );
     let answered = now();
     let mut found = Vec::new();
@@ -119,9 +119,11 @@ async fn present(provider: &Provider, callback: &str, world: &World) -> Told {
     let verifier = format!("{verifier}{verifier}");
     match adapter.redeem(SecretString::from(code), SecretString::from(verifier)).await {
         Ok(_) => Told::Trouble(&finding::PROVIDER_FAILS),
-        Err(ThirdPartyError::Refused("unauthorized_client")) => Told::No,
+        Err(
+            ThirdPartyError::Refused("unauthorized_client")
+            | ThirdPartyError::Unavailable("client_credentials_refused"),
+        ) => Told::No,
         Err(ThirdPartyError::Refused(_)) => Told::Yes,
-        Err(ThirdPartyError::Unavailable("client_credentials_refused")) => Told::No,
         Err(ThirdPartyError::Unavailable(reason)) => match trouble(reason) {
             Some(problem) => Told::Trouble(problem),
             None if reason == "rate_limited" => {

@@ -1,7 +1,7 @@
-//! public_url, as a stranger reaches it: whether it leads to this very gateway, and what arrives of names, addresses and
+//! `public_url`, as a stranger reaches it: whether it leads to this very gateway, and what arrives of names, addresses and
 //! cookies (`web::mirror`); and the metadata that clients read there.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use http::{Method, Request, StatusCode, header};
 use serde::Deserialize;
@@ -40,11 +40,11 @@ struct Seen {
 }
 
 /// Looks at everything there.
-pub(super) async fn look(world: Arc<World>, known: Known) -> Vec<Finding> {
+pub(super) async fn look(world: &World, known: &Known) -> Vec<Finding> {
     let settings = &world.settings;
     let mut found = certificate::files(settings);
     let (asked, (plain, claimed)) =
-        (now(), tokio::join!(visit(&world, &known, None), visit(&world, &known, Some(CLAIMED))));
+        (now(), tokio::join!(visit(world, known, None), visit(world, known, Some(CLAIMED))));
     let answered = now();
     let url = settings.public_url.as_str();
     let (answer, seen) = match plain {
@@ -61,7 +61,7 @@ pub(super) async fn look(world: Arc<World>, known: Known) -> Vec<Finding> {
     // Where nothing stands in front, it is our own clock.
     found.extend(clock::compare(url, answer.response.headers(), asked, answered));
     let claimed = claimed.ok().and_then(|(_, seen)| seen);
-    match identity(url, &answer, seen.as_ref(), &known) {
+    match identity(url, &answer, seen.as_ref(), known) {
         Ok(identified) => found.push(identified),
         Err(problem) => {
             found.push(problem);
@@ -69,18 +69,15 @@ pub(super) async fn look(world: Arc<World>, known: Known) -> Vec<Finding> {
             return found;
         }
     }
-    match &seen {
-        Some(seen) => {
-            found.push(cookie(settings, &answer));
-            found.extend(forwarding(settings, &answer, seen, claimed.as_ref()));
-        }
-        None => {
-            let why = "only the running gateway can say";
-            found.push(Finding::skipped(Check::Cookies, url, why));
-            found.push(Finding::skipped(Check::Forwarding, url, why));
-        }
+    if let Some(seen) = &seen {
+        found.push(cookie(settings, &answer));
+        found.extend(forwarding(settings, &answer, seen, claimed.as_ref()));
+    } else {
+        let why = "only the running gateway can say";
+        found.push(Finding::skipped(Check::Cookies, url, why));
+        found.push(Finding::skipped(Check::Forwarding, url, why));
     }
-    found.extend(metadata(&world, seen.is_some()).await);
+    found.extend(metadata(world, seen.is_some()).await);
     found
 }
 
@@ -325,7 +322,7 @@ async fn challenges(world: &World, path: &str, address: &str) -> bool {
 }
 
 impl World {
-    /// A URL at public_url.
+    /// A URL at `public_url`.
     fn at(&self, path: &str) -> Result<Url, Trouble> {
         Url::parse(&self.settings.public_url.join(path)).map_err(|_| Trouble::Unreachable)
     }

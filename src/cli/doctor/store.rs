@@ -190,7 +190,7 @@ fn space(folder: &Path) -> Vec<Finding> {
     let detail = format!("{} MiB free", free / (1024 * 1024));
     vec![match free {
         ..NEARLY_NOTHING => Finding::of(&finding::DISK_FULL, place).because(detail),
-        ..LITTLE => Finding::of(&finding::DISK_FILLS, place).because(detail),
+        NEARLY_NOTHING..LITTLE => Finding::of(&finding::DISK_FILLS, place).because(detail),
         _ => Finding::ok(Check::DiskSpace, place, detail),
     }]
 }

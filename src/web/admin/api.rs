@@ -34,7 +34,7 @@ use crate::{
         operator::{Query, Unanswered},
     },
     proxy::{Body, full},
-    web::mirror::Mirror,
+    web::mirror::{self, Mirror},
 };
 
 const ROOT: &str = "/admin/v1";
@@ -175,13 +175,13 @@ fn about(flows: &Flows, draining: bool) -> Response<Body> {
 }
 
 /// Answers what is asked about a request through `public_url`; `None`: something else is asked.
-pub(super) fn mirrored(mirror: &Mirror, request: &Request<()>) -> Option<Response<Body>> {
+pub(super) fn mirrored(looks: &Mirror, request: &Request<()>) -> Option<Response<Body>> {
     const MISSING: Unanswered = Unanswered::Bad("This takes nonce, once, and nothing else.");
     if request.uri().path().strip_prefix(ROOT) != Some("/mirror") {
         return None;
     }
     if request.method() == Method::POST {
-        return Some(match mirror.open() {
+        return Some(match looks.open() {
             Ok(nonce) => said(&json!({ "nonce": nonce })),
             Err(fault) => unanswered(Unanswered::Fault(fault)),
         });
@@ -189,9 +189,11 @@ pub(super) fn mirrored(mirror: &Mirror, request: &Request<()>) -> Option<Respons
     let query = request.uri().query().unwrap_or_default();
     let mut parameters = form_urlencoded::parse(query.as_bytes());
     Some(only(&Method::GET, request).unwrap_or_else(|| match (parameters.next(), parameters.next()) {
-        (Some((key, nonce)), None) if key == "nonce" => match mirror.seen(&nonce) {
-            Some(seen) => said(&json!({ "seen": seen })),
-            None => problem(StatusCode::NOT_FOUND, "not_found", "There is no such nonce.", None),
+        (Some((key, nonce)), None) if key == "nonce" => match looks.seen(&nonce) {
+            Ok(seen) => said(&json!({ "seen": seen })),
+            Err(mirror::NoSuchNonce) => {
+                problem(StatusCode::NOT_FOUND, "not_found", "There is no such nonce.", None)
+            }
         },
         _ => unanswered(MISSING),
     }))
