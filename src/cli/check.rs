@@ -4,9 +4,8 @@ use std::{io::Write as _, path::Path, process::ExitCode};
 
 use super::{load, wrong};
 use crate::{
-    gateway::Bound,
+    gateway::{self, Bound},
     observe::log,
-    web::page::{Pages, ProductName},
 };
 
 /// Says what the configuration means, or what is wrong with it.
@@ -15,7 +14,11 @@ pub(super) fn check(path: Option<&Path>) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return wrong(&error),
     };
-    let pages = match Pages::new(ProductName::default()).and_then(|pages| pages.check()) {
+    let pages = match gateway::pages(&settings) {
+        Ok(pages) => pages,
+        Err(error) => return wrong(&error),
+    };
+    let pages = match pages.check() {
         Ok(pages) => pages,
         Err(error) => return wrong(&error),
     };

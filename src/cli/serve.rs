@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{failed, load, wrong};
 use crate::{
-    config::Settings,
+    config::{BrandingSettings, Settings},
     gateway::{self, Bound, Gateway, Origin, Surroundings},
     net::files::{self, Raised},
     observe::log,
@@ -15,6 +15,12 @@ use crate::{
 
 /// Runs the gateway until a signal says that it is enough.
 pub(super) fn serve(settings: Settings, origin: Origin) -> ExitCode {
+    // A mistake in what the operator wrote for people, said as any other of the configuration.
+    if settings.branding != BrandingSettings::default()
+        && let Err(error) = gateway::pages(&settings)
+    {
+        return wrong(&error);
+    }
     if let Err(error) = log::begin(Some(&settings.log), log::Form::Json) {
         return wrong(&error);
     }

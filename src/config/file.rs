@@ -58,6 +58,20 @@ pub(super) struct File {
     pub(super) tokens: TokensFile,
     pub(super) limits: LimitsFile,
     pub(super) access: AccessFile,
+    pub(super) branding: BrandingFile,
+}
+
+/// `[branding]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BrandingFile {
+    pub(super) product_name: Text,
+    pub(super) logo: Text,
+    pub(super) contact: Text,
+    pub(super) colors: Option<Written<BTreeMap<String, String>>>,
+    pub(super) colors_dark: Option<Written<BTreeMap<String, String>>>,
+    pub(super) texts: Text,
+    pub(super) templates: Text,
 }
 
 /// `[access]`

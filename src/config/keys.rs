@@ -8,6 +8,7 @@
 //! The rows are in `table` and `clients`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
 //! only.
 
+mod branding;
 mod clients;
 mod limits;
 mod provider;

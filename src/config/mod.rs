@@ -9,6 +9,7 @@
 //! bind, connect or write. The command line calls [`load`] and exits with 64 on a [`ConfigError`]; everything above
 //! reads [`Settings`].
 
+mod branding;
 mod change;
 mod document;
 mod environment;
@@ -29,6 +30,7 @@ mod tests;
 use std::fs;
 use std::path::Path;
 
+pub use branding::{BRAND_COLORS, BrandingSettings};
 pub use change::{AT_RESTART, needs_restart};
 pub use error::ConfigError;
 use error::{Place, Refused, Source};

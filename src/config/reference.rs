@@ -214,10 +214,13 @@ mod tests {
     #[test]
     fn the_example_loads_with_every_key_switched_on() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["certificate.pem", "key.pem"] {
-            fs::write(folder.path().join(name), "").unwrap();
+        let mut text = example();
+        for name in ["certificate.pem", "key.pem", "logo.svg", "texts.toml", "pages"] {
+            fs::create_dir(folder.path().join("pages")).ok();
+            fs::write(folder.path().join(name), "").ok();
+            text = text.replace(&format!("\"{name}\""), &format!("{:?}", folder.path().join(name)));
         }
-        let text = example()
+        let text = text
             .lines()
             // It stands instead of most of the keys beside it.
             .filter(|line| !line.starts_with("# resource = "))
@@ -227,9 +230,7 @@ mod tests {
             // A client has a secret or keys.
             .filter(|line| !line.starts_with("jwks = "))
             .collect::<Vec<_>>()
-            .join("\n")
-            .replace("\"certificate.pem\"", &format!("{:?}", folder.path().join("certificate.pem")))
-            .replace("\"key.pem\"", &format!("{:?}", folder.path().join("key.pem")));
+            .join("\n");
         let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
         let env = |name: &str| (name != "MCP_DEPUTY_TENANT").then(|| key.to_owned());
         let settings = from_text("proxy.toml", &text, &env).unwrap();

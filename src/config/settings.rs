@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+use super::branding::BrandingSettings;
 use super::master_key::MasterKey;
 use crate::domain::access::Access;
 use crate::domain::metadata::ClientMetadata;
@@ -87,6 +88,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Who may sign in.
     pub access: Access,
+    /// What pages look like.
+    pub branding: BrandingSettings,
 }
 
 impl Settings {

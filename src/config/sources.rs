@@ -1,5 +1,5 @@
-//! Which files a configuration is read from, and whether any of them changed: the file itself, and those that its values
-//! are read from (`{ file = "PATH" }`).
+//! Which files a configuration is read from, and whether any of them changed: the file itself, those that its values are
+//! read from (`{ file = "PATH" }`), and what its pages are made of.
 //!
 //! Contents are compared and not times: what Kubernetes mounts changes by a symbolic link that points elsewhere, and some
 //! file systems count time in whole seconds. The certificate is not among them; it is watched by itself (`net::tls`), so
@@ -29,20 +29,40 @@ pub fn mark(path: Option<&Path>) -> Mark {
     text.hash(&mut hasher);
     let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
     for file in referred(&text) {
-        fs::read(&file).ok().hash(&mut hasher);
-        file.hash(&mut hasher);
+        hash(&file, &mut hasher);
     }
     Mark(hasher.finish())
 }
 
-/// The files that values are read from.
+/// What a file holds; of a folder (templates of pages), what its files hold.
+fn hash(path: &Path, hasher: &mut DefaultHasher) {
+    path.hash(hasher);
+    let Ok(entries) = fs::read_dir(path) else { return fs::read(path).ok().hash(hasher) };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for file in files {
+        file.hash(hasher);
+        fs::read(&file).ok().hash(hasher);
+    }
+}
+
+/// The files that values are read from, and those that `[branding]` names.
 fn referred(text: &str) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
-    if let Ok(document) = DeTable::parse(text) {
-        collect(document.get_ref(), &mut files);
+    let Ok(document) = DeTable::parse(text) else { return files };
+    collect(document.get_ref(), &mut files);
+    if let Some(DeValue::Table(branding)) = document.get_ref().get("branding").map(toml::Spanned::get_ref) {
+        for name in BRANDING {
+            if let Some(DeValue::String(path)) = branding.get(name).map(toml::Spanned::get_ref) {
+                files.insert(PathBuf::from(path.as_ref()));
+            }
+        }
     }
     files
 }
+
+/// Keys of `[branding]` that name a file or a folder.
+const BRANDING: [&str; 3] = ["logo", "templates", "texts"];
 
 fn collect(table: &DeTable<'_>, files: &mut BTreeSet<PathBuf>) {
     for (name, value) in table {
@@ -88,6 +108,22 @@ mod tests {
         changed(&secret, "two");
         changed(&other, "three");
         changed(&main, "half a fi");
+    }
+
+    #[test]
+    fn what_pages_are_made_of_is_looked_at_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("templates")).unwrap();
+        let text = format!("[branding]\nlogo = {:?}\ntemplates = {:?}\n", at("logo.svg"), at("templates"));
+        fs::write(at("proxy.toml"), text).unwrap();
+        let mut before = mark(Some(&at("proxy.toml")));
+        for name in ["logo.svg", "templates/home.html", "templates/other.html"] {
+            fs::write(at(name), name).unwrap();
+            let now = mark(Some(&at("proxy.toml")));
+            assert_ne!(now, before, "{name}");
+            before = now;
+        }
     }
 
     #[cfg(unix)]

@@ -4,6 +4,7 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod branding;
 mod discovery;
 mod metrics;
 mod operator;
@@ -16,6 +17,7 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
+pub use branding::pages;
 use metrics::Tallies;
 pub use reload::{NotReloaded, Origin, watch};
 pub use restore::{empty_store, now, seals};
@@ -207,7 +209,7 @@ fn registration(settings: &Settings) -> RegistrationPolicy {
     let titles = settings.providers.iter().map(|provider| provider.title.as_str());
     let reserved = registration.reserved_names.iter().map(String::as_str);
     let names = ReservedNames::default()
-        .and(titles.chain(reserved).chain([PRODUCT]))
+        .and(titles.chain(reserved).chain([PRODUCT, &settings.branding.product_name]))
         .and_whole(settings.servers.iter().map(|server| server.name.as_str()));
     let configured = settings.clients.iter().map(|client| ConfiguredClient {
         id: client.id.clone(),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io, mem,
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicU32},
@@ -41,7 +41,6 @@ use crate::{
         Caller, Mount, Rates, Site, SiteError, SiteParts, Web,
         admin::{self, Admin, Metrics},
         origin::AllowedOrigins,
-        page::{Pages, ProductName},
         traffic::WorkerTraffic,
     },
 };
@@ -238,7 +237,7 @@ impl Certificate {
     pub(super) fn watch(&self, files: PemFiles) {
         let watching = self.stop.child_token();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *watched, watching.clone()).cancel();
+        mem::replace(&mut *watched, watching.clone()).cancel();
         tokio::spawn(Arc::clone(&self.shown).watch(files, LOOK_AT_CERTIFICATE, watching));
     }
 }
@@ -264,8 +263,7 @@ fn site_parts(
     surroundings: &Surroundings,
     places: Places,
 ) -> Result<SiteParts, Fault> {
-    let pages =
-        Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+    let pages = super::pages(settings)?;
     let allowed_origins = settings.servers.iter().map(|server| {
         let allowed = AllowedOrigins {
             listed: server.allowed_origins.clone(),
@@ -473,7 +471,7 @@ fn rates(limits: &LimitSettings) -> Rates {
 struct Desk(Web);
 
 impl Handler for Desk {
-    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, request: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         let caller = Caller { peer: connection.peer, draining: connection.draining.clone() };
         self.0.answer(request, &caller).await
     }
@@ -489,8 +487,8 @@ struct ControlDesk {
 }
 
 impl Handler for ControlDesk {
-    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
-        let request = request.map(drop);
+    async fn handle(&self, request: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+        let request = mem::take(request).map(drop);
         // Whatever is not surely the admin listener is the other one, where there is less.
         if is_at(self.admin_at, connection.local) {
             self.admin.answer(&request, self.stop.is_cancelled()).await

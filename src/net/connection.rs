@@ -98,10 +98,10 @@ where
         let (handler, context, activity) = (held.current(), Arc::clone(asked_on), Arc::clone(active));
         activity.begins(request.version(), !request.body().is_end_stream());
         // In a box: hyper keeps a place for it as long as the connection lives, and a stream needs none of it.
+        let mut request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
         Box::pin(async move {
-            let request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
             let mut asked = Asked { activity: &activity, is_answered: false };
-            let mut answer = unless_it_panics(pin!(handler.handle(request, &context))).await;
+            let mut answer = unless_it_panics(pin!(handler.handle(&mut request, &context))).await;
             asked.is_answered = true;
             drop(asked);
             // What is left of the request's body is not read, so this connection is of no more use. A client that is not
@@ -122,16 +122,13 @@ where
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = Watch { draining, activity: &activity, look, seen: 0, closing: false };
     let stream = TokioIo::new(stream);
-    match version {
-        Version::HTTP_2 => {
-            // In a box, so that connections of HTTP/1.1 are small.
-            let mut connection = Box::pin(http2(limits).serve_connection(stream, service));
-            run(connection.as_mut(), watch, &context, |it| it.graceful_shutdown()).await;
-        }
-        _ => {
-            let connection = pin!(http1(limits).serve_connection(stream, service));
-            run(connection, watch, &context, |it| it.graceful_shutdown()).await;
-        }
+    if version == Version::HTTP_2 {
+        // In a box, so that connections of HTTP/1.1 are small.
+        let mut connection = Box::pin(http2(limits).serve_connection(stream, service));
+        run(connection.as_mut(), watch, &context, http2::Connection::graceful_shutdown).await;
+    } else {
+        let connection = pin!(http1(limits).serve_connection(stream, service));
+        run(connection, watch, &context, http1::Connection::graceful_shutdown).await;
     }
 }
 

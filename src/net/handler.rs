@@ -28,10 +28,11 @@ use super::body::Body;
 /// Answers requests. Each worker has its own, made on that worker's runtime, so that what it owns (connections to MCP
 /// servers, a share of the session cache) is never shared between threads.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. Dropped when the client goes away before the answer begins.
+    /// Answers one request. Dropped when the client goes away before the answer begins. The request is the handler's to take
+    /// apart where it stands: to hand one from step to step costs more than much of what is done with it.
     fn handle(
         &self,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         connection: &ConnectionContext,
     ) -> impl Future<Output = Response<Body>> + Send;
 }

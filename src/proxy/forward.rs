@@ -75,8 +75,9 @@ pub enum Forwarded {
 ///
 /// `credential` is the person's third-party token; a route that wants one never forwards without. Returns when the head
 /// of the answer is there; dropping the future, or later the body of the answer, closes the request to the MCP server.
+/// The request is taken; what is left in its place means nothing.
 pub async fn forward(
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     permit: &Permit,
     credential: Option<&SecretString>,
     route: &Route,
@@ -86,7 +87,7 @@ pub async fn forward(
     let owner = Owner { sealer: context.sealer, mount: &route.path, permit };
     let headers = request.headers();
     let stays_open = request.method() == Method::GET || is_subscription(headers);
-    if let Err(failure) = bound(&mut request, route) {
+    if let Err(failure) = bound(request, route) {
         return Forwarded::Failed(failure.reason(), failure.response());
     }
     let headers = request.headers_mut();

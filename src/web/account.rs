@@ -7,11 +7,11 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header::SET_COOKIE};
 
 use super::{
-    authorize::{ago, named_by, publisher},
+    authorize::{named_by, publisher},
     browser::Cookies,
     consent::depart,
     limits::Gate,
-    page::{self, Connected, ErrorKind, Label, SignInAt, SignedInAs, SignedOut, StartAgain, Verbatim},
+    page::{self, Age, Connected, ErrorKind, Label, SignInAt, SignedInAs, SignedOut, StartAgain, Verbatim},
     parameters::Parameters,
     reply::{self, Reply},
     site::Site,
@@ -64,13 +64,13 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
     };
     match shown.await {
         Ok(shown) => {
-            let mut reply = reply::page(&visit.site.pages, StatusCode::OK, &context(&shown));
+            let mut reply = reply::page(visit.voice(), StatusCode::OK, &context(&shown));
             if let Some(cookie) = &shown.set_render_cookie {
                 reply.headers_mut().append(SET_COOKIE, visit.site.jar.render(cookie));
             }
             reply
         }
-        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, again()),
+        Err(failure) => reply::failure_page(visit.voice(), &failure, visit.id, again()),
     }
 }
 
@@ -78,6 +78,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let (cookies, address) = (visit.cookies(), visit.address());
     let allowed = visit.pass_from_page(Gate::Approvals);
+    let voice = visit.voice();
     let Visit { site, id, head, .. } = visit;
     let done = async {
         allowed?;
@@ -95,19 +96,19 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
         done
     };
     match done.await {
-        Ok(Done::Departed(departed)) => depart(site, &cookies, &departed, id),
+        Ok(Done::Departed(departed)) => depart(site, voice, &cookies, &departed, id),
         Ok(Done::SignedOut) => {
             let providers = site.flows.catalog().providers.values();
             let providers = providers.map(|provider| Label::new(&provider.title)).collect();
-            let mut reply = reply::page(&site.pages, StatusCode::OK, &SignedOut { providers });
+            let mut reply = reply::page(voice, StatusCode::OK, &SignedOut { providers });
             reply.headers_mut().append(SET_COOKIE, site.jar.session_gone());
             reply
         }
         Ok(Done::Ended(what)) => match HeaderValue::try_from(format!("{PATH}?ended={what}")) {
             Ok(location) => reply::see_other(location),
-            Err(_) => reply::error_page(&site.pages, ErrorKind::Internal, id, again()),
+            Err(_) => reply::error_page(voice, ErrorKind::Internal, id, again()),
         },
-        Err(failure) => reply::failure_page(&site.pages, &failure, id, again()),
+        Err(failure) => reply::failure_page(voice, &failure, id, again()),
     }
 }
 
@@ -220,7 +221,7 @@ fn connected(app: &ConnectedApp, now: Timestamp) -> page::ConnectedApp {
     let definition = |scope: &str| app.server.as_ref()?.scopes.iter().find(|known| known.name == scope);
     page::ConnectedApp {
         id: app.id.to_base64url(),
-        name: Label::new(name),
+        name: Label::seen(name),
         named_by: client.map(named_by),
         published_by: client.and_then(publisher).map(Verbatim::new),
         client_id: Verbatim::new(&app.client_id),
@@ -233,8 +234,8 @@ fn connected(app: &ConnectedApp, now: Timestamp) -> page::ConnectedApp {
             .iter()
             .map(|name| page::ScopeLine::new(name, definition(name).map(|known| &*known.description)))
             .collect(),
-        since: Label::new(&ago(app.since, now)),
-        used: (!app.is_in_use).then(|| Label::new(&ago(app.used_at, now))),
+        since: Age::of(now.since(app.since)),
+        used: (!app.is_in_use).then(|| Age::of(now.since(app.used_at))),
         grants: app.grants,
     }
 }

@@ -32,8 +32,8 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
         Ok::<_, Failure>((id, shown))
     };
     match asked.await {
-        Ok((id, shown)) => reply::page(&visit.site.pages, StatusCode::OK, &context(visit.site, id, &shown)),
-        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
+        Ok((id, shown)) => reply::page(visit.voice(), StatusCode::OK, &context(visit.site, id, &shown)),
+        Err(failure) => reply::failure_page(visit.voice(), &failure, visit.id, None),
     }
 }
 
@@ -41,18 +41,19 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let cookies = visit.cookies();
     let allowed = visit.pass_from_page(Gate::Approvals);
+    let voice = visit.voice();
     let Visit { site, id, head, .. } = visit;
     let decided = async {
         allowed?;
         decide(site, &head.headers, &cookies, body).await
     };
     match decided.await {
-        Err(failure) => reply::failure_page(&site.pages, &failure, id, None),
+        Err(failure) => reply::failure_page(voice, &failure, id, None),
         Ok(Arrived::AlreadyDone { again }) => {
-            reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, StartAgain::new(&again))
+            reply::error_page(voice, ErrorKind::AlreadyDone, id, StartAgain::new(&again))
         }
         Ok(Arrived::Answer { to, session, spent }) => {
-            let mut reply = reply::leave(&site.pages, &to, reply::client_at(&to), id);
+            let mut reply = reply::leave(voice, &to, reply::client_at(&to), id);
             let session = session.map(|session| site.jar.session(&session));
             for cookie in session.into_iter().chain(spent.map(|suffix| site.jar.arrival_gone(&suffix))) {
                 reply.headers_mut().append(SET_COOKIE, cookie);
@@ -61,7 +62,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
         }
         Ok(Arrived::SecondPage { .. } | Arrived::SignedIn { .. } | Arrived::NotSignedIn { .. }) => {
             tracing::error!("a second page led to something else than an answer");
-            reply::error_page(&site.pages, ErrorKind::Internal, id, None)
+            reply::error_page(voice, ErrorKind::Internal, id, None)
         }
     }
 }

@@ -7,7 +7,7 @@ use http::{StatusCode, header::SET_COOKIE};
 use super::{
     limits::Gate,
     page::{
-        self, Account, Asking, Consent, ErrorKind, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
+        self, Account, Age, Asking, Consent, ErrorKind, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
         StartAgain, Verbatim,
     },
     parameters::{Parameters, REPEATED},
@@ -55,13 +55,13 @@ pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
         Ok(parameters) => parameters,
         Err(refusal) => {
             reply::note_refused_page(&refusal);
-            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+            return reply::failure_page(visit.voice(), &refusal.into(), visit.id, None);
         }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
         reply::note_refused_page(&REPEATED);
-        return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
+        return reply::error_page(visit.voice(), ErrorKind::BadParameter(name), visit.id, None);
     }
     let shown = match query(&parameters) {
         Ok(query) => {
@@ -72,7 +72,7 @@ pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
     };
     match shown {
         Ok(shown) => page(visit, &shown),
-        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
+        Err(failure) => reply::failure_page(visit.voice(), &failure, visit.id, None),
     }
 }
 
@@ -130,7 +130,7 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         everything: StartAgain::new(&shown.everything),
         request: shown.form.clone(),
     };
-    let mut reply = reply::page(&visit.site.pages, StatusCode::OK, &context);
+    let mut reply = reply::page(visit.voice(), StatusCode::OK, &context);
     if let Some(cookie) = &shown.set_render_cookie {
         reply.headers_mut().append(SET_COOKIE, visit.site.jar.render(cookie));
     }
@@ -164,12 +164,12 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
         Asking {
             loopback_warning: !matches!(self.destination, Destination::Site { .. }),
             destination,
-            client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
+            client_name: Label::seen(self.client.metadata.client_name.as_deref().unwrap_or_default()),
             named_by: named_by(self.client),
             name_warnings: if is_configured { Vec::new() } else { warnings(&self) },
             published_by: publisher(self.client).map(Verbatim::new),
             client_id: Verbatim::new(&self.client.id),
-            source: Label::sentence(&source(self.client, self.now)),
+            source: source(self.client, self.now),
             redirect_uri: Verbatim::new(&self.request.redirect_uri),
             server: Server {
                 name: Label::new(&self.server.name),
@@ -223,52 +223,12 @@ pub(super) fn publisher(client: &Client) -> Option<&str> {
     host_of(&client.id).filter(|_| client.source == Source::Document)
 }
 
-/// Where an app comes from, and since when: one that nobody knew a minute ago deserves a second look.
-fn source(client: &Client, now: Timestamp) -> String {
-    match (client.source, client.used_at) {
-        (Source::Document, None) => "described by its metadata document; not approved here before".to_owned(),
-        (Source::Document, Some(_)) => {
-            format!(
-                "described by its metadata document; first approved here {}",
-                ago(client.registered_at, now)
-            )
-        }
-        (Source::Configured, _) => "set up by the operator of this gateway".to_owned(),
-        (Source::Registered, _) => format!("registered itself {}", ago(client.registered_at, now)),
-    }
-}
-
-/// How long ago something was, in words.
-pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
-    let minutes = now.since(at).as_secs() / 60;
-    let (number, unit) = match minutes {
-        0 => return "less than a minute ago".to_owned(),
-        1..=119 => (minutes, "minute"),
-        120..=2879 => (minutes / 60, "hour"),
-        _ => (minutes / (24 * 60), "day"),
-    };
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {unit}{plural} ago")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn the_age_of_a_registration_is_told_in_words() {
-        let now = Timestamp::from_millis(1_800_000_000_000);
-        for (seconds, words) in [
-            (0, "less than a minute ago"),
-            (60, "1 minute ago"),
-            (3600, "60 minutes ago"),
-            (7200, "2 hours ago"),
-            (47 * 3600, "47 hours ago"),
-            (48 * 3600, "2 days ago"),
-        ] {
-            assert_eq!(ago(now.before(Duration::from_secs(seconds)), now), words);
-        }
+/// Where an app comes from, and since when.
+fn source(client: &Client, now: Timestamp) -> page::Source {
+    let age = Age::of(now.since(client.registered_at));
+    match client.source {
+        Source::Configured => page::Source::configured(),
+        Source::Document => page::Source::document(client.used_at.map(|_| age)),
+        Source::Registered => page::Source::registered(age),
     }
 }

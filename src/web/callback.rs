@@ -29,13 +29,13 @@ pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
         Ok(parameters) => parameters,
         Err(refusal) => {
             reply::note_refused_page(&refusal);
-            return reply::failure_page(&visit.site.pages, &refusal.into(), visit.id, None);
+            return reply::failure_page(visit.voice(), &refusal.into(), visit.id, None);
         }
     };
     if let Some(name) = parameters.repeated(&ONCE) {
         tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
         reply::note_refused_page(&REPEATED);
-        return reply::error_page(&visit.site.pages, ErrorKind::BadParameter(name), visit.id, None);
+        return reply::error_page(visit.voice(), ErrorKind::BadParameter(name), visit.id, None);
     }
     let site = visit.site;
     let arriving = async { site.flows.arrive(callback(&parameters, provider, &cookies)?).await };
@@ -43,7 +43,7 @@ pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
     let arrived = Box::pin(site.limits.judged(gate, visit.address(), &*site.clock, arriving, blame)).await;
     match arrived {
         Ok(arrived) => answer_arrived(visit, provider, &cookies, arrived),
-        Err(failure) => reply::failure_page(&visit.site.pages, &failure, visit.id, None),
+        Err(failure) => reply::failure_page(visit.voice(), &failure, visit.id, None),
     }
 }
 
@@ -72,18 +72,18 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
     let (mut reply, spent) = match arrived {
         Arrived::AlreadyDone { again } => {
             let again = StartAgain::new(&again);
-            (reply::error_page(&site.pages, ErrorKind::AlreadyDone, id, again), None)
+            (reply::error_page(visit.voice(), ErrorKind::AlreadyDone, id, again), None)
         }
         Arrived::Answer { to, session, spent } => {
             set.extend(session.map(|session| site.jar.session(&session)));
-            (reply::send_on(&site.pages, &visit.head.headers, &to, id), spent)
+            (reply::send_on(visit.voice(), &visit.head.headers, &to, id), spent)
         }
         Arrived::SignedIn { session, spent } => {
             set.push(site.jar.session(&session));
             (account::signed_in(), spent)
         }
         Arrived::NotSignedIn { failure, spent } => {
-            (reply::sign_in_failed(&site.pages, &failure, id, account::again()), spent)
+            (reply::sign_in_failed(visit.voice(), &failure, id, account::again()), spent)
         }
         Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
             set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));
@@ -91,7 +91,7 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
             // The id of an arrival is base64url: nothing in it needs escaping.
             let page = HeaderValue::try_from(format!("/arrival?id={}", arrival.expose()));
             let reply = page.map_or_else(
-                |_| reply::error_page(&site.pages, ErrorKind::Internal, id, None),
+                |_| reply::error_page(visit.voice(), ErrorKind::Internal, id, None),
                 reply::see_other,
             );
             (reply, spent)

@@ -9,7 +9,7 @@ use super::{
     address::Address,
     browser::{self, Cookies},
     limits::Gate,
-    page::{ErrorKind, Label, LeaveTo, StartAgain},
+    page::{ErrorKind, Label, LeaveTo, StartAgain, Voice},
     parameters::Parameters,
     reply::{self, Reply},
     request_id::RequestId,
@@ -29,6 +29,7 @@ use crate::{
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let (cookies, address) = (visit.cookies(), visit.address());
     let allowed = visit.pass_from_page(Gate::Approvals);
+    let voice = visit.voice();
     let Visit { site, id, head, .. } = visit;
     let consented = async {
         allowed?;
@@ -37,22 +38,28 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     let consented = match consented.await {
         Ok(consented) => consented,
         Err(failure) => {
-            return reply::failure_page(&site.pages, &failure, id, page_before(site, &head.headers));
+            return reply::failure_page(voice, &failure, id, page_before(site, &head.headers));
         }
     };
     match consented {
         Consented::NothingChosen { again } => {
-            reply::error_page(&site.pages, ErrorKind::NothingChosen, id, StartAgain::new(&again))
+            reply::error_page(voice, ErrorKind::NothingChosen, id, StartAgain::new(&again))
         }
-        Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
-        Consented::Departed(departed) => depart(site, &cookies, &departed, id),
+        Consented::Denied { to } => reply::leave(voice, &to, reply::client_at(&to), id),
+        Consented::Departed(departed) => depart(site, voice, &cookies, &departed, id),
     }
 }
 
 /// Sends a browser to the third party, with the cookie that belongs to the way back.
-pub(super) fn depart(site: &Site, cookies: &Cookies, departed: &Departed, id: RequestId) -> Reply {
+pub(super) fn depart(
+    site: &Site,
+    voice: Voice<'_>,
+    cookies: &Cookies,
+    departed: &Departed,
+    id: RequestId,
+) -> Reply {
     let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
-    let mut reply = reply::leave(&site.pages, &departed.url, whom, id);
+    let mut reply = reply::leave(voice, &departed.url, whom, id);
     let headers = reply.headers_mut();
     // Over https the tickets are seen here; on http loopback they are seen, and trimmed, at the callback.
     for suffix in browser::surplus(cookies.tickets(), 1) {

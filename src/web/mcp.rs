@@ -12,7 +12,7 @@ use std::{mem, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
     request::Parts,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -99,11 +99,14 @@ async fn admitted(
 ) -> Reply {
     let token = match bearer(&visit.head.headers) {
         Ok(Bearer::Token(token)) => token,
-        Ok(Bearer::Absent) if visit.head.method == Method::GET && wants_page(&visit.head.headers) => {
-            // Somebody opened the address in a browser: the same 401, with words.
+        Ok(Bearer::Absent) if visit.head.method == Method::GET => {
             visit.outcome = Outcome::TokenAbsent;
-            let mut reply = home::show(visit, StatusCode::UNAUTHORIZED);
-            reply.headers_mut().insert(WWW_AUTHENTICATE, door.challenge.clone());
+            // Perhaps somebody opened the address in a browser: the same answer, with words.
+            if wants_page(&visit.head.headers) {
+                return home::challenge(visit, server, &door.challenge);
+            }
+            let mut reply = challenged(&door.challenge, "an access token is needed");
+            reply.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
             return reply;
         }
         Ok(Bearer::Absent) => {
@@ -255,7 +258,7 @@ async fn forwarded(
             Err(reply) => return reply,
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
-        match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
+        match forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await {
             Forwarded::Answer(reply) => return placed(reply, place, mount),
             Forwarded::Ended => {
                 *outcome = Outcome::AccessEnded;

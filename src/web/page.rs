@@ -1,48 +1,64 @@
 //! The pages that people see: templates, what is put into them, and the headers under which they travel.
 //!
-//! Owns the embedded minijinja templates (`templates/`), one typed context per page, and the security headers of
-//! every HTML answer. A page is made from its context by [`Pages::render`]; a name that a template uses and the
-//! context lacks is an error, and [`Pages::check`] renders every page with every sample, so pages and data cannot
-//! drift apart unnoticed.
+//! Owns the embedded minijinja templates (`templates/*.html`), the catalogue of texts in every language
+//! (`templates/texts.toml`), one typed context per page, and the security headers of every HTML answer. A page is made
+//! from its context by a [`Voice`]: the pages in the language of a reader. A name that a template uses and the context
+//! lacks is an error, and [`Pages::check`] renders every page with every sample in every language, so pages, data and
+//! texts cannot drift apart unnoticed.
 //!
 //! Must never show text from a stranger that did not pass through [`Label`] or [`Verbatim`], nor any error text of
-//! the third party or of a library: error pages speak from a fixed catalogue ([`ErrorKind`]). Must never contain a
+//! the third party or of a library: error pages speak from the catalogue ([`ErrorKind`]). Must never contain a
 //! script, nor load anything: the policy forbids both, and the single inline style is allowed by its hash.
 //!
 //! Called by the endpoints of `web` and by `mcp-deputy check`. It decides nothing: which page is due, and whether
 //! an address may be left to, is decided before.
 
 mod arrival;
+mod branding;
 mod connected;
 mod consent;
 mod error;
+mod guard;
 mod home;
+mod language;
 mod leave;
+mod markup;
+mod palette;
+mod snippet;
+mod source;
+mod templates;
 mod text;
+mod texts;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{
-    HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
         X_FRAME_OPTIONS,
     },
 };
-use minijinja::{
-    AutoEscape, Environment, UndefinedBehavior, Value, escape_formatter, syntax::SyntaxConfig, value::Serde,
-};
+use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 
+use texts::Texts;
+
 pub use arrival::{Arrival, ArrivalReason};
+pub use branding::{Branding, MAX_LOGO, Written};
 pub use connected::{Connected, ConnectedApp, Ended, SignInAt, SignedInAs, SignedOut};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
+pub(in crate::web) use error::ALL_PARAMETERS;
 pub use error::{ErrorKind, ErrorPage, StartAgain};
-pub use home::Home;
+pub use guard::Demands;
+pub use home::{AppsLetIn, Home, WhichApps};
+pub use language::Language;
 pub use leave::{Leave, LeaveTo, LeaveUrl};
+pub use source::{Age, Source};
 pub use text::{LABEL_CHARS, Label, Verbatim};
+pub use texts::TextError;
 
 /// The name under which this installation introduces itself to people, from the configuration.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -58,7 +74,7 @@ impl ProductName {
 
 impl Default for ProductName {
     fn default() -> Self {
-        Self::new("mcp-deputy")
+        Self::new(PRODUCT)
     }
 }
 
@@ -69,6 +85,11 @@ pub trait PageContext: Serialize + Sized {
 
     /// Contexts that together reach every branch of the template, hostile ones included.
     fn samples() -> Vec<Self>;
+
+    /// What must be on the page whoever wrote its template: [`Pages::check`] looks for it. A page with a form must say so.
+    fn demands(&self, demands: &mut Demands) {
+        let _ = demands;
+    }
 }
 
 /// The pages there are.
@@ -121,62 +142,84 @@ impl PageKind {
 
 /// All pages of this installation, ready to be rendered.
 pub struct Pages {
-    templates: Environment<'static>,
+    look: Look,
+    texts: Arc<Texts>,
+    /// The templates for each language, in the order of the catalogue; the default first.
+    speaking: Vec<Environment<'static>>,
     /// The policy of a page with a form, and of one without.
     policies: (HeaderValue, HeaderValue),
 }
 
 impl Pages {
-    /// Compiles the templates and computes the hash of the style.
+    /// The pages as they come, under this name.
     ///
     /// # Errors
-    /// When a template does not compile: a fault of the build, found by the unit tests and by `check`.
+    /// When a template does not compile, or a text is missing in a language: a fault of the build, found by the unit tests
+    /// and by `check`.
     pub fn new(product: ProductName) -> Result<Self, PageError> {
-        // Browsers hash what the HTML parser hands them, and it turns every line end into a line feed.
-        let style = STYLE.replace("\r\n", "\n");
-        let mut templates = Environment::new();
-        // Otherwise errors carry the values of variables.
-        templates.set_debug(false);
-        // Lines that hold nothing but a tag leave none in the page.
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
-        templates.set_syntax(syntax.build()?);
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.set_auto_escape_callback(|_| AutoEscape::Html);
-        templates.set_formatter(|out, state, value| match value.as_str() {
-            Some(text) if !value.is_safe() => write_escaped(out, text).map_err(minijinja::Error::from),
-            _ => escape_formatter(out, state, value),
-        });
-        for (name, source) in TEMPLATES {
-            templates.add_template(name, source)?;
-        }
-        templates.add_global("product", Value::from(Serde(product)));
-        templates.add_global("style", Value::from_safe_string(style.clone()));
-        Ok(Self { templates, policies: (policy(&style, "'self'")?, policy(&style, "'none'")?) })
+        let ProductName(product) = product;
+        Self::branded(&Branding { product: product.as_str().to_owned(), ..Branding::default() })
     }
 
-    /// The page as HTML.
+    /// The pages with what an operator changed: reads the catalogue of texts, compiles the templates, judges picture and
+    /// colours and computes the hash of the style. Whether the pages still show what they must is known after
+    /// [`Pages::check`] only.
     ///
     /// # Errors
-    /// When template and context do not fit each other: a fault of the build (see [`Pages::check`]).
-    pub fn render<C: PageContext>(&self, context: &C) -> Result<String, PageError> {
-        let template = self.templates.get_template(C::KIND.template())?;
-        Ok(template.render(Value::from(Serde(context)))?)
+    /// What is wrong with that, in a sentence.
+    pub fn branded(branding: &Branding) -> Result<Self, PageError> {
+        let look = Look::new(branding)?;
+        let mut texts = Texts::embedded()?;
+        if let Some(written) = &branding.texts {
+            texts.overlay(written)?;
+        }
+        let texts = Arc::new(texts);
+        if let Some(written) = branding.templates.iter().find(|written| !templates::is_known(&written.name)) {
+            return Err(PageError::Branding(format!(
+                "{}: none of our templates is called that",
+                written.name
+            )));
+        }
+        let engine = templates::engine(&look, &branding.templates)?;
+        let speaking = texts.languages();
+        let speaking =
+            speaking.map(|(language, tag)| templates::speaking(&engine, &texts, language, tag)).collect();
+        let policies = (policy(&look, "'self'")?, policy(&look, "'none'")?);
+        Ok(Self { look, texts, speaking, policies })
     }
 
-    /// Renders every page with every sample, for `mcp-deputy check`; the number of pages rendered.
+    /// The pages in the language that whoever sent `headers` wants most (`Accept-Language`).
+    pub fn for_reader(&self, headers: &HeaderMap) -> Voice<'_> {
+        self.speaking(language::wanted(headers, self.texts.languages().map(|(_, tag)| tag)))
+    }
+
+    /// The pages in a language.
+    pub fn speaking(&self, language: Language) -> Voice<'_> {
+        Voice { pages: self, language }
+    }
+
+    /// The languages, by their tags (RFC 5646), the default first.
+    pub fn languages(&self) -> impl Iterator<Item = (Language, &str)> {
+        self.texts.languages()
+    }
+
+    /// Renders every page with every sample in every language, and looks for what it must show; the number of pages
+    /// rendered. For `mcp-deputy check`, and at the start where an operator changed something.
     pub fn check(&self) -> Result<usize, PageError> {
         let mut rendered = 0;
-        for kind in PageKind::ALL {
-            rendered += match kind {
-                PageKind::Arrival => self.check_samples::<Arrival>()?,
-                PageKind::Connected => self.check_samples::<Connected>()?,
-                PageKind::Consent => self.check_samples::<Consent>()?,
-                PageKind::Error => self.check_samples::<ErrorPage>()?,
-                PageKind::Home => self.check_samples::<Home>()?,
-                PageKind::Leave => self.check_samples::<Leave>()?,
-                PageKind::SignedOut => self.check_samples::<SignedOut>()?,
-            };
+        for (language, _) in self.languages() {
+            let voice = self.speaking(language);
+            for kind in PageKind::ALL {
+                rendered += match kind {
+                    PageKind::Arrival => voice.check_samples::<Arrival>()?,
+                    PageKind::Connected => voice.check_samples::<Connected>()?,
+                    PageKind::Consent => voice.check_samples::<Consent>()?,
+                    PageKind::Error => voice.check_samples::<ErrorPage>()?,
+                    PageKind::Home => voice.check_samples::<Home>()?,
+                    PageKind::Leave => voice.check_samples::<Leave>()?,
+                    PageKind::SignedOut => voice.check_samples::<SignedOut>()?,
+                };
+            }
         }
         Ok(rendered)
     }
@@ -197,13 +240,14 @@ impl Pages {
     /// that tie for good (tested in Chromium). What the opener can do with the handle is navigate or close the
     /// window; against a quick second click stands the delay of Approve. `Document-Policy: force-load-at-top`
     /// keeps a link with a fragment from scrolling the destination out of view.
-    pub fn security_headers(&self, page: PageKind) -> [(HeaderName, HeaderValue); 9] {
+    pub fn security_headers(&self, page: PageKind) -> [(HeaderName, HeaderValue); 10] {
         let fixed = HeaderValue::from_static;
         [
             (CONTENT_TYPE, fixed("text/html; charset=utf-8")),
             (CONTENT_SECURITY_POLICY, self.content_security_policy(page).clone()),
             (X_FRAME_OPTIONS, fixed("DENY")),
             (CACHE_CONTROL, fixed("no-store")),
+            (VARY, fixed("Accept-Language")),
             (X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
             (REFERRER_POLICY, fixed("same-origin")),
             (HeaderName::from_static("cross-origin-resource-policy"), fixed("same-origin")),
@@ -211,11 +255,45 @@ impl Pages {
             (HeaderName::from_static("permissions-policy"), fixed(PERMISSIONS)),
         ]
     }
+}
 
-    fn check_samples<C: PageContext>(&self) -> Result<usize, PageError> {
+/// The pages in one language: what answers are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice<'a> {
+    pages: &'a Pages,
+    language: Language,
+}
+
+impl<'a> Voice<'a> {
+    /// All pages.
+    pub fn pages(self) -> &'a Pages {
+        self.pages
+    }
+
+    /// Which language it is.
+    pub fn language(self) -> Language {
+        self.language
+    }
+
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// When template and context do not fit each other, or a text is missing: a fault of the build (see [`Pages::check`]).
+    pub fn render<C: PageContext>(self, context: &C) -> Result<String, PageError> {
+        let engine = self.pages.speaking.get(self.language.0).ok_or(PageError::Language)?;
+        let template = engine.get_template(C::KIND.template())?;
+        Ok(template.render(Value::from(Serde(context)))?)
+    }
+
+    fn check_samples<C: PageContext>(self) -> Result<usize, PageError> {
         let samples = C::samples();
+        let Pages { look, texts, .. } = self.pages;
+        let made =
+            guard::Made { texts, language: self.language, style: &look.style, logo: look.logo.as_deref() };
         for sample in &samples {
-            self.render(sample)?;
+            let page = self.render(sample)?;
+            guard::judge(sample, &page, &made)
+                .map_err(|error| PageError::Branding(format!("{} {error}", C::KIND.template())))?;
         }
         Ok(samples.len())
     }
@@ -227,66 +305,64 @@ impl fmt::Debug for Pages {
     }
 }
 
-/// Why a page could not be made: always a fault of ours. The text names templates, never a person's data.
+/// What all pages have in common.
+#[derive(Debug)]
+struct Look {
+    product: Label,
+    style: String,
+    /// A `data:` address.
+    logo: Option<String>,
+    contact: Option<String>,
+}
+
+impl Look {
+    fn new(branding: &Branding) -> Result<Self, PageError> {
+        let logo = branding.logo.as_deref().map(branding::picture).transpose();
+        Ok(Self {
+            product: Label::seen(&branding.product).unwrap_or_else(|| Label::new(PRODUCT)),
+            style: palette::style(&branding.colours, &branding.colours_dark).map_err(PageError::Branding)?,
+            logo: logo.map_err(|error| PageError::Branding(error.to_owned()))?,
+            contact: branding.contact.clone(),
+        })
+    }
+}
+
+/// How the gateway is called where nobody says otherwise.
+const PRODUCT: &str = "mcp-deputy";
+
+/// Why a page could not be made: a fault of ours, or of an operator's changes. The text names templates, texts and
+/// colours, never a person's data.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    /// Something of an operator's changes is wrong.
+    #[error("{0}")]
+    Branding(String),
+    /// There is no such language.
+    #[error("the pages do not speak this language")]
+    Language,
     /// The style's hash does not fit into a header.
     #[error("the content security policy is not a header value")]
     Policy(#[from] http::header::InvalidHeaderValue),
     /// A template does not compile or does not fit its context.
-    #[error("a page template failed: {0}")]
+    #[error("a page template failed")]
     Template(#[from] minijinja::Error),
+    /// The catalogue of texts is not complete.
+    #[error(transparent)]
+    Text(#[from] TextError),
 }
 
-fn policy(style: &str, form_action: &str) -> Result<HeaderValue, PageError> {
-    let hash = BASE64_STANDARD.encode(digest(&SHA256, style.as_bytes()));
+fn policy(look: &Look, form_action: &str) -> Result<HeaderValue, PageError> {
+    let hash = BASE64_STANDARD.encode(digest(&SHA256, look.style.as_bytes()));
+    // A picture is in the page itself.
+    let pictures = if look.logo.is_some() { "data:" } else { "'none'" };
     let policy = format!(
-        "default-src 'none'; script-src 'none'; style-src 'sha256-{hash}'; img-src 'none'; base-uri 'none'; \
+        "default-src 'none'; script-src 'none'; style-src 'sha256-{hash}'; img-src {pictures}; base-uri 'none'; \
          form-action {form_action}; frame-ancestors 'none'"
     );
     Ok(HeaderValue::try_from(policy)?)
 }
 
-/// Escapes for HTML text and quoted attributes. The engine's own escaping also hides every `/`, which makes the
-/// source of a page full of URLs unreadable and protects nothing in a quoted attribute.
-fn write_escaped(out: &mut dyn fmt::Write, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        match c {
-            '&' => out.write_str("&amp;")?,
-            '<' => out.write_str("&lt;")?,
-            '>' => out.write_str("&gt;")?,
-            '"' => out.write_str("&quot;")?,
-            '\'' => out.write_str("&#39;")?,
-            c => out.write_char(c)?,
-        }
-    }
-    Ok(())
-}
-
 const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
-
-const STYLE: &str = include_str!("../../templates/style.css");
-
-const TEMPLATES: [(&str, &str); 18] = [
-    ("account.html", include_str!("../../templates/account.html")),
-    ("app.html", include_str!("../../templates/app.html")),
-    ("arrival.html", include_str!("../../templates/arrival.html")),
-    ("choice.html", include_str!("../../templates/choice.html")),
-    ("connected.html", include_str!("../../templates/connected.html")),
-    ("connection.html", include_str!("../../templates/connection.html")),
-    ("consent.html", include_str!("../../templates/consent.html")),
-    ("destination.html", include_str!("../../templates/destination.html")),
-    ("details.html", include_str!("../../templates/details.html")),
-    ("error.html", include_str!("../../templates/error.html")),
-    ("full.html", include_str!("../../templates/full.html")),
-    ("home.html", include_str!("../../templates/home.html")),
-    ("layout.html", include_str!("../../templates/layout.html")),
-    ("leave.html", include_str!("../../templates/leave.html")),
-    ("new.html", include_str!("../../templates/new.html")),
-    ("scopes.html", include_str!("../../templates/scopes.html")),
-    ("short.html", include_str!("../../templates/short.html")),
-    ("signed_out.html", include_str!("../../templates/signed_out.html")),
-];
 
 #[cfg(test)]
 mod tests;

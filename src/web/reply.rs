@@ -19,7 +19,10 @@ use http::{
 use serde::Serialize;
 
 use super::{
-    page::{ErrorKind, ErrorPage, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages, StartAgain, Verbatim},
+    page::{
+        ALL_PARAMETERS, ErrorKind, ErrorPage, Label, Leave, LeaveTo, LeaveUrl, PageContext, StartAgain,
+        Verbatim, Voice,
+    },
     read,
     request_id::RequestId,
 };
@@ -107,8 +110,8 @@ pub fn mcp_error(failure: &Failure) -> Reply {
 }
 
 /// A page.
-pub fn page<C: PageContext>(pages: &Pages, status: StatusCode, context: &C) -> Reply {
-    let html = match pages.render(context) {
+pub fn page<C: PageContext>(voice: Voice<'_>, status: StatusCode, context: &C) -> Reply {
+    let html = match voice.render(context) {
         Ok(html) => html,
         Err(error) => {
             tracing::error!(error = fault::chain(&error), "a page could not be rendered");
@@ -117,15 +120,15 @@ pub fn page<C: PageContext>(pages: &Pages, status: StatusCode, context: &C) -> R
     };
     let mut reply = Response::new(full(html));
     *reply.status_mut() = status;
-    reply.headers_mut().extend(pages.security_headers(C::KIND));
+    reply.headers_mut().extend(voice.pages().security_headers(C::KIND));
     reply
 }
 
 /// The page for a failure. `again` renders the same request anew, where that can help.
-pub fn failure_page(pages: &Pages, failure: &Failure, id: RequestId, again: Option<StartAgain>) -> Reply {
+pub fn failure_page(voice: Voice<'_>, failure: &Failure, id: RequestId, again: Option<StartAgain>) -> Reply {
     note(failure);
     let kind = kind_of(failure);
-    let mut reply = error_page(pages, kind, id, again.filter(|_| can_start_again(kind)));
+    let mut reply = error_page(voice, kind, id, again.filter(|_| can_start_again(kind)));
     retry_after(&mut reply, failure);
     reply
 }
@@ -137,7 +140,12 @@ pub fn note_refused_page(refusal: &Refusal) {
 }
 
 /// The page for somebody who could not be signed in without an app. Whose fault it was is in the log.
-pub fn sign_in_failed(pages: &Pages, failure: &Failure, id: RequestId, again: Option<StartAgain>) -> Reply {
+pub fn sign_in_failed(
+    voice: Voice<'_>,
+    failure: &Failure,
+    id: RequestId,
+    again: Option<StartAgain>,
+) -> Reply {
     note(failure);
     let kind = match failure {
         Failure::Refused(refusal) if refusal.reason == NOT_ADMITTED.reason => ErrorKind::NotAdmitted,
@@ -147,25 +155,25 @@ pub fn sign_in_failed(pages: &Pages, failure: &Failure, id: RequestId, again: Op
         Failure::Refused(_) => ErrorKind::SignInFailed,
         Failure::Fault(_) | Failure::TooFast(_) => kind_of(failure),
     };
-    let mut reply = error_page(pages, kind, id, again);
+    let mut reply = error_page(voice, kind, id, again);
     retry_after(&mut reply, failure);
     reply
 }
 
 /// The page for something that did not work.
-pub fn error_page(pages: &Pages, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
-    page(pages, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
+pub fn error_page(voice: Voice<'_>, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
+    page(voice, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
 }
 
 /// Sends a browser to an address that a flow returned: a page that goes there by itself, since browsers hold
 /// `form-action` against every redirect behind a form. That is our form at a POST, and at the callback the form of the
 /// third party, whose policy may name our callback and cannot name the clients behind us.
-pub fn leave(pages: &Pages, to: &str, whom: LeaveTo, id: RequestId) -> Reply {
+pub fn leave(voice: Voice<'_>, to: &str, whom: LeaveTo, id: RequestId) -> Reply {
     if let Some(url) = LeaveUrl::new(to) {
-        return page(pages, StatusCode::OK, &Leave { url, to: whom });
+        return page(voice, StatusCode::OK, &Leave { url, to: whom });
     }
     tracing::error!("an address to leave for is not one");
-    error_page(pages, ErrorKind::Internal, id, None)
+    error_page(voice, ErrorKind::Internal, id, None)
 }
 
 /// Who is at the other end of a client's answer, for the page in between.
@@ -183,12 +191,12 @@ pub fn client_at(to: &str) -> LeaveTo {
 /// Sends whoever followed a link to the callback on to the client. Browsers that send `Sec-Fetch-Dest` are those that hold
 /// `form-action` against whole chains of redirects: they get the page. Programs that follow redirects without reading
 /// pages, and old browsers, get 303 (never 307 or 308, RFC 9700 section 4.12); apps are opened by a page always.
-pub fn send_on(pages: &Pages, headers: &HeaderMap, to: &str, id: RequestId) -> Reply {
+pub fn send_on(voice: Voice<'_>, headers: &HeaderMap, to: &str, id: RequestId) -> Reply {
     let whom = client_at(to);
     let is_site = matches!(whom, LeaveTo::Client { .. });
     match HeaderValue::try_from(to) {
         Ok(location) if is_site && !headers.contains_key("sec-fetch-dest") => see_other(location),
-        _ => leave(pages, to, whom, id),
+        _ => leave(voice, to, whom, id),
     }
 }
 
@@ -241,6 +249,8 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
+        "decision_missing" => ErrorKind::BadParameter("decision"),
+        "resource_missing" => ErrorKind::BadParameter("resource"),
         "redirect_uri_missing" => ErrorKind::BadParameter("redirect_uri"),
         "redirect_uri_unregistered" => ErrorKind::BadRedirectUri,
         "form_broken" | "request_object" => ErrorKind::BadParameter("request"),
@@ -251,7 +261,7 @@ fn kind_of(failure: &Failure) -> ErrorKind {
             ErrorCode::InvalidScope => ErrorKind::BadParameter("scope"),
             ErrorCode::InvalidTarget => ErrorKind::InvalidTarget,
             ErrorCode::InvalidClient => ErrorKind::UnknownClient,
-            ErrorCode::InvalidRequest => ErrorKind::BadParameter("parameters"),
+            ErrorCode::InvalidRequest => ErrorKind::BadParameter(ALL_PARAMETERS),
             ErrorCode::TemporarilyUnavailable => ErrorKind::ThirdPartyUnavailable,
             ErrorCode::AccessDenied => ErrorKind::ThirdPartyRefused,
             _ => ErrorKind::Internal,
@@ -264,7 +274,6 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
         ErrorKind::CookieMissing
         | ErrorKind::CrossSitePost
-        | ErrorKind::Denied
         | ErrorKind::NotAdmitted
         | ErrorKind::SessionEnded => StatusCode::FORBIDDEN,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -332,7 +341,10 @@ mod tests {
     use super::*;
     use crate::{
         flow::fault::Fault,
-        web::testing::{body_of, header, id, pages},
+        web::{
+            page::Language,
+            testing::{body_of, header, id, pages},
+        },
     };
 
     fn refused(code: ErrorCode, reason: &'static str) -> Failure {
@@ -381,13 +393,13 @@ mod tests {
         for reply in [
             oauth_error(&failure, false, id()),
             mcp_error(&failure),
-            failure_page(&pages(), &failure, id(), None),
+            failure_page(pages().speaking(Language::default()), &failure, id(), None),
         ] {
             assert_eq!(reply.status().as_u16(), 500);
             let body = body_of(reply).await;
             assert!(!body.contains("vault") && !body.contains("disk"), "{body}");
         }
-        let page = body_of(failure_page(&pages(), &failure, id(), None)).await;
+        let page = body_of(failure_page(pages().speaking(Language::default()), &failure, id(), None)).await;
         assert!(page.contains(&id().to_string()));
     }
 
@@ -405,7 +417,8 @@ mod tests {
             (ErrorCode::AccessDenied, "ticket_unknown", 400, "approval_not_found"),
             (ErrorCode::TemporarilyUnavailable, "down", 503, "third_party_unavailable"),
         ] {
-            let reply = failure_page(&pages(), &refused(code, reason), id(), None);
+            let reply =
+                failure_page(pages().speaking(Language::default()), &refused(code, reason), id(), None);
             assert_eq!(reply.status().as_u16(), status, "{reason}");
             assert_eq!(header(&reply, "location"), None);
             assert_eq!(header(&reply, "x-frame-options"), Some("DENY"));
@@ -417,28 +430,102 @@ mod tests {
     #[tokio::test]
     async fn starting_again_is_offered_only_where_it_helps() {
         let again = || StartAgain::new("/authorize?client_id=c");
-        let expired =
-            failure_page(&pages(), &refused(ErrorCode::AccessDenied, "page_expired"), id(), again());
+        let expired = failure_page(
+            pages().speaking(Language::default()),
+            &refused(ErrorCode::AccessDenied, "page_expired"),
+            id(),
+            again(),
+        );
         assert!(body_of(expired).await.contains("/authorize?client_id=c"));
-        let unknown =
-            failure_page(&pages(), &refused(ErrorCode::InvalidClient, "client_unknown"), id(), again());
+        let unknown = failure_page(
+            pages().speaking(Language::default()),
+            &refused(ErrorCode::InvalidClient, "client_unknown"),
+            id(),
+            again(),
+        );
         assert!(!body_of(unknown).await.contains("/authorize?client_id=c"));
+    }
+
+    /// docs/faq.md, section by section: the reason of the page, its text, and the reasons of the log behind it.
+    fn documented() -> Vec<(String, String, Vec<String>)> {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faq.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        let sections = document.split("\n## `").skip(1).map(|section| {
+            let (slug, text) = section.split_once('`').unwrap();
+            let text = text.split("\n## ").next().unwrap().to_owned();
+            let reasons = text.split_once("In the log: ").map(|(_, reasons)| reasons.to_owned());
+            let reasons = reasons.iter().flat_map(|reasons| reasons.split('`').skip(1).step_by(2));
+            (slug.to_owned(), text.clone(), reasons.map(ToOwned::to_owned).collect())
+        });
+        sections.collect()
+    }
+
+    #[test]
+    fn every_error_page_is_documented_with_its_titles() {
+        let documented = documented();
+        let slugs: Vec<_> = documented.iter().map(|(slug, ..)| slug.as_str()).collect();
+        let mut expected = ErrorKind::ALL.map(ErrorKind::slug);
+        expected.sort_unstable();
+        assert_eq!(slugs, expected);
+        for kind in ErrorKind::ALL {
+            let (_, text, _) = documented.iter().find(|(slug, ..)| slug == kind.slug()).unwrap();
+            let pages = pages();
+            for (language, tag) in pages.languages() {
+                let page = pages.speaking(language).render(&ErrorPage::new(kind, "x", None)).unwrap();
+                let (_, title) = page.split_once("<h1>").unwrap();
+                let title = title.split_once("</h1>").unwrap().0.replace("&#39;", "'");
+                assert!(text.contains(&title), "{} ({tag}): {title}", kind.slug());
+            }
+        }
+    }
+
+    #[test]
+    fn reasons_of_the_log_lead_to_the_pages_that_the_documentation_says() {
+        const CODES: [ErrorCode; 6] = [
+            ErrorCode::AccessDenied,
+            ErrorCode::InvalidClient,
+            ErrorCode::InvalidRequest,
+            ErrorCode::InvalidScope,
+            ErrorCode::InvalidTarget,
+            ErrorCode::TemporarilyUnavailable,
+        ];
+        let mut all = Vec::new();
+        for (slug, _, reasons) in documented() {
+            for reason in reasons {
+                // Some pages follow from the reason, the others from the code that comes with it.
+                let reason: &'static str = reason.leak();
+                let mut kinds = CODES.iter().map(|code| kind_of(&refused(*code, reason)).slug());
+                assert!(kinds.any(|kind| kind == slug), "{reason} does not lead to {slug}");
+                all.push(reason);
+            }
+        }
+        let source = include_str!("reply.rs");
+        let (_, source) = source.split_once("fn kind_of").unwrap();
+        let (source, _) = source.split_once("fn page_status").unwrap();
+        for line in source.lines().filter_map(|line| line.split_once("=>")).map(|(reasons, _)| reasons) {
+            for reason in line.split('"').skip(1).step_by(2) {
+                assert!(all.contains(&reason), "{reason} is not in docs/faq.md");
+            }
+        }
     }
 
     #[tokio::test]
     async fn programs_are_sent_on_by_303_and_browsers_by_a_page() {
         let to = "http://127.0.0.1:1234/cb?code=c";
         let mut headers = HeaderMap::new();
-        let reply = send_on(&pages(), &headers, to, id());
+        let reply = send_on(pages().speaking(Language::default()), &headers, to, id());
         assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::SEE_OTHER, Some(to)));
         assert_eq!(header(&reply, "cache-control"), Some("no-store"));
-        assert_eq!(send_on(&pages(), &headers, "cursor://x/cb?code=c", id()).status(), StatusCode::OK);
         assert_eq!(
-            send_on(&pages(), &headers, "javascript:alert(1)", id()).status(),
+            send_on(pages().speaking(Language::default()), &headers, "cursor://x/cb?code=c", id()).status(),
+            StatusCode::OK
+        );
+        assert_eq!(
+            send_on(pages().speaking(Language::default()), &headers, "javascript:alert(1)", id()).status(),
             StatusCode::INTERNAL_SERVER_ERROR
         );
         headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
-        let reply = send_on(&pages(), &headers, to, id());
+        let reply = send_on(pages().speaking(Language::default()), &headers, to, id());
         assert_eq!((reply.status(), header(&reply, "location")), (StatusCode::OK, None));
         assert!(body_of(reply).await.contains(&format!("0;url={to}")));
     }
@@ -446,14 +533,14 @@ mod tests {
     #[tokio::test]
     async fn browsers_are_sent_on_by_a_page_and_not_just_anywhere() {
         for to in ["http://127.0.0.1:1234/cb?code=c", "cursor://x/cb?code=c"] {
-            let reply = leave(&pages(), to, client_at(to), id());
+            let reply = leave(pages().speaking(Language::default()), to, client_at(to), id());
             assert_eq!(reply.status(), StatusCode::OK);
             assert_eq!(header(&reply, "location"), None);
             assert_eq!(header(&reply, "cache-control"), Some("no-store"));
             assert!(body_of(reply).await.contains(&format!("0;url={to}")));
         }
         for odd in ["javascript:alert(1)", "https://a.example/\r\nx: y", "not a url"] {
-            let reply = leave(&pages(), odd, client_at(odd), id());
+            let reply = leave(pages().speaking(Language::default()), odd, client_at(odd), id());
             assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR, "{odd}");
             assert_eq!(header(&reply, "location"), None);
         }

@@ -5,7 +5,7 @@
 //! people paste secrets into URLs). At the end there is a line with the status and how long it took; where the request
 //! passed to an MCP server and back well, at level debug only. Never a query, a header or a body.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, mem, sync::Arc};
 
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
@@ -79,7 +79,7 @@ impl Web {
     }
 
     /// Answers a request. It always does.
-    pub async fn answer(&self, request: Request<Body>, caller: &Caller) -> Response<Body> {
+    pub async fn answer(&self, request: &mut Request<Body>, caller: &Caller) -> Response<Body> {
         let id = self.ids.next(&*self.site.entropy);
         let place = self.place(request.uri().path());
         let path = match place {
@@ -96,12 +96,12 @@ impl Web {
     async fn told(
         &self,
         place: Place<'_>,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         caller: &Caller,
         id: RequestId,
     ) -> Response<Body> {
         let begun = self.site.clock.now();
-        let (head, mut body) = request.into_parts();
+        let (head, mut body) = mem::take(request).into_parts();
         let is_free = is_free(place, &head.method);
         let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
         let address = visit.address();
@@ -179,7 +179,7 @@ impl Web {
             Err(failure) => {
                 let mut reply = match place {
                     Place::Account | Place::Consent | Place::Arrival => {
-                        reply::failure_page(&visit.site.pages, &failure, visit.id, None)
+                        reply::failure_page(visit.voice(), &failure, visit.id, None)
                     }
                     _ => reply::oauth_error(&failure, false, visit.id),
                 };
@@ -191,7 +191,7 @@ impl Web {
             (_, method) if origin::is_preflight(method) && cors == Cors::Anybody => {
                 Cors::preflight(methods, &visit.head.headers)
             }
-            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit, StatusCode::OK),
+            (Place::Home, &Method::GET | &Method::HEAD) => home::show(&visit),
             (Place::Metadata, &Method::GET | &Method::HEAD) => self.document(&visit),
             (Place::Introspect, &Method::POST) => introspect::answer(visit, body).await,
             (Place::Jwks, &Method::GET | &Method::HEAD) => jwks::answer(&visit).await,

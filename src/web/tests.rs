@@ -80,9 +80,9 @@ impl Gateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request: Request<Body> = request.body(full(body.to_owned())).unwrap();
+        let mut request: Request<Body> = request.body(full(body.to_owned())).unwrap();
         let caller = Caller { peer: "192.0.2.1:5000".parse().unwrap(), draining: CancellationToken::new() };
-        self.web.answer(request, &caller).await
+        self.web.answer(&mut request, &caller).await
     }
 
     async fn get(&self, uri: &str) -> Reply {

@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, header::ACCEPT, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, VARY},
+    request::Parts,
+};
 use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +14,7 @@ use super::{
     address::Address,
     browser::Cookies,
     limits::Gate,
-    page::ErrorKind,
+    page::{ErrorKind, Voice},
     parameters::Parameters,
     reply::{self, Reply},
     request_id::RequestId,
@@ -47,7 +51,12 @@ pub(super) struct Visit<'a> {
     pub(super) outcome: Outcome,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    /// The pages in the reader's language.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        self.site.pages.for_reader(&self.head.headers)
+    }
+
     /// The parameters in the query.
     pub(super) fn query(&self) -> Result<Parameters, Refusal> {
         Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
@@ -105,7 +114,7 @@ impl Visit<'_> {
     pub(super) fn turned_away(&self, failure: &Failure) -> Reply {
         match failure {
             Failure::Refused(refusal) => reply::text(StatusCode::FORBIDDEN, refusal.text),
-            failure => reply::failure_page(&self.site.pages, failure, self.id, None),
+            failure => reply::failure_page(self.voice(), failure, self.id, None),
         }
     }
 
@@ -134,19 +143,62 @@ impl Visit<'_> {
 
     /// A page for a browser, a line for a program.
     pub(super) fn nothing(&self, kind: ErrorKind, sentence: &'static str) -> Reply {
-        if wants_page(&self.head.headers) {
-            return reply::error_page(&self.site.pages, kind, self.id, None);
-        }
         let status = match kind {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             _ => StatusCode::METHOD_NOT_ALLOWED,
         };
-        reply::text(status, sentence)
+        let mut reply = if wants_page(&self.head.headers) {
+            reply::error_page(self.voice(), kind, self.id, None)
+        } else {
+            reply::text(status, sentence)
+        };
+        reply.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+        reply
     }
 }
 
-/// Whether a person is looking: browsers ask for HTML when they navigate, MCP clients never do.
+/// Whether a person is looking: browsers ask for HTML when they navigate. Programs that would read HTML as well ask for
+/// what MCP speaks besides, and get that.
 pub(super) fn wants_page(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.any(|value| value.to_ascii_lowercase().contains("text/html"))
+    let names = |kind: &str| {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_kind = parts.next().is_some_and(|range| range.eq_ignore_ascii_case(kind));
+            // One that is wanted with a weight of nothing is not wanted.
+            is_kind && !parts.any(|weight| matches!(weight, "q=0" | "q=0." | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
+    };
+    names("text/html") && !names("application/json") && !names("text/event-stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_for_whoever_names_html_and_nothing_that_mcp_speaks() {
+        for (accept, page) in [
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"][..], true),
+            (&["text/html"], true),
+            (&["TEXT/HTML;level=1"], true),
+            (&["text/plain", "text/html;q=0.1"], true),
+            (&["application/json, text/event-stream"], false),
+            (&["text/html, application/json"], false),
+            (&["text/html", "text/event-stream"], false),
+            (&["text/html, application/json;q=0"], true),
+            (&["text/html;q=0, */*"], false),
+            (&["text/*"], false),
+            (&["*/*"], false),
+            (&["x-text/html-y"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let headers: HeaderMap =
+                accept.iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect();
+            assert_eq!(wants_page(&headers), page, "{accept:?}");
+        }
+    }
 }

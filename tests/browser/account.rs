@@ -90,6 +90,10 @@ async fn a_person_signs_in_and_disconnects_an_app_while_its_stream_is_open() {
     browser.screenshot("account-signed-out").await;
     let session = browser.cookie_names(&stage.url("/account")).await;
     assert!(!session.iter().any(|name| name.contains("session")), "{session:?}");
+    // Nor by the back button, on a computer that others use too.
+    browser.driver().back().await.unwrap();
+    browser.wait_for_url(&stage.url("/account")).await;
+    assert!(!text(&browser).await.contains("Another app"));
     browser.goto(&stage.url("/account")).await;
     assert!(!text(&browser).await.contains("Another app"));
     assert_eq!(stage.departures(), departures);

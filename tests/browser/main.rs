@@ -4,11 +4,15 @@
 //! Screenshots go to `target/screenshots/`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod account;
 #[cfg(test)]
 mod approve;
 #[cfg(test)]
 mod choices;
+#[cfg(test)]
+mod errors;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]

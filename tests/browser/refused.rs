@@ -161,7 +161,7 @@ async fn broken_requests_end_in_a_page_of_ours() {
     }
     assert_eq!((stage.departures(), stage.answers().len()), (0, 0));
     browser.goto(&stage.url("/")).await;
-    assert_eq!(browser.ask("return document.querySelector('dd code').innerText").await, stage.url("/mcp"));
+    assert_eq!(browser.ask("return document.querySelector('pre.copy').innerText").await, stage.url("/mcp"));
     browser.screenshot("journey-home").await;
     assert_eq!(browser.ask(HEADING).await, "mcp-deputy");
 }

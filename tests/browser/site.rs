@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Connected, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages,
-    ProductName, SignedOut,
+    Arrival, Branding, Connected, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext,
+    Pages, ProductName, SignedOut, Voice,
 };
 use tokio::net::TcpListener;
 
@@ -80,14 +80,24 @@ pub(crate) struct Post {
 }
 
 impl Site {
-    /// Serves `/consent/N`, `/arrival/N`, `/connected/N`, `/signed-out/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A POST answers with the page
-    /// that leaves for `onward`.
+    /// Serves `/consent/N`, `/arrival/N`, `/connected/N`, `/signed-out/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A
+    /// POST answers with the page that leaves for `onward`. Pages speak the language that the browser asks for.
     ///
     /// Queries undo one protection each, to prove that a test would notice: `unguarded` (Approve is there at once),
     /// `redirect` (the POST answers 303), `opener` (sends COOP), `float` (no forced start at the top), `stay` (a page
     /// that leaves does not).
     pub(crate) async fn start(onward: String) -> Self {
-        let pages = Pages::new(ProductName::new("Example gateway")).unwrap();
+        Self::serving(Pages::new(ProductName::new("Example gateway")).unwrap(), onward).await
+    }
+
+    /// The same with an operator's pages.
+    pub(crate) async fn branded(branding: &Branding) -> Self {
+        let pages = Pages::branded(branding).unwrap();
+        pages.check().unwrap();
+        Self::serving(pages, "http://localhost/".to_owned()).await
+    }
+
+    async fn serving(pages: Pages, onward: String) -> Self {
         let posts: Arc<Mutex<Vec<Post>>> = Arc::default();
         let seen = Arc::clone(&posts);
         let port = serve(move |asked| {
@@ -101,20 +111,25 @@ impl Site {
                     return see.body(String::new()).unwrap();
                 }
                 let to = LeaveTo::ThirdParty { name: Label::new("GitHub") };
-                return page(&pages, &Leave { url: LeaveUrl::new(&onward).unwrap(), to }, "");
+                return page(
+                    pages.for_reader(&asked.headers),
+                    &Leave { url: LeaveUrl::new(&onward).unwrap(), to },
+                    "",
+                );
             }
             let mut parts = asked.path.trim_start_matches('/').split('/');
             let kind = parts.next().unwrap_or_default();
             let index = parts.next().and_then(|index| index.parse().ok()).unwrap_or(0);
             let query = asked.query.as_str();
+            let voice = pages.for_reader(&asked.headers);
             match kind {
-                "arrival" => sample::<Arrival>(&pages, index, query),
-                "connected" => sample::<Connected>(&pages, index, query),
-                "consent" => sample::<Consent>(&pages, index, query),
-                "error" => sample::<ErrorPage>(&pages, index, query),
-                "home" => sample::<Home>(&pages, index, query),
-                "leave" => sample::<Leave>(&pages, index, query),
-                "signed-out" => sample::<SignedOut>(&pages, index, query),
+                "arrival" => sample::<Arrival>(voice, index, query),
+                "connected" => sample::<Connected>(voice, index, query),
+                "consent" => sample::<Consent>(voice, index, query),
+                "error" => sample::<ErrorPage>(voice, index, query),
+                "home" => sample::<Home>(voice, index, query),
+                "leave" => sample::<Leave>(voice, index, query),
+                "signed-out" => sample::<SignedOut>(voice, index, query),
                 _ => Response::builder().status(404).body(String::new()).unwrap(),
             }
         })
@@ -131,14 +146,14 @@ impl Site {
     }
 }
 
-fn sample<C: PageContext>(pages: &Pages, index: usize, query: &str) -> Response<String> {
-    page(pages, &C::samples()[index], query)
+fn sample<C: PageContext>(voice: Voice<'_>, index: usize, query: &str) -> Response<String> {
+    page(voice, &C::samples()[index], query)
 }
 
-fn page<C: PageContext>(pages: &Pages, context: &C, query: &str) -> Response<String> {
-    let mut body = pages.render(context).unwrap();
+fn page<C: PageContext>(voice: Voice<'_>, context: &C, query: &str) -> Response<String> {
+    let mut body = voice.render(context).unwrap();
     let mut answer = Response::new(String::new());
-    answer.headers_mut().extend(pages.security_headers(C::KIND));
+    answer.headers_mut().extend(voice.pages().security_headers(C::KIND));
     match query {
         "unguarded" => {
             body = body.replace(".approve { visibility: hidden; }", "").replace("animation: approve", "x: y");

@@ -232,6 +232,13 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
+    /// Asks for pages in this language, as a browser does that is set to it.
+    pub(crate) async fn language(&self, wanted: &str) {
+        self.devtools("Network.enable", json!({})).await;
+        let headers = json!({ "headers": { "Accept-Language": wanted } });
+        self.devtools("Network.setExtraHTTPHeaders", headers).await;
+    }
+
     /// Saves the whole page as `target/screenshots/NAME.png`.
     pub(crate) async fn screenshot(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");

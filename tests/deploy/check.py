@@ -218,6 +218,7 @@ def chart():
         "nodeSelector": {"a": "b"},
         "tolerations": [{"key": "a", "operator": "Exists"}],
         "service": {"type": "LoadBalancer"},
+        "metrics": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
     }
     whole = {"config": (DEPLOY / "kubernetes/proxy.toml.example").read_text(), "secret": {"existing": "mine"}}
     report = helm.lint(str(CHART), values=four, strict=True)
@@ -347,8 +348,11 @@ def objects(rendered, name):
                 kubernetes_validate.validate(it, release, strict=True)
             except kubernetes_validate.ValidationError as error:
                 raise Wrong(f"{name}: {it['kind']} {release}: {error}") from error
-    for kind in ("ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Service"):
+    for kind in ("ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim"):
         must(kinds.count(kind) == 1, f"{name}: one {kind}, not {kinds}")
+    for service in (it["spec"] for it in found if it["kind"] == "Service"):
+        exposed = [port["name"] for port in service["ports"]]
+        must(exposed == ["http"] or service["type"] == "ClusterIP", f"{name}: {exposed} for the public")
     must("PodDisruptionBudget" not in kinds, f"{name}: a budget for one Pod only keeps nodes from being drained")
     deployment = next(it for it in found if it["kind"] == "Deployment")["spec"]
     must(deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}, f"{name}: one, recreated")
@@ -362,6 +366,11 @@ def objects(rendered, name):
         command(gateway[probe]["exec"]["command"])
     must(f":{version()}" in gateway["image"], f"{name}: the image is of another version")
     config = next(it for it in found if it["kind"] == "ConfigMap")["data"]["proxy.toml"]
+    ports = {port["name"] for port in gateway["ports"]}
+    policy = next(it for it in found if it["kind"] == "NetworkPolicy")["spec"]["ingress"]
+    let_in = [rule["ports"][0]["port"] for rule in policy]
+    scraped = "metrics_listen" in config
+    must(("metrics" in ports, 9091 in let_in) == (scraped, scraped), f"{name}: metrics are half there: {ports} {let_in}")
     checked(config, {"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "MCP_DEPUTY_KEY": KEY})
     for it in found:
         must(it["kind"] == "Secret" or "secret" not in str(it.get("stringData", "")), f"{name}: a secret outside a Secret")

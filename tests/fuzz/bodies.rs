@@ -20,7 +20,13 @@ use mcp_deputy::{
         time::Timestamp,
     },
     proxy::message::Messages,
-    web::{address::Address, browser::Jar, credentials, origin, parameters::Parameters},
+    web::{
+        address::Address,
+        browser::Jar,
+        credentials, origin,
+        page::{Pages, ProductName},
+        parameters::Parameters,
+    },
 };
 use serde_json::Value;
 use url::Url;
@@ -31,7 +37,7 @@ const OWN: &str = "https://mcp.example.com";
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 11] = [
+pub(crate) const TARGETS: [Target; 12] = [
     ("addresses", addresses),
     ("assertions", assertions),
     ("configuration", configuration),
@@ -39,6 +45,7 @@ pub(crate) const TARGETS: [Target; 11] = [
     ("credentials", client_credentials),
     ("documents", documents),
     ("handles", handles),
+    ("languages", languages),
     ("messages", messages),
     ("metadata", metadata),
     ("parameters", parameters),
@@ -205,6 +212,20 @@ pub(crate) fn handles(data: &[u8]) {
         assert_eq!(id.to_string(), text, "an id that is written in two ways");
     }
     _ = Presented::family_secret(text);
+}
+
+/// The `Accept-Language` header: somebody gets a language that we speak, and the one that they ask for alone.
+pub(crate) fn languages(data: &[u8]) {
+    thread_local! {
+        static PAGES: Pages = Pages::new(ProductName::default()).expect("our own pages");
+    }
+    PAGES.with(|pages| {
+        let asked = header("accept-language", data);
+        let language = pages.for_reader(&asked).language();
+        let tag = pages.languages().find(|(known, _)| *known == language).map(|(_, tag)| tag);
+        let alone = header("accept-language", tag.expect("one of ours").as_bytes());
+        assert_eq!(pages.for_reader(&alone).language(), language);
+    });
 }
 
 /// The `Cookie` header.

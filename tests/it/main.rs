@@ -67,6 +67,8 @@ mod journey_access;
 #[cfg(test)]
 mod journey_account;
 #[cfg(test)]
+mod journey_branding;
+#[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
 mod journey_clients;
@@ -108,6 +110,8 @@ mod proxy_streams;
 mod support;
 #[cfg(test)]
 mod wire_endpoints;
+#[cfg(test)]
+mod wire_home;
 #[cfg(test)]
 mod wire_introspect;
 #[cfg(test)]

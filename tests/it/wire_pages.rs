@@ -292,3 +292,35 @@ async fn an_app_is_opened_by_a_page() {
     assert!(answer.url.starts_with(&format!("{uri}?code=")));
     client.redeem(&answer).await;
 }
+
+/// The page in the language of whoever looks at it; whatever stands between is told that it depends on that.
+#[tokio::test]
+async fn pages_speak_the_language_of_their_reader() {
+    let gateway = Gateway::start().await;
+    let asking = gateway.client("App").await.asks().url();
+    for (wish, language, words) in [
+        (None, "en", "Give access to"),
+        (Some("en-GB,en;q=0.9"), "en", "Give access to"),
+        (Some("de-AT, en;q=0.8"), "de", "Zugriff zulassen"),
+        (Some("fr, de;q=0.5, en;q=0.4"), "de", "Zugriff zulassen"),
+        (Some("ja"), "en", "Give access to"),
+    ] {
+        let mut request = http::Request::get(&asking).header("accept", "text/html");
+        if let Some(wish) = wish {
+            request = request.header("accept-language", wish);
+        }
+        let reply = gateway.send(request.body("".into()).unwrap()).await;
+        assert_eq!(reply.status, 200, "{wish:?}");
+        assert_eq!(reply.header("vary"), Some("Accept-Language"), "{wish:?}");
+        let page = reply.text();
+        assert!(page.contains(&format!("<html lang=\"{language}\">")), "{wish:?}: {page}");
+        assert!(page.contains(words), "{wish:?}: {page}");
+    }
+    for path in ["/", "/nothing", "/callback/quarry"] {
+        let request = http::Request::get(gateway.url(path))
+            .header("accept", "text/html")
+            .header("accept-language", "de");
+        let reply = gateway.send(request.body("".into()).unwrap()).await;
+        assert!(reply.text().contains("<html lang=\"de\">"), "{path}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, clients, provider, resource_server::RESOURCE_SERVER};
+use super::{Key, Kind, Section, Shape, branding, clients, provider, resource_server::RESOURCE_SERVER};
 
 /// Every section, parents first.
 pub(in crate::config) const SECTIONS: &[Section] = &[
@@ -381,4 +381,5 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    branding::BRANDING,
 ];

@@ -7,6 +7,7 @@
 //! Must never look at the environment, and never put a value into an error. Called by `config::load` only.
 
 mod access;
+mod branding;
 mod client;
 mod elsewhere;
 mod operator;
@@ -82,6 +83,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         tokens: tokens(&file.tokens)?,
         limits: limits(&file.limits)?,
         access,
+        branding: branding::resolve(&file.branding)?,
         public_url,
     })
 }

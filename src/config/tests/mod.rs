@@ -1,5 +1,6 @@
 //! Whole configurations: what loads and what it means; `refusals` has the exact sentence for each class of mistake.
 
+mod branding;
 mod elsewhere;
 mod operator;
 mod refusals;

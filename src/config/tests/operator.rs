@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::{AdminSocket, StoreUrl, locate};
@@ -35,7 +35,7 @@ fn the_socket_is_in_the_folder_of_the_store_unless_somebody_says_otherwise() {
 fn the_admin_token_is_long_and_nobody_sees_it() {
     assert!(good(SMALLEST).admin_token.is_none());
     let settings = good(&top(&format!("admin_token = \"{TOKEN}\"")));
-    assert_eq!(settings.admin_token.as_ref().map(|token| token.expose_secret()), Some(TOKEN));
+    assert_eq!(settings.admin_token.as_ref().map(ExposeSecret::expose_secret), Some(TOKEN));
     assert!(!format!("{settings:?}").contains(TOKEN));
     for short in [&TOKEN[1..], "0123456789abcdef 0123456789abcdef", ""] {
         let said = bad(&top(&format!("admin_token = \"{short}\"")));
@@ -62,7 +62,7 @@ fn whoever_looks_for_the_gateway_needs_nothing_else_of_its_configuration() {
     assert_eq!(there.store, StoreUrl::Disk("./data".into()));
     assert!(there.admin_token.is_none(), "it is not to be had here");
     let with_token = found(&text, &|name| (name == "T").then(|| TOKEN.to_owned())).unwrap();
-    assert_eq!(with_token.admin_token.as_ref().map(|token| token.expose_secret()), Some(TOKEN));
+    assert_eq!(with_token.admin_token.as_ref().map(ExposeSecret::expose_secret), Some(TOKEN));
     // A container's: no file, only the environment.
     let container = |name: &str| (name == "MCP_DEPUTY_STORE").then(|| "disk:/data".to_owned());
     fs::remove_file(&file).unwrap();

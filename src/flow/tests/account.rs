@@ -622,3 +622,19 @@ async fn a_crash_anywhere_in_a_sign_in_leaves_nothing_that_stays() {
     }
     panic!("a sign-in never ends");
 }
+
+/// The clock went back since the app was connected: it looks as if that were still to come, and is ended all the same.
+#[tokio::test]
+async fn attack_account_clock_that_went_back() {
+    let world = World::new();
+    let app = world.register().await;
+    world.clock.forward(Duration::from_hours(1));
+    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
+    world.clock.back(Duration::from_hours(1));
+    let mut tab = Tab::default();
+    tab.sign_in(&world).await;
+    let [connected] = &tab.apps(&world).await[..] else { panic!("one app") };
+    tab.disconnect(&world, connected).await.unwrap();
+    assert!(!world.is_admitted(tokens.access_token.expose_secret()).await);
+    assert!(tab.apps(&world).await.is_empty());
+}

@@ -155,10 +155,10 @@ impl Backend {
     }
 
     /// Sends a request and returns the head of the answer; its body follows as it comes. Where it goes, `Host` included, is
-    /// set here, whatever stands in the request.
+    /// set here, whatever stands in the request. The request is taken; what is left in its place means nothing.
     pub async fn send(
         &self,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         request.extensions_mut().clear();

@@ -11,6 +11,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    mem,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -22,7 +23,6 @@ use hyper::{
     body::Incoming,
     client::conn::http1::{self, Connection, SendRequest},
 };
-use tokio::time::Instant;
 use tower_service::Service as _;
 
 use super::{
@@ -48,8 +48,8 @@ pub(super) struct Lines {
 
 #[derive(Default)]
 struct Parked {
-    /// The last one was used last.
-    lines: Vec<(Box<Line>, Instant)>,
+    /// The last one was used last. With each, how often somebody has looked since then.
+    lines: Vec<(Box<Line>, u32)>,
     /// Whether somebody looks at them from time to time.
     is_looked_after: bool,
 }
@@ -66,10 +66,11 @@ impl Lines {
         Arc::new(Self { connector, upstream, target, parked: Mutex::default() })
     }
 
-    /// Sends a request on a connection that is there, or on a new one.
+    /// Sends a request on a connection that is there, or on a new one. It is taken where it stands, since to hand one on costs
+    /// more than much that is done with it.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         *request.uri_mut() = self.target.clone();
@@ -87,7 +88,7 @@ impl Lines {
                     answer.look_ahead().await;
                     return Ok(head.map(|()| answer));
                 }
-                Err(NotSent { request: Some(back), .. }) if !is_new => request = back,
+                Err(NotSent { is_back: true, .. }) if !is_new => {}
                 Err(NotSent { error, .. }) => return Err(error),
             }
         }
@@ -103,16 +104,10 @@ impl Lines {
         Ok(Box::new(Line { sender, connection: Some(connection), ticks: Ticks::default() }))
     }
 
-    /// The connection that was used last, where it is young enough.
+    /// The connection that was used last.
     fn take(&self) -> Option<Box<Line>> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (line, since) = parked.lines.pop()?;
-        if since.elapsed() < IDLE {
-            return Some(line);
-        }
-        // The others are older.
-        parked.lines.clear();
-        None
+        parked.lines.pop().map(|(line, _)| line)
     }
 
     /// Keeps a connection for the next request, where it can serve one.
@@ -121,7 +116,7 @@ impl Lines {
             return;
         }
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.lines.push((line, Instant::now()));
+        parked.lines.push((line, 0));
         if !parked.is_looked_after {
             parked.is_looked_after = true;
             let lines = Arc::downgrade(self);
@@ -139,7 +134,10 @@ impl Lines {
     /// Closes what was unused for too long; whether nothing is left.
     fn let_go(&self) -> bool {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.lines.retain(|(_, since)| since.elapsed() < IDLE);
+        parked.lines.retain_mut(|(_, looks)| {
+            *looks += 1;
+            LOOK * *looks < IDLE
+        });
         parked.is_looked_after = !parked.lines.is_empty();
         !parked.is_looked_after
     }
@@ -156,19 +154,19 @@ pub(super) struct Line {
 /// Why a request got no answer.
 struct NotSent {
     error: BackendError,
-    /// The request, where nothing of it was sent.
-    request: Option<Request<Body>>,
+    /// Whether the request stands where it was, since nothing of it was sent.
+    is_back: bool,
 }
 
 impl Line {
     /// Sends a request and waits for the head of the answer. Nothing else is on this connection.
     async fn send(
         mut self: Box<Self>,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<(Response<()>, Box<Self>, Incoming), NotSent> {
-        let wait = Wait::new(waiting, &mut self.ticks);
-        let mut answering = pin!(self.sender.try_send_request(request));
+        let mut wait = Wait::new(waiting);
+        let mut answering = pin!(self.sender.try_send_request(mem::take(request)));
         let answer = poll_fn(|context| {
             let ended = self.run(context).is_ready();
             let answer = answering.as_mut().poll(&mut unwoken());
@@ -180,14 +178,19 @@ impl Line {
         });
         let answer = match answer.await {
             Ok(answer) => answer,
-            Err(error) => return Err(NotSent { error, request: None }),
+            Err(error) => return Err(NotSent { error, is_back: false }),
         };
         match answer {
             Ok(answer) => {
                 let (head, incoming) = answer.into_parts();
                 Ok((Response::from_parts(head, ()), self, incoming))
             }
-            Err(mut error) => Err(NotSent { request: error.take_message(), error: classify(error.error()) }),
+            Err(mut error) => {
+                let back = error.take_message();
+                let is_back = back.is_some();
+                *request = back.unwrap_or_default();
+                Err(NotSent { error: classify(error.error()), is_back })
+            }
         }
     }
 

@@ -4,7 +4,10 @@
 //! RFC 9113 section 6.5.2): a person with that many open streams would keep everybody else waiting. So there are several
 //! pools, and each gets at most [`STREAMS`] requests at a time, until the last byte of their answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use http::{Request, Response};
 use hyper_util::{
@@ -48,11 +51,11 @@ impl Lines {
 
     pub(super) async fn send(
         &self,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         let Pool { client, open } = self.pool();
-        let sending = timeout(waiting.at_most, client.request(request));
+        let sending = timeout(waiting.at_most, client.request(mem::take(request)));
         let Some(answer) = waiting.ended.run_until_cancelled(sending).await else {
             return Err(BackendError::Ended);
         };

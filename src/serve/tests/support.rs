@@ -135,7 +135,7 @@ impl Gateway {
 }
 
 impl Handler for Gateway {
-    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, request: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         match request.uri().path() {
             "/panic" => panic!("a handler that panics"),
             "/worker" => return Response::new(full(connection.worker.unwrap().to_string())),
@@ -172,7 +172,7 @@ impl Handler for Gateway {
 struct Health;
 
 impl Handler for Health {
-    async fn handle(&self, _: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+    async fn handle(&self, _: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         assert_eq!(connection.worker, None);
         Response::new(full("ok"))
     }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Asking, Label, PageContext, PageKind, ScopeLine, StartAgain};
+use super::{Asking, Demands, Label, PageContext, PageKind, ScopeLine, StartAgain};
 
 /// The page at `GET /arrival`; its form posts `id` and `decision` (`deny` or `approve`) to `/arrival`.
 ///
@@ -51,6 +51,24 @@ pub enum ArrivalReason {
 
 impl PageContext for Arrival {
     const KIND: PageKind = PageKind::Arrival;
+
+    fn demands(&self, demands: &mut Demands) {
+        self.asking.demand(demands);
+        self.asking.demand_details(demands);
+        demands.label("the account that signed in", &self.account);
+        ScopeLine::demand("a scope of the provider", &self.provider_scopes, demands);
+        match &self.reason {
+            ArrivalReason::WiderScopes => {}
+            ArrivalReason::Both { expected }
+            | ArrivalReason::ChosenPerson { expected }
+            | ArrivalReason::DifferentPerson { expected } => {
+                demands.label("the account that was expected", expected);
+            }
+        }
+        let boxes = self.asking.scopes.iter().filter(|line| line.is_optional);
+        let boxes = boxes.map(|line| line.name.as_str().to_owned()).collect();
+        demands.form("/arrival", ("id", &self.id), boxes);
+    }
 
     fn samples() -> Vec<Self> {
         let given = vec![

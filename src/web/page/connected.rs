@@ -3,9 +3,13 @@
 //! Everything that a stranger wrote (names, client ids, redirect URIs) is a [`Label`] or a [`Verbatim`], as on the consent
 //! page. The forms carry the sealed page; what is pressed is the name of a button.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{Destination, Label, NamedBy, PageContext, PageKind, ScopeLine, StartAgain, Verbatim};
+use super::{
+    Age, Demands, Destination, Label, NamedBy, PageContext, PageKind, ScopeLine, StartAgain, Verbatim,
+};
 
 /// The page at `GET /account`; its forms post `form` and what was pressed to `/account`: `sign_in` or `another` (with the
 /// name of a provider entry), `disconnect` (with the id of an app) or `disconnect_all`, both beside `account`, or `sign_out`.
@@ -77,8 +81,8 @@ pub struct SignedInAs {
 pub struct ConnectedApp {
     /// Which.
     pub id: String,
-    /// Its name.
-    pub name: Label,
+    /// Its name; `None` where it shows nothing.
+    pub name: Option<Label>,
     /// Whose word that name is; nobody's, where nothing is known of the app any more.
     pub named_by: Option<NamedBy>,
     /// The host that publishes its metadata document, where it has one.
@@ -96,9 +100,9 @@ pub struct ConnectedApp {
     /// What the app may do there.
     pub scopes: Vec<ScopeLine>,
     /// Since when it has been connected.
-    pub since: Label,
+    pub since: Age,
     /// When it was last used; `None`: it has something open at this moment.
-    pub used: Option<Label>,
+    pub used: Option<Age>,
     /// How often it is connected.
     pub grants: usize,
 }
@@ -112,6 +116,40 @@ pub struct SignedOut {
 
 impl PageContext for Connected {
     const KIND: PageKind = PageKind::Connected;
+
+    fn demands(&self, demands: &mut Demands) {
+        let mut fields = vec![("form", self.form.clone())];
+        for account in &self.accounts {
+            demands.label("the account", &account.login);
+            for app in &account.apps {
+                match &app.name {
+                    Some(name) => demands.label("the name of an app", name),
+                    None => demands.told("app.nameless"),
+                }
+                match (&app.published_by, app.named_by) {
+                    (Some(host), _) => {
+                        demands.told_with("app.published_by", vec![("host", host.as_str().to_owned())]);
+                    }
+                    (None, Some(NamedBy::Operator)) => demands.told("details.configured"),
+                    (None, _) => demands.told("connected.unverified"),
+                }
+                if let Some(uri) = &app.redirect_uri {
+                    demands.verbatim("where an app sends people back to", uri);
+                }
+                demands.verbatim("the address of an MCP server", &app.resource);
+                ScopeLine::demand("a scope", &app.scopes, demands);
+                fields.push(("disconnect", app.id.clone()));
+            }
+            if !account.apps.is_empty() {
+                fields.push(("account", account.id.clone()));
+            }
+        }
+        fields.extend(self.others.iter().map(|other| ("sign_in", other.id.clone())));
+        if !self.accounts.is_empty() {
+            fields.push(("sign_out", "yes".to_owned()));
+        }
+        demands.forms("/account", fields);
+    }
 
     fn samples() -> Vec<Self> {
         let at = |id: &str, title: &str| SignInAt { id: id.to_owned(), title: Label::new(title) };
@@ -172,7 +210,7 @@ impl ConnectedApp {
     fn samples() -> [Self; 4] {
         let claude = Self {
             id: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
-            name: Label::new("Claude"),
+            name: Label::seen("Claude"),
             named_by: Some(NamedBy::App),
             published_by: Some(Verbatim::new("claude.ai")),
             client_id: Verbatim::new("https://claude.ai/oauth/metadata.json"),
@@ -187,36 +225,36 @@ impl ConnectedApp {
                     Some("Change files and open pull requests in your repositories"),
                 ),
             ],
-            since: Label::new("12 days ago"),
+            since: Age::of(Duration::from_hours(12 * 24)),
             used: None,
             grants: 1,
         };
         let code = Self {
             id: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb".to_owned(),
-            name: Label::new("Visual Studio Code"),
+            name: Label::seen("Visual Studio Code"),
             published_by: None,
             client_id: Verbatim::new("mcpd_ci_7Jw2mZs0Qm1vN4tYb8Xk3A"),
             destination: Some(Destination::Computer { port: Some(33418) }),
             redirect_uri: Some(Verbatim::new("http://127.0.0.1:33418/")),
             scopes: vec![ScopeLine::new("mcp", Some("Use GitHub tools"))],
-            used: Some(Label::new("41 minutes ago")),
+            used: Some(Age::of(Duration::from_mins(41))),
             grants: 3,
             ..claude.clone()
         };
         let reports = Self {
             id: "ccccccccccccccccccccccccccccccccccccccccccc".to_owned(),
-            name: Label::new("Our reports"),
+            name: Label::seen("Our reports"),
             named_by: Some(NamedBy::Operator),
             destination: Some(Destination::App { scheme: Verbatim::new("com.example.reports") }),
             redirect_uri: Some(Verbatim::new("com.example.reports:/callback")),
             client_id: Verbatim::new("reports"),
-            used: Some(Label::new("3 days ago")),
+            used: Some(Age::of(Duration::from_hours(3 * 24))),
             ..code.clone()
         };
         let nasty = "\"><img src=x onerror='alert(1)'>&amp;";
         let hostile = Self {
             id: nasty.to_owned(),
-            name: Label::new(&"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300)),
+            name: Label::seen(&"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300)),
             named_by: None,
             published_by: Some(Verbatim::new(&"accounts.github.com.".repeat(12))),
             client_id: Verbatim::new(nasty),

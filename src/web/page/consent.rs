@@ -3,9 +3,11 @@
 //! [`Asking`] is the part that the consent page and the arrival page have in common: who would receive access, to
 //! what. Its fields are filled from the verified request, never from the URL.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind, StartAgain, Verbatim};
+use super::{Age, Demands, Label, PageContext, PageKind, Source, StartAgain, Verbatim};
 
 /// The page at `GET /authorize`; its form posts `request`, `decision` (`deny` or `approve`) and a `scope` for each ticked box
 /// to `/consent`.
@@ -63,8 +65,8 @@ pub enum Account {
 pub struct Asking {
     /// Where the code would go: the first and largest thing on the page.
     pub destination: Destination,
-    /// The client's name.
-    pub client_name: Label,
+    /// The client's name; `None` where it shows nothing.
+    pub client_name: Option<Label>,
     /// Whose word that name is.
     pub named_by: NamedBy,
     /// What is odd about that name.
@@ -74,8 +76,8 @@ pub struct Asking {
     pub published_by: Option<Verbatim>,
     /// The client's identifier.
     pub client_id: Verbatim,
-    /// Where the client comes from and since when, such as "registered itself 3 minutes ago".
-    pub source: Label,
+    /// Where the client comes from and since when.
+    pub source: Source,
     /// The redirect URI, whole.
     pub redirect_uri: Verbatim,
     /// The MCP server that the client would use.
@@ -157,6 +159,16 @@ pub struct ScopeLine {
 }
 
 impl ScopeLine {
+    /// All of these must be shown, in words and by name.
+    pub(super) fn demand(what: &'static str, lines: &[Self], demands: &mut Demands) {
+        for line in lines {
+            if let Some(words) = &line.words {
+                demands.label(what, words);
+            }
+            demands.verbatim(what, &line.name);
+        }
+    }
+
     /// A scope without any mark.
     pub fn new(name: &str, words: Option<&str>) -> Self {
         Self {
@@ -170,6 +182,28 @@ impl ScopeLine {
 
 impl PageContext for Consent {
     const KIND: PageKind = PageKind::Consent;
+
+    fn demands(&self, demands: &mut Demands) {
+        self.asking.demand(demands);
+        if let Account::Known { login } = &self.account {
+            demands.label("the account", login);
+        }
+        let mut boxes = Vec::new();
+        if self.face != Face::Short {
+            self.asking.demand_details(demands);
+            ScopeLine::demand("a scope of the provider", &self.provider_scopes, demands);
+            if self.missing_resource_warning {
+                let url = self.asking.server.url.as_str().to_owned();
+                demands.told_with("warning.no_resource", vec![("url", url)]);
+            }
+            if self.face == Face::Widened {
+                demands.told("warning.asks_for_more");
+            }
+            let optional = self.asking.scopes.iter().filter(|line| line.is_optional);
+            boxes.extend(optional.map(|line| line.name.as_str().to_owned()));
+        }
+        demands.form("/consent", ("request", &self.request), boxes);
+    }
 
     fn samples() -> Vec<Self> {
         let path =
@@ -238,6 +272,65 @@ impl PageContext for Consent {
 }
 
 impl Asking {
+    /// What must be shown of it on every page of approval, where access would go first.
+    pub(super) fn demand(&self, demands: &mut Demands) {
+        match &self.destination {
+            Destination::App { scheme } => {
+                demands.destination("destination.app", &format!("{}:", scheme.as_str()));
+            }
+            Destination::Computer { port } => {
+                let (name, places) = match port {
+                    Some(port) => ("destination.this_computer_port", vec![("port", port.to_string())]),
+                    None => ("destination.this_computer", Vec::new()),
+                };
+                demands.destination_told("destination.computer", name, places);
+            }
+            Destination::Web { host } => demands.destination("destination.web", host.as_str()),
+        }
+        match &self.client_name {
+            Some(name) => demands.label("the name of the app", name),
+            None => demands.told("app.nameless"),
+        }
+        demands.told(match self.named_by {
+            NamedBy::App => "app.named_by_app",
+            NamedBy::Operator => "app.named_by_operator",
+        });
+        if let Some(host) = &self.published_by {
+            demands.told_with("app.published_by", vec![("host", host.as_str().to_owned())]);
+        }
+        for warning in &self.name_warnings {
+            match warning {
+                NameWarning::Hides => demands.told("warning.hides"),
+                NameWarning::LooksLike { name } => {
+                    demands.told_with("warning.looks_like", vec![("name", name.as_str().to_owned())]);
+                    demands.told("warning.go_by_host");
+                }
+                NameWarning::Mixes => demands.told("warning.mixes"),
+            }
+        }
+        if self.loopback_warning {
+            demands.told("warning.started");
+            demands.told(match self.destination {
+                Destination::App { .. } => "warning.any_app",
+                _ => "warning.any_program",
+            });
+            demands.told("warning.else_deny");
+            if let Some(host) = &self.published_by {
+                demands.told_with("warning.published_elsewhere", vec![("host", host.as_str().to_owned())]);
+            }
+        }
+        demands.label("the name of the MCP server", &self.server.name);
+        demands.verbatim("the address of the MCP server", &self.server.url);
+        demands.label("the name of the provider", &self.provider);
+    }
+
+    /// What is shown besides wherever the page is a full one.
+    pub(super) fn demand_details(&self, demands: &mut Demands) {
+        demands.verbatim("the redirect URI", &self.redirect_uri);
+        demands.verbatim("the client id", &self.client_id);
+        ScopeLine::demand("a scope", &self.scopes, demands);
+    }
+
     /// A hosted client, one on this computer, an installed app set up by the operator, a hostile one, and one that is
     /// described by a metadata document.
     pub(super) fn samples() -> Vec<Self> {
@@ -245,12 +338,12 @@ impl Asking {
             Server { name: Label::new("GitHub tools"), url: Verbatim::new("https://mcp.example.com/mcp") };
         let hosted = Self {
             destination: Destination::Web { host: Verbatim::new("claude.ai") },
-            client_name: Label::new("Claude"),
+            client_name: Label::seen("Claude"),
             named_by: NamedBy::App,
             name_warnings: Vec::new(),
             published_by: None,
             client_id: Verbatim::new("c_7Jw2mZs0Qm1vN4tYb8Xk3A"),
-            source: Label::new("registered itself 3 minutes ago"),
+            source: Source::registered(Age::of(Duration::from_secs(200))),
             redirect_uri: Verbatim::new("https://claude.ai/api/mcp/auth_callback"),
             server,
             provider: Label::new("GitHub"),
@@ -265,7 +358,7 @@ impl Asking {
         };
         let local = Self {
             destination: Destination::Computer { port: Some(33418) },
-            client_name: Label::new("Visual Studio Code"),
+            client_name: Label::seen("Visual Studio Code"),
             redirect_uri: Verbatim::new("http://127.0.0.1:33418/"),
             scopes: vec![ScopeLine::new("mcp", Some("Use GitHub tools"))],
             loopback_warning: true,
@@ -273,9 +366,9 @@ impl Asking {
         };
         let installed = Self {
             destination: Destination::App { scheme: Verbatim::new("cursor") },
-            client_name: Label::new("Cursor"),
+            client_name: Label::seen("Cursor"),
             named_by: NamedBy::Operator,
-            source: Label::new("set up by the operator of this gateway"),
+            source: Source::configured(),
             redirect_uri: Verbatim::new("cursor://anysphere.cursor-mcp/oauth/callback"),
             scopes: Vec::new(),
             loopback_warning: true,
@@ -283,7 +376,7 @@ impl Asking {
         };
         let host = format!("{}evil.example", "accounts.github.com.".repeat(12));
         let hostile = Self {
-            client_name: Label::new(
+            client_name: Label::seen(
                 &"\u{202E}<script>alert(1)</script>\u{0301}\u{0301}\u{0301} ".repeat(300),
             ),
             name_warnings: vec![
@@ -298,10 +391,10 @@ impl Asking {
         };
         let portless = Self { destination: Destination::Computer { port: None }, ..local.clone() };
         let published = Self {
-            client_name: Label::new("Claude Code"),
+            client_name: Label::seen("Claude Code"),
             published_by: Some(Verbatim::new("claude.ai")),
             client_id: Verbatim::new("https://claude.ai/oauth/claude-code.json"),
-            source: Label::new("described by its metadata document; not approved here before"),
+            source: Source::document(None),
             ..local.clone()
         };
         vec![hosted, local, installed, hostile, portless, published]

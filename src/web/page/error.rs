@@ -1,21 +1,21 @@
 //! Error pages: a fixed catalogue of what a person is told when something does not work.
 //!
-//! Every text here is ours. What failed in detail (and whose fault it was) is in the log under the support id; the
+//! Every text is in the catalogue, under the slug. What failed in detail (and whose fault it was) is in the log under the support id; the
 //! page carries the stable reason slug, which says the same to an operator without telling a stranger anything.
-
-use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{Label, PageContext, PageKind};
+use super::{Demands, Label, PageContext, PageKind};
 
 /// An error page. The HTTP status is the caller's.
 #[derive(Serialize)]
 pub struct ErrorPage {
     slug: &'static str,
-    title: &'static str,
-    sentence: Cow<'static, str>,
-    next: &'static str,
+    /// The name under which the texts stand.
+    text: String,
+    /// Which of them says what happened.
+    sentence: &'static str,
+    parameter: Option<&'static str>,
     start_again: Option<StartAgain>,
     support_id: Label,
 }
@@ -23,8 +23,10 @@ pub struct ErrorPage {
 impl ErrorPage {
     /// The page for `kind`; `support_id` finds the log entry, `start_again` renders the same request anew.
     pub fn new(kind: ErrorKind, support_id: &str, start_again: Option<StartAgain>) -> Self {
-        let (title, sentence, next) = kind.words();
-        Self { slug: kind.slug(), title, sentence, next, start_again, support_id: Label::new(support_id) }
+        let support_id = Label::new(support_id);
+        let (text, parameter) = (kind.text(), kind.parameter());
+        let sentence = if parameter == Some(ALL_PARAMETERS) { "unreadable" } else { "sentence" };
+        Self { slug: kind.slug(), text, sentence, parameter, start_again, support_id }
     }
 }
 
@@ -43,6 +45,9 @@ impl StartAgain {
     }
 }
 
+/// Where it is not about one parameter.
+pub(in crate::web) const ALL_PARAMETERS: &str = "parameters";
+
 /// What did not work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ErrorKind {
@@ -50,7 +55,8 @@ pub enum ErrorKind {
     AlreadyDone,
     /// The ticket or arrival is not there, or no longer.
     ApprovalNotFound,
-    /// A parameter is missing, repeated or not acceptable; the name is one of ours, never one that was sent.
+    /// A parameter is missing, repeated or not acceptable; the name is one of ours, never one that was sent, and
+    /// [`ALL_PARAMETERS`] where the request cannot be read at all.
     BadParameter(&'static str),
     /// The redirect URI is not registered for this client.
     BadRedirectUri,
@@ -60,8 +66,6 @@ pub enum ErrorKind {
     CookieMissing,
     /// A form arrived from another site.
     CrossSitePost,
-    /// The person said no, and the answer cannot go back to the client.
-    Denied,
     /// The client's metadata document cannot be used. One page for every cause: it tells nobody what answers where.
     DocumentUnusable,
     /// A fault of ours.
@@ -96,7 +100,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -104,7 +108,6 @@ impl ErrorKind {
         Self::ClientChanged,
         Self::CookieMissing,
         Self::CrossSitePost,
-        Self::Denied,
         Self::DocumentUnusable,
         Self::Internal,
         Self::InvalidTarget,
@@ -132,7 +135,6 @@ impl ErrorKind {
             Self::ClientChanged => "client_changed",
             Self::CookieMissing => "cookie_missing",
             Self::CrossSitePost => "cross_site_post",
-            Self::Denied => "denied",
             Self::DocumentUnusable => "document_refused",
             Self::Internal => "internal",
             Self::InvalidTarget => "invalid_target",
@@ -151,137 +153,27 @@ impl ErrorKind {
         }
     }
 
-    /// Title, one sentence, and what to do next.
-    #[expect(clippy::too_many_lines, reason = "a catalogue, to be read from top to bottom")]
-    fn words(self) -> (&'static str, Cow<'static, str>, &'static str) {
-        let (title, sentence, next) = match self {
-            Self::AlreadyDone => (
-                "This is already done",
-                "This page was used before, and an approval counts once.",
-                "If the app is connected, you can close this page. Otherwise start again.",
-            ),
-            Self::ApprovalNotFound => (
-                "There is no approval to go on with",
-                "The approval was already used, or it took longer than ten minutes.",
-                "Go back to the app and connect again.",
-            ),
-            Self::BadParameter(name) => {
-                return (
-                    "The app's request is not valid",
-                    Cow::Owned(format!(
-                        "The parameter “{name}” is missing, given twice, or has a value that is not accepted here."
-                    )),
-                    "Nothing was sent to the app. Update the app and try again, or tell its makers about this page.",
-                );
-            }
-            Self::BadRedirectUri => (
-                "The app's return address is not registered",
-                "The app wants the answer sent to an address that it did not register here.",
-                "Nothing was sent there. If you did not start this yourself, close this page. Otherwise remove the \
-                 connection in the app and add it again.",
-            ),
-            Self::ClientChanged => (
-                "The app changed in the meantime",
-                "The app's registration is not the one that you approved, so the approval no longer counts.",
-                "Go back to the app, connect again, and look closely at where access would go.",
-            ),
-            Self::CookieMissing => (
-                "Your browser did not send our cookie",
-                "Without it we cannot tell that this is the browser in which the page was opened.",
-                "Usual causes: cookies are blocked, this is a private window, or a browser embedded in another app. \
-                 Open the link in your usual browser, allow cookies for this site, and start again.",
-            ),
-            Self::CrossSitePost => (
-                "This form came from somewhere else",
-                "The answer was not sent from our own page, so it was not accepted.",
-                "Nothing was approved. If you did not expect this, close the page. Otherwise start again.",
-            ),
-            Self::Denied => {
-                ("Access was denied", "You said no, and the app got nothing.", "You can close this page.")
-            }
-            Self::DocumentUnusable => (
-                "This app could not be looked up",
-                "The app names itself by a web address, and there is no usable description of it there.",
-                "Nothing was sent to the app. Try again in a minute. If it stays, tell the makers of the app; the \
-                 operator of this gateway finds the cause under the support id.",
-            ),
-            Self::Internal => (
-                "Something went wrong here",
-                "The fault is ours, and it was recorded.",
-                "Try again in a moment. If it stays, give the support id to the operator of this gateway.",
-            ),
-            Self::InvalidTarget => (
-                "The app asked for a server that is not here",
-                "The address of the MCP server in the app's request is none of ours.",
-                "Check the address in the app's settings, letter by letter, and connect again.",
-            ),
-            Self::MethodNotAllowed => (
-                "That is not how this page is used",
-                "The page exists, but not for this kind of request.",
-                "Go back to the app and connect again.",
-            ),
-            Self::NotAdmitted => (
-                "This account may not be used here",
-                "You are signed in, and the operator of this server lets other accounts in only.",
-                "If you have another account, start again and sign in with it. Otherwise ask whoever runs this server.",
-            ),
-            Self::NotConnected => (
-                "This app is not connected",
-                "It has no access to your account through this gateway, or not any more.",
-                "There is nothing to disconnect. Start again to see what is connected now.",
-            ),
-            Self::NotFound => (
-                "There is no such page",
-                "Nothing is at this address.",
-                "Check the address, or go back to the app.",
-            ),
-            Self::NothingChosen => (
-                "Nothing was left to approve",
-                "Every box on the page was unticked, so there was nothing to give.",
-                "Start again and leave at least one box ticked, or choose Deny there to tell the app no.",
-            ),
-            Self::PageExpired => (
-                "This page has expired",
-                "A request for approval is valid for 30 minutes.",
-                "Start again for a new one.",
-            ),
-            Self::SessionEnded => (
-                "You are not signed in any more",
-                "The page was opened for an account that is not signed in here now.",
-                "Nothing was changed. Start again, and look at which account is shown.",
-            ),
-            Self::SignInFailed => (
-                "You could not be signed in",
-                "The service where you sign in said no, or its answer was not acceptable.",
-                "Nothing was changed, and no app got anything. Start again if you want to.",
-            ),
-            Self::ThirdPartyRefused => (
-                "The sign-in was refused",
-                "The service where you sign in did not give access.",
-                "If you did not refuse it yourself, go back to the app and connect again.",
-            ),
-            Self::ThirdPartyUnavailable => (
-                "The sign-in service does not answer",
-                "The service where you sign in could not be reached, or failed.",
-                "Wait a minute, then go back to the app and connect again.",
-            ),
-            Self::TooManyRequests => (
-                "Too many requests",
-                "More requests came from your network than are accepted in a short time.",
-                "Wait a minute and try again.",
-            ),
-            Self::UnknownClient => (
-                "This app is not registered here",
-                "The app that sent you here is unknown, or its registration has expired.",
-                "Remove the connection in the app and add it again, so that the app registers anew.",
-            ),
-        };
-        (title, Cow::Borrowed(sentence), next)
+    /// Where its texts stand: `title`, `sentence` and `next` below this name.
+    fn text(self) -> String {
+        format!("error.{}", self.slug())
+    }
+
+    /// The parameter that it is about.
+    const fn parameter(self) -> Option<&'static str> {
+        if let Self::BadParameter(name) = self { Some(name) } else { None }
     }
 }
 
 impl PageContext for ErrorPage {
     const KIND: PageKind = PageKind::Error;
+
+    fn demands(&self, demands: &mut Demands) {
+        demands.text("the reason", self.slug);
+        demands.label("the support id", &self.support_id);
+        if let Some(StartAgain(to)) = &self.start_again {
+            demands.link(to);
+        }
+    }
 
     fn samples() -> Vec<Self> {
         let again = StartAgain::new("/authorize?client_id=c&state=%22'<script>&scope=a");
@@ -298,6 +190,7 @@ impl PageContext for ErrorPage {
                 };
                 Self::new(kind, "7f3a9c0e", again)
             })
+            .chain([Self::new(ErrorKind::BadParameter(ALL_PARAMETERS), "7f3a9c0e", None)])
             .collect()
     }
 }

@@ -10,7 +10,7 @@
 use serde::Serialize;
 use url::Url;
 
-use super::{Label, PageContext, PageKind, Verbatim};
+use super::{Demands, Label, PageContext, PageKind, Verbatim};
 
 /// The interstitial page. Not `Debug`: its address can carry an authorization code.
 #[derive(Serialize)]
@@ -66,6 +66,14 @@ impl LeaveUrl {
 
 impl PageContext for Leave {
     const KIND: PageKind = PageKind::Leave;
+
+    fn demands(&self, demands: &mut Demands) {
+        match &self.to {
+            LeaveTo::App { name } | LeaveTo::ThirdParty { name } => demands.label("where it leads", name),
+            LeaveTo::Client { host } => demands.verbatim("where it leads", host),
+        }
+        demands.link(&self.url.0);
+    }
 
     fn samples() -> Vec<Self> {
         let rows = [

@@ -20,14 +20,19 @@ pub const LABEL_CHARS: usize = 60;
 pub struct Label(String);
 
 impl Label {
-    /// Cleans `text`; one that shows nothing becomes "(no name)".
+    /// Cleans `text`; one that shows nothing becomes "(?)", in any language.
     pub fn new(text: &str) -> Self {
+        Self::seen(text).unwrap_or_else(Self::nothing)
+    }
+
+    /// Cleans `text`; `None` where it shows nothing.
+    pub fn seen(text: &str) -> Option<Self> {
         Self::cut(text, LABEL_CHARS)
     }
 
     /// Like [`Label::new`] with room for a sentence (240 characters): descriptions of scopes.
     pub fn sentence(text: &str) -> Self {
-        Self::cut(text, 4 * LABEL_CHARS)
+        Self::cut(text, 4 * LABEL_CHARS).unwrap_or_else(Self::nothing)
     }
 
     /// The text as it will be shown, before escaping.
@@ -35,7 +40,11 @@ impl Label {
         &self.0
     }
 
-    fn cut(text: &str, limit: usize) -> Self {
+    fn nothing() -> Self {
+        Self("(?)".to_owned())
+    }
+
+    fn cut(text: &str, limit: usize) -> Option<Self> {
         let mut shown = String::new();
         let mut length = 0;
         let mut marks = 0;
@@ -56,7 +65,7 @@ impl Label {
                             length -= 1;
                         }
                         shown.push('…');
-                        return Self(shown);
+                        return Some(Self(shown));
                     }
                     if gap {
                         shown.push(' ');
@@ -67,7 +76,7 @@ impl Label {
                 }
             }
         }
-        if shown.is_empty() { Self("(no name)".to_owned()) } else { Self(shown) }
+        (!shown.is_empty()).then_some(Self(shown))
     }
 }
 
@@ -167,8 +176,8 @@ mod tests {
             ("Cl\u{200B}au\u{2060}de\u{FEFF}\u{00AD}", "Claude"),
             ("tag\u{E0041}\u{E007F}s", "tags"),
             ("\0\u{7}\u{1b}[31mred", "[31mred"),
-            ("\u{3164}\u{2800}\u{115F}", "(no name)"),
-            ("", "(no name)"),
+            ("\u{3164}\u{2800}\u{115F}", "(?)"),
+            ("", "(?)"),
             ("a\u{2028}b\u{2029}c\u{85}d", "a b c d"),
             ("日本語 Ελληνικά עברית", "日本語 Ελληνικά עברית"),
         ];

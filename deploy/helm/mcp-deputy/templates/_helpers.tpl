@@ -28,6 +28,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else -}}
 public_url = {{ required "publicUrl is needed: the origin under which people and apps reach the gateway" .Values.publicUrl | toJson }}
 listen = "0.0.0.0:8080"
+{{- if .Values.metrics.enabled }}
+metrics_listen = "0.0.0.0:9091"
+{{- end }}
 {{- with .Values.trustedProxies }}
 trusted_proxies = {{ toJson . }}
 {{- end }}

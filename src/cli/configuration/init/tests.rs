@@ -81,7 +81,7 @@ fn four_answers_make_a_file_that_check_takes() {
     assert_eq!(settings.providers[0].client_id, "Iv1.01");
 
     let text = fs::read_to_string(&file).unwrap();
-    assert!(!(text + &told + &person.heard).contains("canary"));
+    assert!([&text, &told, &person.heard].iter().all(|said| !said.contains("canary")));
     assert_eq!((person.answers.len(), person.secrets), (0, 1));
     // Said before the client id is asked for, since the app has to be created first.
     let callback = person.heard.find("https://mcp.example.com/callback/github").unwrap();
