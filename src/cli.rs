@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod completions;
 mod configuration;
+mod doctor;
 mod health;
 mod keys;
 mod operator;
@@ -95,6 +96,8 @@ enum Command {
     Restore(restore::Restore),
     /// Say whether the gateway is alive, or ready: for probes.
     Health(health::Health),
+    /// Say what is wrong and what to do about it: the public URL, the proxy in front, providers, MCP servers, store, key.
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete this command line.
     Completions {
         /// For this shell
@@ -137,6 +140,7 @@ pub fn run() -> ExitCode {
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
     }
