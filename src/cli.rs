@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod completions;
+mod configuration;
 mod health;
 mod operator;
 mod reach;
@@ -89,6 +90,9 @@ enum Command {
         /// For this shell
         shell: completions::Shell,
     },
+    /// The configuration: write the first one, print an example or a schema.
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -121,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
+        Command::Config(command) => configuration::run(&command),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
     }

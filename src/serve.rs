@@ -209,7 +209,7 @@ async fn serve_one<H: Handler>(
     // Both fail only when the client is gone already or this process has no file descriptors.
     let Ok(local) = stream.local_addr() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let context = ConnectionContext { peer, local, tls: tls.is_some(), worker, draining };
+    let context = Arc::new(ConnectionContext { peer, local, tls: tls.is_some(), worker, draining });
     connection::serve(stream, tls, handler, context, &limits).await;
     drop((place, seat));
 }

@@ -34,8 +34,10 @@ mod leaks {
     /// What a control begins with.
     const PLANTED: &str = "planted-";
     /// The prefixes of our handles that are secrets, and how many characters follow at least.
-    const HANDLES: [&str; 8] =
-        ["mcpd_ac_", "mcpd_at_", "mcpd_av_", "mcpd_ck_", "mcpd_cs_", "mcpd_rg_", "mcpd_rt_", "mcpd_st_"];
+    const HANDLES: [&str; 9] = [
+        "mcpd_ac_", "mcpd_at_", "mcpd_av_", "mcpd_ck_", "mcpd_cs_", "mcpd_rg_", "mcpd_rt_", "mcpd_si_",
+        "mcpd_st_",
+    ];
     const HANDLE_BODY: usize = 40;
     /// The length of the piece by which a pattern is recognized.
     const WINDOW: usize = 8;

@@ -37,6 +37,9 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     {
         env.fill(&mut provider.value.client_id, "MCP_DEPUTY_CLIENT_ID");
         env.fill(&mut provider.value.client_secret, "MCP_DEPUTY_CLIENT_SECRET");
+        env.fill(&mut provider.value.host, "MCP_DEPUTY_PROVIDER_HOST");
+        env.fill(&mut provider.value.issuer, "MCP_DEPUTY_ISSUER");
+        env.fill(&mut provider.value.tenant, "MCP_DEPUTY_TENANT");
     }
 
     if file.mcp_server.is_empty()

@@ -73,6 +73,11 @@ impl ConfigError {
     pub(super) fn about(place: impl fmt::Display, sentence: impl Into<String>) -> Self {
         Self { place: format!("{place}: "), sentence: sentence.into() }
     }
+
+    /// What is wrong, without the place.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
 }
 
 fn line(text: &str, byte: usize) -> usize {

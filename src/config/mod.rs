@@ -18,7 +18,9 @@ mod master_key;
 mod presets;
 pub mod reference;
 mod resolve;
+pub mod schema;
 mod settings;
+pub mod starter;
 #[cfg(test)]
 mod tests;
 

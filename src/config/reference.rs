@@ -80,6 +80,10 @@ where there is none, the environment alone must be enough. `mcp-deputy check` re
 wrong configuration ends both with status 64 and one or two sentences that name the file and, where there is one, the line, before a
 port is bound.
 
+`mcp-deputy config init` writes the first one from four answers, `mcp-deputy config example` prints one with every key, and
+`mcp-deputy config schema` a JSON Schema, by which an editor completes and checks what is written
+(`mcp-deputy config schema > proxy.schema.json`, and `#:schema ./proxy.schema.json` as the first line of `proxy.toml`).
+
 - Unknown keys are errors.
 - Any value may be `{ env = \"NAME\" }`, the value of an environment variable, or `{ file = \"PATH\" }`, the content of a
   file without the line break at its end. Lists are then separated by commas. Missing and empty ones are errors.
@@ -221,6 +225,8 @@ mod tests {
             .lines()
             // It stands instead of most of the keys beside it.
             .filter(|line| !line.starts_with("# resource = "))
+            // It goes with one preset only, and not with this one.
+            .filter(|line| !line.starts_with("# tenant = "))
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
             // A client has a secret or keys.
             .filter(|line| !line.starts_with("jwks = "))
@@ -229,7 +235,7 @@ mod tests {
             .replace("\"certificate.pem\"", &format!("{:?}", folder.path().join("certificate.pem")))
             .replace("\"key.pem\"", &format!("{:?}", folder.path().join("key.pem")));
         let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-        let env = |_: &str| Some(key.to_owned());
+        let env = |name: &str| (name != "MCP_DEPUTY_TENANT").then(|| key.to_owned());
         let settings = from_text("proxy.toml", &text, &env).unwrap();
         assert!(settings.tls.is_some());
         assert_eq!(settings.store.previous_keys.len(), 1);

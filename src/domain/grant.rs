@@ -250,6 +250,21 @@ impl Grant {
         matches!(self.stage, Stage::Ended(_))
     }
 
+    /// When tokens were last given out under it; before that, when it was approved.
+    pub fn tokens_given_at(&self) -> Timestamp {
+        let Stage::Live(live) = &self.stage else { return self.approved_at };
+        live.previous.as_ref().map_or(self.approved_at, |previous| previous.rotated_at)
+    }
+
+    /// The redirect URI that its code was sent to; `None` before there was one, and after the end.
+    pub fn redirect_uri(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Code(code) => Some(&code.redirect_uri),
+            Stage::Live(live) => Some(&live.code.redirect_uri),
+            Stage::Pending | Stage::Ended(_) => None,
+        }
+    }
+
     /// Until when the record is kept: an id must not be usable again while its page can still be answered.
     pub fn kept_until(&self) -> Timestamp {
         let page = self.page_expires_at.after(MEMORY);

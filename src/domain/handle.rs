@@ -77,6 +77,8 @@ pub enum Kind {
     RefreshToken,
     /// A registration access token (RFC 7592).
     RegistrationToken,
+    /// The `state` that we send to the third party where somebody signs in without a client.
+    SignInState,
     /// The `state` that we send to the third party.
     State,
 }
@@ -95,6 +97,7 @@ impl Kind {
             Self::Cookie => "mcpd_ck_",
             Self::RefreshToken => "mcpd_rt_",
             Self::RegistrationToken => "mcpd_rg_",
+            Self::SignInState => "mcpd_si_",
             Self::State => "mcpd_st_",
         }
     }

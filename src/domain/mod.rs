@@ -8,11 +8,13 @@
 //!
 //! - [`redirect::MatchedRedirect`]: only from a client's registered list, for this request.
 //! - [`consent::ConsentProof`]: only from an approved form, or from a taken ticket or arrival whose cookie matched.
+//! - [`sign_in::SignInProof`]: only from an answered page of connected apps, or from a taken sign-in whose cookie matched.
 //! - `Permit` (in [`crate::flow::admit`]): only from the admission of a bearer token.
 //!
 //! None of them can be cloned, defaulted or deserialized; what is stored between two steps holds raw facts.
 
 pub mod access;
+pub mod account;
 pub mod arrival;
 pub mod assertion;
 pub mod backup;
@@ -40,6 +42,7 @@ pub mod resource;
 pub mod scope;
 pub mod secret;
 pub mod showing;
+pub mod sign_in;
 pub mod ticket;
 pub mod time;
 pub mod tools;

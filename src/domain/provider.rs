@@ -17,6 +17,9 @@ use url::Url;
 /// the same access last.
 pub const NAMING_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
+/// Where an endpoint is until discovery tells: nobody ever answers there (RFC 6761 section 6.4).
+pub const UNDISCOVERED: &str = "https://undiscovered.invalid/";
+
 /// One third-party authorization server and our one static client there.
 #[derive(Clone, Debug)]
 #[expect(
@@ -45,8 +48,13 @@ pub struct Provider {
     pub revocation: Revocation,
     /// Where the person behind a third-party token is asked for (GET, Bearer, JSON).
     pub userinfo_endpoint: Url,
+    /// What is asked there: a JSON body makes it a POST (GraphQL). `None`: a GET.
+    pub userinfo_body: Option<String>,
     /// Path in that answer to the immutable user id: the subject.
     pub subject: Vec<String>,
+    /// Path to what that id is unique within (a workspace), where it is not unique by itself; empty otherwise. Both
+    /// together are the subject then.
+    pub subject_realm: Vec<String>,
     /// Path to the login name; a display value, never an identity.
     pub username: Vec<String>,
     /// Path to the full name; a display value.
@@ -67,6 +75,8 @@ pub struct Provider {
     /// Whether an authorization request without any scope must never be sent, because the third party gives the empty
     /// scope a meaning of its own.
     pub requires_scope: bool,
+    /// The parameter of the authorization request that holds the scopes (RFC 6749 §3.3 says `scope`).
+    pub scope_parameter: String,
     /// What stands between scopes in the authorization request (RFC 6749 §3.3 says a space).
     pub scope_separator: String,
     /// What may stand between scopes in the third party's answers.
@@ -79,6 +89,12 @@ pub struct Provider {
     pub pkce: bool,
     /// How our static client authenticates at the token endpoint.
     pub token_auth_method: TokenAuthMethod,
+    /// How requests to the token endpoint are written.
+    pub token_request: TokenRequest,
+    /// Path in the token answer to the object that holds the person's tokens; empty: the answer itself.
+    pub token_answer: Vec<String>,
+    /// Headers that every call to it carries.
+    pub headers: Vec<(String, String)>,
     /// More parameters for the authorization request.
     pub authorize_params: Vec<(String, String)>,
     /// Parameters with which it lets the person choose an account, where it can.
@@ -93,6 +109,8 @@ pub struct Provider {
     pub access_outlives_refresh: bool,
     /// Whether revoking a token ends that token alone, and not everything the person ever approved for us.
     pub revoke_ends_only_this_token: bool,
+    /// What its issuer has to be asked for before anything else, because nobody wrote it down.
+    pub discovery: Option<Discovery>,
 }
 
 impl Provider {
@@ -142,6 +160,43 @@ pub enum Revocation {
     Rfc7009(Url),
 }
 
+/// What is read from the issuer's own document (OpenID Connect Discovery 1.0) when the gateway starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// Where the document is.
+    pub document: Url,
+    /// What is taken from it.
+    pub wanted: Vec<Wanted>,
+}
+
+/// One thing that discovery tells. Until then an endpoint has an address at which nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// `authorization_endpoint`
+    AuthorizationEndpoint,
+    /// `authorization_response_iss_parameter_supported` (RFC 9207 §3)
+    Iss,
+    /// `scopes_supported`: whether `offline_access` can be asked for.
+    OfflineAccess,
+    /// `revocation_endpoint` (RFC 8414 §2)
+    Revocation,
+    /// `token_endpoint_auth_methods_supported`
+    TokenAuthMethod,
+    /// `token_endpoint`
+    TokenEndpoint,
+    /// `userinfo_endpoint`
+    UserinfoEndpoint,
+}
+
+/// How requests to the token endpoint are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRequest {
+    /// As a form (RFC 6749 §4.1.3).
+    Form,
+    /// As a JSON object with the same members.
+    Json,
+}
+
 /// How our static client authenticates at the third party's token endpoint (RFC 6749 §2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenAuthMethod {
@@ -169,7 +224,9 @@ pub(crate) mod tests {
             token_endpoint: url("/token"),
             revocation: Revocation::Rfc7009(url("/revoke")),
             userinfo_endpoint: url("/user"),
+            userinfo_body: None,
             subject: vec!["id".to_owned()],
+            subject_realm: vec![],
             username: vec!["login".to_owned()],
             display_name: vec![],
             email: vec![],
@@ -179,12 +236,16 @@ pub(crate) mod tests {
             scopes: vec![],
             default_scopes: vec!["user".to_owned()],
             requires_scope: true,
+            scope_parameter: "scope".to_owned(),
             scope_separator: " ".to_owned(),
             granted_scope_separators: vec![',', ' '],
             scope_equivalents: vec![],
             scope_descriptions: BTreeMap::new(),
             pkce: true,
             token_auth_method: TokenAuthMethod::Post,
+            token_request: TokenRequest::Form,
+            token_answer: vec![],
+            headers: vec![],
             authorize_params: vec![],
             choose_account_params: vec![],
             refresh_needs_consent: false,
@@ -192,6 +253,7 @@ pub(crate) mod tests {
             client_secret: None,
             access_outlives_refresh: false,
             revoke_ends_only_this_token: true,
+            discovery: None,
         }
     }
 }

@@ -202,6 +202,11 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// Where a redirect URI that was registered leads, for display: it is no permission to redirect there.
+    pub fn of(registered: &str) -> Self {
+        destination(registered)
+    }
+
     /// Whether it is a web site on another machine: nobody on this computer can wait there in its place.
     pub fn is_remote_site(&self) -> bool {
         let Self::Site { host } = self else { return false };

@@ -54,6 +54,11 @@ impl Digest {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// Reads what [`Digest::to_base64url`] wrote.
+    pub fn from_base64url(text: &str) -> Option<Self> {
+        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
+    }
+
     fn new(digest: digest::Digest) -> Self {
         let mut bytes = [0; 32];
         // A SHA-256 has 32 bytes: nothing is cut off, nothing is left zero.
@@ -102,8 +107,7 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| D::Error::custom("not base64url"))?;
-        Ok(Self(bytes.try_into().map_err(|_| D::Error::custom("not 32 bytes"))?))
+        Self::from_base64url(&text).ok_or_else(|| D::Error::custom("not 32 bytes in base64url"))
     }
 }
 

@@ -290,6 +290,7 @@ impl Flows {
         }
         let access = grant.access(&token.digest, now).ok_or(invalid_token("token_expired_or_unknown"))?;
         let person = self.records.load::<Person>(subject_key(&grant.subject).as_bytes()).await?;
+        ending.note_use(now);
         if self.is_revoked(&grant).await? {
             return Err(invalid_token("revoked").into());
         }

@@ -53,11 +53,27 @@ pub struct Callback {
     pub session: Option<String>,
 }
 
+impl Callback {
+    /// Of a record that knows the digest of its ticket cookie: the cookie to judge it by, and the last part of its name
+    /// where it is the right one. Without the right one it is any other, so that the refusal says which of the two it was.
+    pub(super) fn cookie_for(&self, known: &Digest) -> (Option<String>, Option<String>) {
+        let mine = self.tickets.iter().find(|(_, value)| known.matches(value));
+        let any = mine.or(self.tickets.first()).map(|(_, value)| value.clone());
+        (any, mine.map(|(suffix, _)| suffix.clone()))
+    }
+}
+
 impl Flows {
-    /// Takes the answer of a third party.
+    /// Takes the answer of a third party: to an approval, or to somebody who signs in without a client. The `state` says
+    /// which; its kind is part of what makes it well formed.
     pub async fn arrive(self: &Arc<Self>, callback: Callback) -> Result<Arrived, Failure> {
         self.detached(|flows| async move {
-            let arrived = flows.arrive_here(callback).await;
+            let signs_in = callback.state.as_deref().is_some_and(|state| is_plain(Kind::SignInState, state));
+            let arrived = if signs_in {
+                flows.arrive_to_sign_in(callback).await
+            } else {
+                flows.arrive_here(callback).await
+            };
             // What failed after that is in the journal with its client.
             if let Err(Failure::Refused(refusal)) = &arrived {
                 journal::note(Event::LoginFailed).reason(refusal.reason).write();
@@ -68,36 +84,23 @@ impl Flows {
     }
 
     async fn arrive_here(self: &Arc<Self>, mut callback: Callback) -> Result<Arrived, Failure> {
-        const UNKNOWN: Refusal =
-            Refusal::new(ErrorCode::AccessDenied, "ticket_unknown", "This approval is unknown or used.");
         let now = self.now();
         let state = callback.state.as_deref().filter(|state| is_plain(Kind::State, state)).ok_or(UNKNOWN)?;
         let key = Digest::of(state);
         let loaded = self.records.load::<Ticket>(key.as_bytes()).await?.ok_or(UNKNOWN)?;
 
         // 1. Whose browser is this? Nothing is consumed until that is clear.
-        let mine = callback.tickets.iter().find(|(_, value)| loaded.record.cookie.matches(value)).cloned();
-        let anything = callback.tickets.first().map(|(_, value)| value.clone());
-        let cookie = mine.as_ref().map(|(_, value)| value.clone()).or(anything);
+        let (cookie, spent) = callback.cookie_for(&loaded.record.cookie);
         loaded.record.check(cookie.as_deref(), now)?;
         if loaded.record.request.provider != callback.provider {
-            return Err(Refusal::new(
-                ErrorCode::AccessDenied,
-                "provider_mixed_up",
-                "This answer is another provider's.",
-            )
-            .into());
+            return Err(MIXED_UP.into());
         }
         // 2. Taken: by this callback and no other.
         if !self.records.take::<Ticket>(key.as_bytes(), loaded.version).await? {
             return Err(UNKNOWN.into());
         }
         let (proof, verifier) = loaded.record.taken().prove(cookie.as_deref(), now)?;
-        let spent = mine.map(|(suffix, _)| suffix);
-        let verifier = self.sealer.open(Purpose::TicketVerifier, key.as_bytes(), &verifier);
-        let verifier = verifier.and_then(|verifier| String::from_utf8(verifier).ok()).map(SecretString::from);
-        let verifier =
-            verifier.ok_or_else(|| Fault::new("open the verifier of a ticket: its key is gone"))?;
+        let verifier = self.open_verifier(&key, &verifier)?;
 
         // 3. The client as it is now; the page's one grant must not exist yet.
         let (client, redirect) = self.still_asked_by(proof.request()).await?;
@@ -231,6 +234,13 @@ impl Flows {
         Ok(Arrived::SecondPage { id, cookie, suffix, spent: arrival.spent })
     }
 
+    /// Our PKCE verifier out of a ticket or a sign-in.
+    pub(super) fn open_verifier(&self, key: &Digest, sealed: &[u8]) -> Result<SecretString, Fault> {
+        let verifier = self.sealer.open(Purpose::TicketVerifier, key.as_bytes(), sealed);
+        let verifier = verifier.and_then(|verifier| String::from_utf8(verifier).ok()).map(SecretString::from);
+        verifier.ok_or_else(|| Fault::new("open the verifier of a ticket: its key is gone"))
+    }
+
     /// The answer to a client when something failed after the person had approved: a fixed code and text.
     pub(super) fn failed_answer(
         &self,
@@ -250,6 +260,11 @@ impl Flows {
     }
 }
 
+pub(super) const UNKNOWN: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "ticket_unknown", "This approval is unknown or used.");
+pub(super) const MIXED_UP: Refusal =
+    Refusal::new(ErrorCode::AccessDenied, "provider_mixed_up", "This answer is another provider's.");
+
 /// A callback whose ticket was taken.
 struct Returned<'a> {
     proof: ConsentProof,
@@ -267,7 +282,7 @@ struct Compared {
 }
 
 /// RFC 9207 section 2.4: compared before the code is used, on errors too.
-fn refuse_other_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn refuse_other_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), Refusal> {
     const OTHER: Refusal =
         Refusal::new(ErrorCode::ServerError, "iss_mismatch", "The login could not be completed.");
     match (iss, provider.issuer.as_deref(), provider.iss) {
@@ -277,7 +292,7 @@ fn refuse_other_issuer(provider: &Provider, iss: Option<&str>) -> Result<(), Ref
     }
 }
 
-fn third_party_said(error: Option<&str>) -> Refusal {
+pub(super) fn third_party_said(error: Option<&str>) -> Refusal {
     match error {
         Some("access_denied") => {
             Refusal::new(ErrorCode::AccessDenied, "third_party_denied", "The login was cancelled or denied.")

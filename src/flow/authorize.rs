@@ -184,14 +184,7 @@ impl Flows {
         render_cookie: Option<&str>,
     ) -> Result<ConsentPage, Failure> {
         let rendered_at = self.now();
-        // A valid cookie is kept, so that a second tab does not make the first one worthless.
-        let (digest, set_render_cookie) =
-            if let Some(cookie) = render_cookie.filter(|cookie| is_plain(Kind::Cookie, cookie)) {
-                (Digest::of(cookie), None)
-            } else {
-                let cookie = Handle::plain(Kind::Cookie, self.random()?);
-                (cookie.digest(), Some(cookie))
-            };
+        let (digest, set_render_cookie) = self.render_cookie(render_cookie)?;
         let grant = GrantId::new(self.random()?);
         // The short page has no boxes: it is for what was approved as it is.
         let optional = if showing == Showing::Short {
@@ -236,6 +229,16 @@ impl Flows {
             set_render_cookie,
             rendered_at,
         })
+    }
+
+    /// The digest of this browser's render cookie, and a new one to set where it has no valid one. A valid one is kept, so
+    /// that a second tab does not make the first one worthless.
+    pub(super) fn render_cookie(&self, known: Option<&str>) -> Result<(Digest, Option<Handle>), Fault> {
+        if let Some(cookie) = known.filter(|cookie| is_plain(Kind::Cookie, cookie)) {
+            return Ok((Digest::of(cookie), None));
+        }
+        let cookie = Handle::plain(Kind::Cookie, self.random()?);
+        Ok((cookie.digest(), Some(cookie)))
     }
 
     async fn refuse_unknown_client(self: &Arc<Self>, query: &AuthorizeQuery) -> Result<Client, Failure> {

@@ -222,8 +222,10 @@ impl Flows {
         }
     }
 
-    /// A completed sign-in always gives the browser a new session value; what it knew of other providers stays.
-    async fn note_browser(
+    /// A completed login always gives the browser a new session value; what it knew of other providers stays. The old one is
+    /// taken first: where somebody was faster, who signed out or logged in elsewhere, nothing of it comes back. A crash in
+    /// between costs the browser a session.
+    pub(super) async fn note_browser(
         &self,
         old: Option<&str>,
         provider: &str,
@@ -231,11 +233,13 @@ impl Flows {
         now: Timestamp,
     ) -> Result<Handle, Failure> {
         let old = old.filter(|old| is_plain(Kind::Cookie, old)).map(Digest::of);
-        let known = match &old {
-            Some(old) => self.records.load::<Browser>(old.as_bytes()).await?,
-            None => None,
-        };
-        let mut browser = known.as_ref().map(|known| known.record.clone()).unwrap_or_default();
+        let mut browser = Browser::default();
+        if let Some(old) = old
+            && let Some(known) = self.records.load::<Browser>(old.as_bytes()).await?
+            && self.records.take::<Browser>(old.as_bytes(), known.version).await?
+        {
+            browser = known.record;
+        }
         browser.since = now;
         browser.people.insert(
             provider.to_owned(),
@@ -245,9 +249,6 @@ impl Flows {
         let key = session.digest();
         self.records.index_expiry(now.after(BROWSER_TTL), Table::Browser, key.as_bytes(), now).await?;
         self.records.create(key.as_bytes(), &browser).await?;
-        if let Some((old, known)) = old.zip(known) {
-            self.records.take::<Browser>(old.as_bytes(), known.version).await?;
-        }
         Ok(session)
     }
 }

@@ -40,12 +40,17 @@ impl Flows {
         session: Option<&str>,
         provider: &str,
     ) -> Result<Option<Known>, Fault> {
+        Ok(self.browser_of(session).await?.and_then(|browser| browser.people.get(provider).cloned()))
+    }
+
+    /// Everybody whom this browser's session knows.
+    pub(super) async fn browser_of(&self, session: Option<&str>) -> Result<Option<Browser>, Fault> {
         let Some(session) = session.filter(|session| is_plain(Kind::Cookie, session)) else {
             return Ok(None);
         };
         let browser = self.records.load::<Browser>(Digest::of(session).as_bytes()).await?;
         let browser = browser.filter(|it| !it.record.since.after(BROWSER_TTL).has_passed(self.now()));
-        Ok(browser.and_then(|browser| browser.record.people.get(provider).cloned()))
+        Ok(browser.map(|browser| browser.record))
     }
 
     /// How much of the page is shown: by the record of the person whom this browser is known for, and nobody else's.

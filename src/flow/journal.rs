@@ -44,6 +44,8 @@ macro_rules! events {
 }
 
 events! {
+    /// A person took back what an app had, on the page of connected apps; the reason says whether `one` or `all`.
+    AccessTakenBack = "access_taken_back" step,
     /// A client gave an access token back (RFC 7009).
     AccessTokenReturned = "access_token_returned" step,
     /// A person approved on the consent page.
@@ -118,6 +120,10 @@ events! {
     SecondApprovalAsked = "second_approval_asked" step,
     /// A request needs scopes that its token has not.
     ScopeRaised = "scope_raised" step,
+    /// A person signed in without a client, to see the connected apps.
+    SignedIn = "signed_in" step,
+    /// A person signed out: the browser's session here is over, and nothing else.
+    SignedOut = "signed_out" step,
     /// A third-party token was refreshed.
     ThirdPartyRefreshed = "third_party_refreshed" step,
 }

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,9 @@ pub struct Ending {
     grant: CancellationToken,
     /// What the grant has open.
     pub open: Arc<Tally>,
+    /// When a session of it was last read from the store, in milliseconds since 1970: while it is used, that is every
+    /// `tokens.cache_ttl`. For display, so nothing hangs on the order in which it is seen.
+    used: AtomicU64,
     access: Mutex<HashMap<Digest, Watched>>,
 }
 
@@ -52,6 +58,11 @@ impl Ending {
 }
 
 impl Ending {
+    /// Notes that the grant is in use.
+    pub fn note_use(&self, now: Timestamp) {
+        self.used.fetch_max(now.as_millis(), Relaxed);
+    }
+
     /// To be called once for each call of [`Ending::of`] whose token turned out to be none. Another load of the same token
     /// may have read the store a moment earlier and found it good: then it stays watched, else the revocation that came
     /// between the two would find nothing to cancel.
@@ -117,6 +128,14 @@ impl LiveGrants {
         if let Some(ending) = locked(&self.0).remove(&grant).and_then(|ending| ending.upgrade()) {
             ending.grant.cancel();
         }
+    }
+
+    /// When a grant was last in use, as far as this process knows; and whether it has something open at this moment.
+    pub fn use_of(&self, grant: GrantId) -> (Option<Timestamp>, bool) {
+        let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
+        let Some(ending) = ending else { return (None, false) };
+        let used = ending.used.load(Relaxed);
+        ((used > 0).then(|| Timestamp::from_millis(used)), ending.open.is_in_use())
     }
 
     /// To be called after the end of the access token is durable.

@@ -9,6 +9,7 @@
 
 mod accepted;
 mod access;
+mod account;
 pub mod admit;
 mod arrive;
 mod authorize;
@@ -38,6 +39,7 @@ mod revoke;
 mod room;
 mod second;
 mod sign;
+mod sign_in;
 mod sweep;
 pub mod tally;
 #[cfg(test)]
@@ -58,6 +60,7 @@ use tally::People;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
+    account::{AccountQuery, AccountShown, Answered, ConnectedAccount, ConnectedApp, JustEnded},
     arrive::Callback,
     authorize::{AuthorizeQuery, ConsentPage},
     borrow::BackendVerdict,

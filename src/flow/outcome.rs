@@ -23,6 +23,13 @@ pub enum Arrived {
         /// The last part of the name of the ticket cookie that is used up.
         spent: Option<String>,
     },
+    /// Nobody is signed in: something failed after the sign-in was taken. Nothing else has changed.
+    NotSignedIn {
+        /// Why.
+        failure: Failure,
+        /// The last part of the name of the ticket cookie that is used up.
+        spent: Option<String>,
+    },
     /// To the second page.
     SecondPage {
         /// Its id, for the URL.
@@ -34,6 +41,13 @@ pub enum Arrived {
         /// The last part of the name of the ticket cookie that is used up.
         spent: Option<String>,
     },
+    /// Somebody signed in without a client: to the page of connected apps. No code, no grant.
+    SignedIn {
+        /// The new session cookie.
+        session: Handle,
+        /// The last part of the name of the ticket cookie that is used up.
+        spent: Option<String>,
+    },
 }
 
 impl fmt::Debug for Arrived {
@@ -41,7 +55,9 @@ impl fmt::Debug for Arrived {
         f.write_str(match self {
             Self::AlreadyDone { .. } => "AlreadyDone",
             Self::Answer { .. } => "Answer",
+            Self::NotSignedIn { .. } => "NotSignedIn",
             Self::SecondPage { .. } => "SecondPage",
+            Self::SignedIn { .. } => "SignedIn",
         })
     }
 }

@@ -17,7 +17,8 @@ use secrecy::SecretString;
 
 use super::fault::Fault;
 use crate::domain::{
-    access::Membership, consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, time::Timestamp,
+    access::Membership, consent::ConsentProof, document::DocumentUrl, scope::ScopeSet, sign_in::SignInProof,
+    time::Timestamp,
 };
 
 /// A boxed future, for traits that are used as objects.
@@ -68,6 +69,8 @@ pub enum Table {
     Assertion = 10,
     /// Our own signing keys: one record.
     Signing = 11,
+    /// Sign-ins without a client on their way to the third party and back, by the hash of their `state`.
+    SignIn = 12,
 }
 
 /// Where a value lies. Ids are at most 1 KiB.
@@ -148,6 +151,8 @@ pub trait Store: Send + Sync {
 /// What a seal is for. A blob sealed for one purpose does not open for another.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Purpose {
+    /// What the forms of the page of connected apps carry.
+    AccountForm,
     /// The answer of an arrival, kept for a repeated POST.
     ArrivalAnswer,
     /// The pending request inside the consent form.
@@ -156,7 +161,7 @@ pub enum Purpose {
     RefreshAnswer,
     /// A private key that we sign with.
     SigningKey,
-    /// The PKCE verifier of a ticket.
+    /// The PKCE verifier of a ticket or a sign-in.
     TicketVerifier,
     /// Third-party tokens of a link or an arrival.
     ThirdPartyTokens,
@@ -166,6 +171,7 @@ impl Purpose {
     /// The name that is bound into the seal. Never changes.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AccountForm => "account-form",
             Self::ArrivalAnswer => "arrival-answer",
             Self::ConsentForm => "consent-form",
             Self::RefreshAnswer => "refresh-answer",
@@ -231,7 +237,7 @@ pub enum ThirdPartyError {
 }
 
 /// Where a browser is sent to obtain the person's permission at the third party. Takes the proof that the person approved
-/// here: without one there is no way to ask a [`ThirdParty`] for its address.
+/// here, or asked here to be signed in: without one there is no way to ask a [`ThirdParty`] for its address.
 ///
 /// ```compile_fail
 /// use mcp_deputy::{domain::scope::ScopeSet, flow::ports::Departure};
@@ -268,6 +274,17 @@ impl<'a> Departure<'a> {
         }
     }
 
+    /// For somebody who signs in without a client: with a `state` of that kind.
+    pub fn signing_in(proof: &'a SignInProof, state: &'a str, code_challenge: &'a str) -> Self {
+        Self {
+            state,
+            code_challenge,
+            scopes: proof.scopes(),
+            chooses_account: proof.chooses_account(),
+            fresh_consent: false,
+        }
+    }
+
     /// The same, and a fresh consent is asked for at the third party: some give a refresh token only then.
     #[must_use]
     pub fn with_fresh_consent(self) -> Self {
@@ -284,7 +301,7 @@ impl<'a> Departure<'a> {
         self.code_challenge
     }
 
-    /// The third-party scopes that were approved.
+    /// The third-party scopes that were approved, or that tell who somebody is.
     pub fn scopes(&self) -> &'a ScopeSet {
         self.scopes
     }

@@ -29,6 +29,7 @@ use crate::domain::{
     link::Link,
     person::{Browser, Person, personal_key, subject_key},
     secret::Digest,
+    sign_in::SignIn,
     ticket::Ticket,
     time::Timestamp,
 };
@@ -47,7 +48,7 @@ macro_rules! records {
 
 records! {
     Arrival => Arrival, assertion::Used => Assertion, KeyRing => Signing, Browser => Browser, Client => Client, Consent => Consent, Grant => Grant, Link => Link, Person => Person,
-    Ticket => Ticket,
+    SignIn => SignIn, Ticket => Ticket,
 }
 
 /// A record and the version under which it was read.
@@ -230,8 +231,18 @@ impl Records {
 
     /// The grants of a person, a client or a link. Those that are absent are skipped; ended ones are not.
     pub async fn grants_of(&self, owner: GrantsOf) -> Result<Vec<Loaded<Grant>>, Fault> {
+        Ok(self.some_grants_of(owner, usize::MAX).await?.0)
+    }
+
+    /// The same, at most `most` entries of the index looked at (in whole pages), and whether there are more.
+    pub async fn some_grants_of(
+        &self,
+        owner: GrantsOf,
+        most: usize,
+    ) -> Result<(Vec<Loaded<Grant>>, bool), Fault> {
         let prefix = owner.prefix();
         let mut grants = Vec::new();
+        let mut seen = 0_usize;
         let mut after: Option<Bytes> = None;
         loop {
             let page = self.0.scan(Table::Index, &prefix, after.as_deref(), PAGE).await?;
@@ -243,9 +254,11 @@ impl Records {
                     grants.extend(grant.filter(|grant| owner.owns(&grant.record)));
                 }
             }
+            seen = seen.saturating_add(page.len());
             match page.last() {
+                Some(_) if page.len() == PAGE && seen >= most => return Ok((grants, true)),
                 Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(grants),
+                _ => return Ok((grants, false)),
             }
         }
     }
@@ -352,7 +365,7 @@ fn hour_prefix(when: Timestamp) -> [u8; 5] {
 }
 
 fn expiring(entry: Bytes, found: &Versioned) -> Option<Expiring> {
-    const TABLES: [Table; 9] = [
+    const TABLES: [Table; 10] = [
         Table::Arrival,
         Table::Assertion,
         Table::Browser,
@@ -361,6 +374,7 @@ fn expiring(entry: Bytes, found: &Versioned) -> Option<Expiring> {
         Table::Grant,
         Table::Link,
         Table::Person,
+        Table::SignIn,
         Table::Ticket,
     ];
     let number = *entry.get(5)?;

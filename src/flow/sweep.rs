@@ -32,6 +32,7 @@ use crate::domain::{
     handle::GrantId,
     link::{Link, REPLACED_TTL},
     person::{BROWSER_TTL, Browser, Person, subject_key},
+    sign_in::SignIn,
     ticket::Ticket,
     time::Timestamp,
 };
@@ -64,7 +65,7 @@ impl Swept {
 /// Whether what becomes of a record of this table has nothing to do with what becomes of another one. A client's grants are its
 /// own, and each of their ends is a conditional write.
 const fn stands_alone(table: Table) -> bool {
-    matches!(table, Table::Assertion | Table::Browser | Table::Client | Table::Ticket)
+    matches!(table, Table::Assertion | Table::Browser | Table::Client | Table::SignIn | Table::Ticket)
 }
 
 /// What becomes of an index entry.
@@ -219,6 +220,7 @@ impl Flows {
             Table::Index | Table::Signing => Fate::Done,
             Table::Link => self.sweep_link(entry, now).await?,
             Table::Person => self.sweep_person(entry, now).await?,
+            Table::SignIn => self.sweep_by::<SignIn>(entry, now, |sign_in| sign_in.expires_at).await?,
             Table::Ticket => self.sweep_by::<Ticket>(entry, now, |ticket| ticket.expires_at).await?,
         };
         if let Fate::Later(when) = fate {

@@ -34,6 +34,11 @@ impl Tally {
         Some(Taken { of: Arc::clone(self), kind })
     }
 
+    /// Whether anything is open.
+    pub fn is_in_use(&self) -> bool {
+        self.0.iter().any(|held| held.load(Relaxed) > 0)
+    }
+
     fn of(&self, kind: Kind) -> &AtomicU32 {
         let [requests, open_streams, streams] = &self.0;
         match kind {

@@ -4,6 +4,7 @@
 //! anything; it connects. Every mistake in the surroundings (a store that another process holds, a key that is missing, a
 //! certificate that cannot be read) is found here, before a port is bound.
 
+mod discovery;
 mod operator;
 mod restore;
 mod run;

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Surroundings, flows, operator};
+use super::{Surroundings, discovery::discovered, flows, operator};
 use crate::{
     config::{self, LimitSettings, Settings},
     domain::secret::Digest,
@@ -80,6 +80,7 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
+        let settings = discovered(settings, surroundings).await?;
         let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
         let pages =
             Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;

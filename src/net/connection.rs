@@ -8,22 +8,26 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::poll_fn,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
+use bytes::BytesMut;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use http_body::Body as _;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpStream,
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
@@ -39,38 +43,62 @@ use super::{
     streams::{self, Watching},
 };
 
+/// What a client that speaks HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much is read at first, in bytes: most requests of HTTP/1.1 whole.
+const FIRST: usize = 4096;
+
 /// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
 /// and its requests are answered.
 pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
-    context: ConnectionContext,
+    context: Arc<ConnectionContext>,
     limits: &Limits,
 ) {
-    let Some(acceptor) = tls else { return speak(stream, handler, context, limits).await };
+    match tls {
+        None => speak(stream, handler, context, limits).await,
+        // In a box, so that plain connections are small.
+        Some(acceptor) => Box::pin(secure(acceptor, stream, handler, context, limits)).await,
+    }
+}
+
+async fn secure<H: Handler>(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    handler: Arc<H>,
+    context: Arc<ConnectionContext>,
+    limits: &Limits,
+) {
     // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
     match timeout(limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Box::pin(speak(stream, handler, context, limits)).await,
+        Ok(Ok(stream)) => speak(stream, handler, context, limits).await,
         Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
         Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
     }
 }
 
-async fn speak<H, S>(stream: S, handler: Arc<H>, context: ConnectionContext, limits: &Limits)
+async fn speak<H, S>(stream: S, handler: Arc<H>, context: Arc<ConnectionContext>, limits: &Limits)
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let draining = context.draining.clone();
-    let context = Arc::new(context);
     let activity = Activity::new();
     let stream = Patient::new(stream, Arc::clone(&activity), limits);
+    // Who has said nothing yet has nothing to lose when the gateway drains.
+    let (version, stream) = match draining.run_until_cancelled(opening(stream)).await {
+        Some(Ok(opened)) => opened,
+        Some(Err(error)) => return ended(&context, &error),
+        None => return,
+    };
     let service = service_fn(|request: Request<Incoming>| {
         let (handler, context, activity) =
             (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
         activity.begins(request.version(), !request.body().is_end_stream());
-        async move {
+        // In a box: hyper keeps a place for it as long as the connection lives, and a stream needs none of it.
+        Box::pin(async move {
             let request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
             let mut asked = Asked { activity: &activity, is_answered: false };
             let mut answer = unless_it_panics(pin!(handler.handle(request, &context))).await;
@@ -88,13 +116,35 @@ where
                 progress.begins();
                 body.watched(progress)
             }))
-        }
+        })
     });
-    let builder = builder(limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut look = interval_at(Instant::now() + limits.keep_alive, limits.keep_alive);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = Watch { draining, activity: &activity, look, seen: 0, closing: false };
+    let stream = TokioIo::new(stream);
+    match version {
+        Version::HTTP_2 => {
+            // In a box, so that connections of HTTP/1.1 are small.
+            let mut connection = Box::pin(http2(limits).serve_connection(stream, service));
+            run(connection.as_mut(), watch, &context, |it| it.graceful_shutdown()).await;
+        }
+        _ => {
+            let connection = pin!(http1(limits).serve_connection(stream, service));
+            run(connection, watch, &context, |it| it.graceful_shutdown()).await;
+        }
+    }
+}
+
+/// Runs a connection to its end. `farewell` asks hyper for an orderly one.
+async fn run<C, E>(
+    mut connection: Pin<&mut C>,
+    watch: Watch<'_>,
+    context: &ConnectionContext,
+    farewell: impl Fn(Pin<&mut C>),
+) where
+    C: Future<Output = Result<(), E>>,
+    E: Error,
+{
     let mut watching = Beside::new(watch.until_word());
     loop {
         let next = poll_fn(|context| match connection.as_mut().poll(context) {
@@ -102,20 +152,36 @@ where
             Poll::Pending => watching.poll(context).map(Ok),
         });
         match next.await {
-            Err(ended) => {
-                if let Err(error) = ended {
-                    tracing::debug!(reason = "connection_ended", peer = %context.peer, %error);
-                }
-                return;
-            }
+            Err(Ok(())) => return,
+            Err(Err(error)) => return ended(context, &error),
             Ok((Word::Goodbye, watch)) => {
-                connection.as_mut().graceful_shutdown();
+                farewell(connection.as_mut());
                 watching = Beside::new(watch.until_word());
             }
             Ok((Word::Cut(reason), _)) => {
                 tracing::debug!(reason, peer = %context.peer, "a connection was cut");
                 return;
             }
+        }
+    }
+}
+
+/// Why a connection ended, for whoever looks closely: most often its client went away.
+fn ended(context: &ConnectionContext, error: &dyn Error) {
+    tracing::debug!(reason = "connection_ended", peer = %context.peer, %error);
+}
+
+/// The version that a client begins to speak: what it sends first is HTTP/2's preface (RFC 9113 section 3.4), or it is
+/// HTTP/1.1. What was read for that is put back, in one piece.
+async fn opening<S: AsyncRead + Unpin>(mut stream: Patient<S>) -> io::Result<(Version, Patient<S>)> {
+    let mut first = BytesMut::with_capacity(FIRST);
+    loop {
+        let read = stream.read_buf(&mut first).await?;
+        let is_preface = first.iter().zip(PREFACE).all(|(came, preface)| came == preface);
+        if read == 0 || !is_preface || first.len() >= PREFACE.len() {
+            let is_http2 = is_preface && first.len() >= PREFACE.len();
+            stream.put_back(first.freeze());
+            return Ok((if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 }, stream));
         }
     }
 }
@@ -183,7 +249,18 @@ impl Drop for Asked<'_> {
     }
 }
 
-/// What hyper is told. On HTTP/2 everything that a client could ask too much of is written down here, and not left to
+/// What hyper is told of HTTP/1.1.
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // The number of headers stays at hyper's own 100: a configured number costs an allocation per request.
+    builder
+        // See `patience`.
+        .header_read_timeout(None)
+        .max_buf_size(usize::try_from(limits.head).unwrap_or(usize::MAX).max(8192));
+    builder
+}
+
+/// What hyper is told of HTTP/2. Everything that a client could ask too much of is written down here, and not left to
 /// defaults:
 ///
 /// - *Rapid reset* (CVE-2023-44487): streams that are reset before hyper has taken them up count 20 at most; those that
@@ -193,16 +270,9 @@ impl Drop for Asked<'_> {
 /// - *Ping, settings and empty frames*: each answer is written before the next frame is read, so a client that reads
 ///   nothing stops itself; see [`super::patience`].
 /// - *Bodies that nobody reads*: a stream brings at most its window, all streams of a connection together the connection's.
-fn builder(limits: &Limits) -> auto::Builder<Watching> {
-    let mut builder = auto::Builder::new(Watching { patience: limits.write_stall });
-    // The number of HTTP/1.1 headers stays at hyper's own 100: a configured number costs an allocation per request.
+fn http2(limits: &Limits) -> http2::Builder<Watching> {
+    let mut builder = http2::Builder::new(Watching { patience: limits.write_stall });
     builder
-        .http1()
-        // See `patience`.
-        .header_read_timeout(None)
-        .max_buf_size(usize::try_from(limits.head).unwrap_or(usize::MAX).max(8192));
-    builder
-        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.head)
@@ -229,4 +299,52 @@ async fn unless_it_panics(mut answer: Pin<&mut impl Future<Output = Response<Bod
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What a client that sends these pieces is taken for, and what can be read of it afterwards.
+    async fn taken_for(pieces: &[&[u8]]) -> (Version, Vec<u8>) {
+        // Room for one byte more than the preface, so that the pieces come one by one.
+        let (near, mut far) = duplex(PREFACE.len() + 1);
+        let near = Patient::new(near, Activity::new(), &Limits::default());
+        let sending = async {
+            for piece in pieces {
+                far.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(far);
+        };
+        let reading = async {
+            let (version, mut near) = opening(near).await.unwrap();
+            let mut all = Vec::new();
+            near.read_to_end(&mut all).await.unwrap();
+            (version, all)
+        };
+        tokio::join!(reading, sending).0
+    }
+
+    #[tokio::test]
+    async fn a_client_is_taken_at_its_first_bytes_and_none_is_lost() {
+        let (start, rest) = PREFACE.split_at(7);
+        let http1 = b"PRI * HTTP/1.1\r\n\r\n".as_slice();
+        for (pieces, version) in [
+            (vec![PREFACE], Version::HTTP_2),
+            (vec![start, rest, b"and frames"], Version::HTTP_2),
+            (vec![b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], Version::HTTP_11),
+            // Like it at first.
+            (vec![b"P", b"OST / HTTP/1.1\r\n\r\n"], Version::HTTP_11),
+            (vec![http1], Version::HTTP_11),
+            // Gone in the middle of it, or at once.
+            (vec![start], Version::HTTP_11),
+            (vec![], Version::HTTP_11),
+        ] {
+            let all = pieces.concat();
+            assert_eq!(taken_for(&pieces).await, (version, all.clone()), "{}", all.escape_ascii());
+        }
+    }
 }

@@ -28,6 +28,12 @@ impl Seen {
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// Method and path, without the query.
+    pub(crate) fn line(&self) -> &str {
+        let line = self.head.lines().next().unwrap_or_default();
+        line.split_once(" HTTP/").map_or(line, |(line, _)| line).split('?').next().unwrap_or_default()
+    }
+
     /// The value of a form field in the body.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let mut fields = url::form_urlencoded::parse(self.body.as_bytes());
@@ -79,13 +85,19 @@ pub(crate) struct Fake {
 impl Fake {
     /// A server on a free port of 127.0.0.1 that always acts like this.
     pub(crate) async fn start(act: Act) -> Self {
+        Self::answering(move |_| act.clone()).await
+    }
+
+    /// A server that looks at each request before it acts.
+    pub(crate) async fn answering(answer: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, act.clone(), Arc::clone(&log)));
+                tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&log)));
             }
         });
         Self { address, seen }
@@ -108,8 +120,13 @@ impl Fake {
     }
 }
 
-async fn serve(mut stream: TcpStream, act: Act, log: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    answer: Arc<impl Fn(&Seen) -> Act + Send + Sync + 'static>,
+    log: Arc<Mutex<Vec<Seen>>>,
+) {
     let Some(seen) = read(&mut stream).await else { return };
+    let act = answer(&seen);
     log.lock().unwrap().push(seen);
     match act {
         Act::Raw(bytes) => {

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::Version;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -128,12 +129,19 @@ pub(crate) struct Patient<Inner> {
     reading: Option<Pin<Box<Sleep>>>,
     writing: Pace,
     lingered: usize,
+    /// What was put back.
+    first: Bytes,
 }
 
 impl<Inner> Patient<Inner> {
     pub(crate) fn new(inner: Inner, activity: Arc<Activity>, limits: &Limits) -> Self {
         let (header_read, writing) = (limits.header_read, Pace::new(limits.write_stall));
-        Self { inner, activity, header_read, reading: None, writing, lingered: 0 }
+        Self { inner, activity, header_read, reading: None, writing, lingered: 0, first: Bytes::new() }
+    }
+
+    /// Puts back what was read last. It is read again, before anything else.
+    pub(crate) fn put_back(&mut self, read: Bytes) {
+        self.first = read;
     }
 
     /// `bytes` says how many were taken.
@@ -188,6 +196,11 @@ impl<Inner: AsyncRead + Unpin> AsyncRead for Patient<Inner> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.first.is_empty() {
+            let length = this.first.len().min(buffer.remaining());
+            buffer.put_slice(&this.first.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut this.inner).poll_read(context, buffer);
         if outcome.is_ready() {

@@ -147,6 +147,10 @@ fn greeting(actors: &Actors, attack_page: &str) -> String {
 
   Approve in the browser, sign in as Ada or Grace with one click, and ask your client to call "whoami".
 
+  See which apps are connected, and disconnect them:
+
+      {origin}/account
+
   See the attack, how it succeeds elsewhere and how it fails here:
 
       {attack_page}/

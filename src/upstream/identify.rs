@@ -1,6 +1,6 @@
 //! Whom a third-party token belongs to.
 //!
-//! One GET with the token (and those of [`super::membership`] where rules need them), and a careful look at the answer: what becomes the person's *subject* must be the immutable
+//! One call with the token (and those of [`super::membership`] where rules need them), and a careful look at the answer: what becomes the person's *subject* must be the immutable
 //! id, exactly as the third party wrote it. A number is taken digit by digit, never through a floating point number (two
 //! people would become one); a missing, empty, odd or endless id is no id. Login, name and e-mail address are for
 //! display and may be missing; an e-mail address counts only with a flag beside it that says it is verified.
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     answer::{at, subject},
     membership::membership,
-    wire::{self, get},
+    wire::{self, carry, get, post_json},
 };
 use crate::{
     domain::{access::Membership, provider::Provider},
@@ -22,6 +22,7 @@ use crate::{
     net::client::Client,
 };
 
+const NO_SUBJECT: ThirdPartyError = ThirdPartyError::Unavailable("identity_without_subject");
 /// The longest display value, in characters.
 const MAX_LENGTH: usize = 255;
 
@@ -31,7 +32,12 @@ pub(super) async fn identify(
     provider: &Provider,
     access: &SecretString,
 ) -> Result<Identity, ThirdPartyError> {
-    let answer = wire::send(client, get(&provider.userinfo_endpoint, access)?).await?;
+    let mut request = match &provider.userinfo_body {
+        None => get(&provider.userinfo_endpoint, access)?,
+        Some(body) => post_json(&provider.userinfo_endpoint, access, body)?,
+    };
+    carry(&provider.headers, &mut request)?;
+    let answer = wire::send(client, request).await?;
     let identity = match answer.status() {
         StatusCode::OK => read(provider, answer.body())?,
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
@@ -46,9 +52,18 @@ pub(super) async fn identify(
 fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
     let answer: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| ThirdPartyError::Unavailable("nonsense"))?;
-    let id = at(&answer, &provider.subject)
-        .and_then(subject)
-        .ok_or(ThirdPartyError::Unavailable("identity_without_subject"))?;
+    if answer.get("ok") == Some(&Value::Bool(false)) {
+        return Err(not_ok(&answer));
+    }
+    let mut id = at(&answer, &provider.subject).and_then(subject).ok_or(NO_SUBJECT)?;
+    if !provider.subject_realm.is_empty() {
+        let realm = at(&answer, &provider.subject_realm).and_then(subject).ok_or(NO_SUBJECT)?;
+        // Neither part can be confused with the other one: the realm has no slash.
+        if realm.contains('/') {
+            return Err(NO_SUBJECT);
+        }
+        id = format!("{realm}/{id}");
+    }
     Ok(Identity {
         login: display(&answer, &provider.username).unwrap_or_else(|| id.clone()),
         display_name: display(&answer, &provider.display_name),
@@ -56,6 +71,17 @@ fn read(provider: &Provider, body: &[u8]) -> Result<Identity, ThirdPartyError> {
         membership: Membership::default(),
         id,
     })
+}
+
+/// An error at status 200, as Slack writes them. Only what is about this token is a refusal.
+fn not_ok(answer: &Map<String, Value>) -> ThirdPartyError {
+    match answer.get("error").and_then(Value::as_str) {
+        Some("account_inactive" | "invalid_auth" | "not_authed" | "token_expired" | "token_revoked") => {
+            ThirdPartyError::Refused("token_refused")
+        }
+        Some("ratelimited") => ThirdPartyError::Unavailable("rate_limited"),
+        _ => ThirdPartyError::Unavailable("identity_unavailable"),
+    }
 }
 
 fn display(answer: &Map<String, Value>, path: &[String]) -> Option<String> {

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{
     answer::{at, subject},
-    wire::{self, get},
+    wire::{self, carry, get},
 };
 use crate::{
     domain::{access::Membership, provider::Provider},
@@ -34,11 +34,11 @@ pub(super) async fn membership(
     let mut membership =
         Membership { emails: email.map(str::to_owned).into_iter().collect(), ..Membership::default() };
     if let Some(endpoint) = &provider.emails_endpoint {
-        let listed = list(client, endpoint, access).await?;
+        let listed = list(client, provider, endpoint, access).await?;
         membership.emails.extend(listed.iter().filter_map(verified_address));
     }
     if let Some(endpoint) = &provider.organizations_endpoint {
-        let listed = list(client, endpoint, access).await?;
+        let listed = list(client, provider, endpoint, access).await?;
         membership.organizations =
             listed.iter().filter_map(|entry| at(entry, &provider.organization).and_then(subject)).collect();
     }
@@ -47,6 +47,7 @@ pub(super) async fn membership(
 
 async fn list(
     client: &Client,
+    provider: &Provider,
     endpoint: &Url,
     access: &SecretString,
 ) -> Result<Vec<Map<String, Value>>, ThirdPartyError> {
@@ -54,7 +55,9 @@ async fn list(
     if endpoint.query().is_none() {
         endpoint.set_query(Some("per_page=100"));
     }
-    let answer = wire::send(client, get(&endpoint, access)?).await?;
+    let mut request = get(&endpoint, access)?;
+    carry(&provider.headers, &mut request)?;
+    let answer = wire::send(client, request).await?;
     match answer.status() {
         StatusCode::OK => {
             let entries: Vec<Value> = serde_json::from_slice(answer.body())

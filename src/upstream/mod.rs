@@ -8,6 +8,7 @@
 //! - `answer`: values in the JSON of an answer.
 //! - `quirks`: answers as they come → answers as RFC 6749 has them; error codes → what they mean for a grant.
 //! - `identify`, `membership`, `revoke`: who a token belongs to; what else rules want to know; giving it back.
+//! - `discover`: what an issuer says of itself, when the gateway starts.
 //! - `wire`: how every one of these calls is sent.
 //! - `documents`: what strangers name by a URL, over the guarded client; no third party, but a call of ours as well.
 //!
@@ -16,6 +17,9 @@
 //! token. Must never see a client's token. Made by the composition root, used by `flow` through the port.
 
 mod answer;
+#[cfg(test)]
+mod contracts;
+mod discover;
 mod documents;
 mod identify;
 mod membership;
@@ -28,7 +32,7 @@ mod wire;
 
 use std::sync::Arc;
 
-pub use self::{documents::GuardedDocuments, provider::ConfiguredProvider};
+pub use self::{discover::discover, documents::GuardedDocuments, provider::ConfiguredProvider};
 use crate::{
     domain::provider::Provider,
     flow::{

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
-        provider::{Provider, TokenAuthMethod},
+        provider::{Provider, TokenAuthMethod, TokenRequest},
         scope::ScopeSet,
         time::Timestamp,
     },
@@ -48,16 +48,25 @@ pub struct ConfiguredProvider {
 struct Transport {
     client: Client,
     granted_scope_separators: Vec<char>,
+    token_request: TokenRequest,
+    token_answer: Vec<String>,
+    headers: Vec<(String, String)>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Transport {
     type Error = ThirdPartyError;
     type Future = BoxFuture<'c, Result<HttpResponse, ThirdPartyError>>;
 
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
+    fn call(&'c self, mut request: HttpRequest) -> Self::Future {
         Box::pin(async move {
+            let mut form = url::form_urlencoded::parse(request.body());
+            let is_refresh = form.any(|(name, value)| name == "grant_type" && value == "refresh_token");
+            if self.token_request == TokenRequest::Json {
+                wire::form_as_json(&mut request);
+            }
+            wire::carry(&self.headers, &mut request)?;
             let answer = wire::send(&self.client, request).await?;
-            quirks::normalise(&answer, &self.granted_scope_separators)
+            quirks::normalise(&answer, &self.granted_scope_separators, &self.token_answer, is_refresh)
         })
     }
 }
@@ -96,8 +105,14 @@ impl ConfiguredProvider {
         if let Some(secret) = &provider.client_secret {
             oauth = oauth.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
         }
-        let granted_scope_separators = provider.granted_scope_separators.clone();
-        Ok(Self { provider, oauth, transport: Transport { client, granted_scope_separators }, clock })
+        let transport = Transport {
+            client,
+            granted_scope_separators: provider.granted_scope_separators.clone(),
+            token_request: provider.token_request,
+            token_answer: provider.token_answer.clone(),
+            headers: provider.headers.clone(),
+        };
+        Ok(Self { provider, oauth, transport, clock })
     }
 
     async fn exchange(
@@ -129,7 +144,7 @@ impl ConfiguredProvider {
         let replaced = |name: &str| choosing.iter().any(|(other, _)| other == name);
         let always = self.provider.authorize_params.iter().filter(|(name, _)| !replaced(name));
         let all = always.chain(choosing).map(|(name, value)| (&**name, &**value));
-        all.filter(|(name, _)| !OURS.contains(name)).collect()
+        all.filter(|(name, _)| !OURS.contains(name) && *name != self.provider.scope_parameter).collect()
     }
 
     /// The configured `prompt`, with `consent` added where a fresh consent is wanted (OpenID Connect Core 1.0 section
@@ -181,9 +196,12 @@ impl ThirdParty for ConfiguredProvider {
         let state = departure.state().to_owned();
         let mut request = self.oauth.authorize_url(|| CsrfToken::new(state));
         let scopes: Vec<&str> = departure.scopes().iter().collect();
-        if !scopes.is_empty() {
-            // As one value, because the crate always joins with a space.
-            request = request.add_scope(Scope::new(scopes.join(&self.provider.scope_separator)));
+        // As one value, because the crate always joins with a space.
+        let joined = scopes.join(&self.provider.scope_separator);
+        match self.provider.scope_parameter.as_str() {
+            _ if scopes.is_empty() => {}
+            "scope" => request = request.add_scope(Scope::new(joined)),
+            other => request = request.add_extra_param(other, joined),
         }
         if self.provider.pkce {
             // As plain parameters, because the crate takes only challenges that it made itself.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
+use super::answer::at;
 use crate::{domain::scope::ScopeSet, flow::ports::ThirdPartyError};
 
 /// The slug for "our static client's credentials were refused": a matter for the operator.
@@ -23,13 +24,16 @@ const NONSENSE: ThirdPartyError = ThirdPartyError::Unavailable("nonsense");
 const MAX_TOKEN_LENGTH: usize = 16 * 1024;
 
 /// Rewrites an answer of the token endpoint as RFC 6749 sections 5.1 and 5.2 have it. `separators` may stand between
-/// granted scopes, besides the space.
+/// granted scopes, besides the space. `inside` is the path to the object that holds the person's tokens; where there is no
+/// such object, the answer itself counts if `may_be_flat` (a refresh), since otherwise its tokens are somebody else's.
 ///
 /// A status of 300 and above without a readable error is nonsense, except for 401, which RFC 6749 reserves for failed
 /// client authentication.
 pub(super) fn normalise(
     answer: &Response<Vec<u8>>,
     separators: &[char],
+    inside: &[String],
+    may_be_flat: bool,
 ) -> Result<Response<Vec<u8>>, ThirdPartyError> {
     let members = members(answer.body());
     // An error at status 200 is an error: no success has a member of that name.
@@ -39,7 +43,12 @@ pub(super) fn normalise(
     match (answer.status(), members) {
         (StatusCode::UNAUTHORIZED, _) => Err(ThirdPartyError::Unavailable(CLIENT_CREDENTIALS_REFUSED)),
         (status, Some(members)) if status.is_success() => {
-            Ok(json_answer(StatusCode::OK, &success(&members, separators)?))
+            let members = match at(&members, inside).and_then(Value::as_object) {
+                Some(nested) => nested,
+                None if inside.is_empty() || may_be_flat => &members,
+                None => return Err(NONSENSE),
+            };
+            Ok(json_answer(StatusCode::OK, &success(members, separators)?))
         }
         _ => Err(NONSENSE),
     }
@@ -59,19 +68,24 @@ pub(super) fn meaning(code: &str) -> ThirdPartyError {
         "bad_verification_code" => Refused("bad_verification_code"),
         "consent_required" => Refused("consent_required"),
         "interaction_required" => Refused("interaction_required"),
+        "code_already_used" | "invalid_code" => Refused("invalid_code"),
         "invalid_grant" => Refused("invalid_grant"),
+        "invalid_refresh_token" => Refused("invalid_refresh_token"),
         "invalid_token" => Refused("invalid_token"),
         "login_required" => Refused("login_required"),
+        "token_expired" | "token_revoked" => Refused("token_revoked"),
         "redirect_uri_mismatch" => Refused("redirect_uri_mismatch"),
         "unauthorized_client" => Refused("unauthorized_client"),
         "unverified_user_email" => Refused("unverified_user_email"),
-        "incorrect_client_credentials" | "invalid_client" => Unavailable(CLIENT_CREDENTIALS_REFUSED),
+        "bad_client_secret" | "incorrect_client_credentials" | "invalid_client" | "invalid_client_id" => {
+            Unavailable(CLIENT_CREDENTIALS_REFUSED)
+        }
         // Our mistake or the operator's, for everybody alike: nobody's grant is to blame.
         "invalid_request" | "invalid_scope" | "invalid_target" | "unsupported_grant_type" => {
             Unavailable("request_refused")
         }
         "server_error" => Unavailable("server_error"),
-        "slow_down" => Unavailable("rate_limited"),
+        "ratelimited" | "slow_down" => Unavailable("rate_limited"),
         "temporarily_unavailable" => Unavailable("temporarily_unavailable"),
         _ => Unavailable("unknown_error"),
     }
@@ -154,7 +168,7 @@ mod tests {
 
     fn normalised(status: u16, body: &str) -> Result<(u16, Value), ThirdPartyError> {
         let answer = Response::builder().status(status).header("content-type", "text/html");
-        let answer = normalise(&answer.body(body.as_bytes().to_vec()).unwrap(), &[','])?;
+        let answer = normalise(&answer.body(body.as_bytes().to_vec()).unwrap(), &[','], &[], false)?;
         assert_eq!(answer.headers()["content-type"], "application/json");
         Ok((answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap()))
     }
@@ -193,6 +207,26 @@ mod tests {
         ] {
             assert_eq!(normalised(status, body), Ok((200, plain.clone())), "{body}");
         }
+    }
+
+    #[test]
+    fn a_persons_token_is_taken_from_where_it_is_and_nobody_elses() {
+        let inside = ["authed_user".to_owned()];
+        let normalised = |body: &str, may_be_flat| {
+            let answer = Response::builder().status(200).body(body.as_bytes().to_vec()).unwrap();
+            let answer = normalise(&answer, &[','], &inside, may_be_flat)?;
+            let members: Value = serde_json::from_slice(answer.body()).unwrap();
+            Ok(members["access_token"].clone())
+        };
+        let both =
+            r#"{"ok":true,"access_token":"xoxb-bot","authed_user":{"id":"U1","access_token":"xoxp-person"}}"#;
+        assert_eq!(normalised(both, false), Ok(json!("xoxp-person")));
+        let only_the_bot = r#"{"ok":true,"access_token":"xoxb-bot","authed_user":{"id":"U1"}}"#;
+        let flat = r#"{"ok":true,"access_token":"xoxb-bot"}"#;
+        assert_eq!(normalised(only_the_bot, false), Err(NONSENSE));
+        assert_eq!(normalised(only_the_bot, true), Err(NONSENSE));
+        assert_eq!(normalised(flat, false), Err(NONSENSE));
+        assert_eq!(normalised(flat, true), Ok(json!("xoxb-bot")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     wire,
 };
 use crate::{
-    domain::provider::{Provider, Revocation, TokenAuthMethod},
+    domain::provider::{Provider, Revocation, TokenAuthMethod, TokenRequest},
     flow::ports::ThirdPartyError,
     net::client::Client,
 };
@@ -32,7 +32,9 @@ pub(super) async fn revoke(
 ) -> Result<(), ThirdPartyError> {
     match &provider.revocation {
         Revocation::GithubApplication(api) => {
-            let answer = wire::send(client, github_request(provider, api, token)?).await?;
+            let mut request = github_request(provider, api, token)?;
+            wire::carry(&provider.headers, &mut request)?;
+            let answer = wire::send(client, request).await?;
             match answer.status() {
                 // 404 and 422: it knows no such token of ours (any more).
                 StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Ok(()),
@@ -42,10 +44,15 @@ pub(super) async fn revoke(
         }
         Revocation::None => Ok(()),
         Revocation::Rfc7009(endpoint) => {
-            let answer = wire::send(client, rfc7009_request(provider, endpoint, token)?).await?;
+            let mut request = rfc7009_request(provider, endpoint, token)?;
+            if provider.token_request == TokenRequest::Json {
+                wire::form_as_json(&mut request);
+            }
+            wire::carry(&provider.headers, &mut request)?;
+            let answer = wire::send(client, request).await?;
             match (answer.status(), error_in(answer.body()).as_deref()) {
                 // RFC 7009 section 2.2 has 200 for dead tokens too, but some third parties answer with an error.
-                (_, Some("invalid_grant" | "invalid_token")) => Ok(()),
+                (_, Some("invalid_auth" | "invalid_grant" | "invalid_token" | "token_revoked")) => Ok(()),
                 (_, Some("unsupported_token_type")) => {
                     Err(ThirdPartyError::Refused("unsupported_token_type"))
                 }

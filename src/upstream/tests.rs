@@ -14,7 +14,7 @@ use url::Url;
 use super::{ConfiguredProvider, quirks::CLIENT_CREDENTIALS_REFUSED, third_parties};
 use crate::{
     domain::{
-        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod},
+        provider::{IssPolicy, Provider, Revocation, TokenAuthMethod, TokenRequest},
         scope::ScopeSet,
         time::Timestamp,
     },
@@ -44,7 +44,9 @@ pub(super) fn forge(origin: &str) -> Provider {
         token_endpoint: url("/login/oauth/access_token"),
         revocation: Revocation::None,
         userinfo_endpoint: url("/user"),
+        userinfo_body: None,
         subject: list(&["id"]),
+        subject_realm: Vec::new(),
         username: list(&["login"]),
         display_name: list(&["name"]),
         email: list(&["email"]),
@@ -54,12 +56,16 @@ pub(super) fn forge(origin: &str) -> Provider {
         scopes: Vec::new(),
         default_scopes: list(&["read:user"]),
         requires_scope: true,
+        scope_parameter: "scope".to_owned(),
         scope_separator: " ".to_owned(),
         granted_scope_separators: vec![',', ' '],
         scope_equivalents: Vec::new(),
         scope_descriptions: std::collections::BTreeMap::new(),
         pkce: true,
         token_auth_method: TokenAuthMethod::Basic,
+        token_request: TokenRequest::Form,
+        token_answer: vec![],
+        headers: vec![],
         authorize_params: Vec::new(),
         choose_account_params: Vec::new(),
         refresh_needs_consent: false,
@@ -67,6 +73,7 @@ pub(super) fn forge(origin: &str) -> Provider {
         client_secret: Some("s3cret+/%".into()),
         access_outlives_refresh: true,
         revoke_ends_only_this_token: true,
+        discovery: None,
     }
 }
 

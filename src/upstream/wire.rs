@@ -4,9 +4,10 @@
 //! the other files of this room only.
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
+use serde_json::{Map, Value};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -24,6 +25,43 @@ pub(super) fn get(endpoint: &Url, access: &SecretString) -> Result<Request<Vec<u
         .header(AUTHORIZATION, bearer)
         .body(Vec::new())
         .map_err(|_| ThirdPartyError::Unavailable("endpoint_unusable"))
+}
+
+/// A POST of JSON with the person's token.
+pub(super) fn post_json(
+    endpoint: &Url,
+    access: &SecretString,
+    body: &str,
+) -> Result<Request<Vec<u8>>, ThirdPartyError> {
+    let mut request = get(endpoint, access)?;
+    *request.method_mut() = Method::POST;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *request.body_mut() = body.as_bytes().to_vec();
+    Ok(request)
+}
+
+/// Adds the headers that every call to this third party carries.
+pub(super) fn carry(
+    headers: &[(String, String)],
+    request: &mut Request<Vec<u8>>,
+) -> Result<(), ThirdPartyError> {
+    const UNUSABLE: ThirdPartyError = ThirdPartyError::Unavailable("headers_unusable");
+    for (name, value) in headers {
+        let name = HeaderName::try_from(name).map_err(|_| UNUSABLE)?;
+        let value = HeaderValue::try_from(value).map_err(|_| UNUSABLE)?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(())
+}
+
+/// Writes a form as a JSON object with the same members, for third parties that read nothing else.
+pub(super) fn form_as_json(request: &mut Request<Vec<u8>>) {
+    let form = url::form_urlencoded::parse(request.body());
+    let members: Map<String, Value> =
+        form.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect();
+    *request.body_mut() = Value::Object(members).to_string().into_bytes();
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request.headers_mut().remove(CONTENT_LENGTH);
 }
 
 /// Sends a request. The answer is neither a redirect, nor a server error, nor a rate limit: those are errors here.
@@ -78,7 +116,7 @@ mod tests {
         let reason = |status: u16, headers: &[(&'static str, &'static str)]| {
             let headers = headers
                 .iter()
-                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             not_now(StatusCode::from_u16(status).unwrap(), &headers.collect())
         };
         assert_eq!(reason(429, &[]), Some("rate_limited"));

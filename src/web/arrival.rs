@@ -59,8 +59,8 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             }
             reply
         }
-        Ok(Arrived::SecondPage { .. }) => {
-            tracing::error!("a second page led to another one");
+        Ok(Arrived::SecondPage { .. } | Arrived::SignedIn { .. } | Arrived::NotSignedIn { .. }) => {
+            tracing::error!("a second page led to something else than an answer");
             reply::error_page(&site.pages, ErrorKind::Internal, id, None)
         }
     }

@@ -159,17 +159,13 @@ pub(super) struct Asked<'a, S> {
 
 impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
     pub(super) fn asking(self) -> Asking {
-        let destination = match self.destination {
-            Destination::App { scheme } => page::Destination::App { scheme: Verbatim::new(scheme) },
-            Destination::Loopback { port, .. } => page::Destination::Computer { port: Some(*port) },
-            Destination::Site { host } => page::Destination::Web { host: Verbatim::new(host) },
-        };
+        let destination = page::Destination::from(self.destination);
         let is_configured = self.client.source == Source::Configured;
         Asking {
             loopback_warning: !matches!(self.destination, Destination::Site { .. }),
             destination,
             client_name: Label::new(self.client.metadata.client_name.as_deref().unwrap_or_default()),
-            named_by: if is_configured { NamedBy::Operator } else { NamedBy::App },
+            named_by: named_by(self.client),
             name_warnings: if is_configured { Vec::new() } else { warnings(&self) },
             published_by: publisher(self.client).map(Verbatim::new),
             client_id: Verbatim::new(&self.client.id),
@@ -186,6 +182,21 @@ impl<'a, S: Iterator<Item = &'a ScopeDefinition>> Asked<'a, S> {
                 .collect(),
         }
     }
+}
+
+impl From<&Destination> for page::Destination {
+    fn from(destination: &Destination) -> Self {
+        match destination {
+            Destination::App { scheme } => Self::App { scheme: Verbatim::new(scheme) },
+            Destination::Loopback { port, .. } => Self::Computer { port: Some(*port) },
+            Destination::Site { host } => Self::Web { host: Verbatim::new(host) },
+        }
+    }
+}
+
+/// Whose word the name of an app is.
+pub(super) fn named_by(client: &Client) -> NamedBy {
+    if client.source == Source::Configured { NamedBy::Operator } else { NamedBy::App }
 }
 
 /// What is odd about the name of an app, considering who publishes it, or else where it would get access.
@@ -208,7 +219,7 @@ pub(super) fn provider_scope(provider: &Provider, name: &str) -> ScopeLine {
 }
 
 /// The host that publishes the metadata document of an app that has one.
-fn publisher(client: &Client) -> Option<&str> {
+pub(super) fn publisher(client: &Client) -> Option<&str> {
     host_of(&client.id).filter(|_| client.source == Source::Document)
 }
 
@@ -227,7 +238,8 @@ fn source(client: &Client, now: Timestamp) -> String {
     }
 }
 
-fn ago(at: Timestamp, now: Timestamp) -> String {
+/// How long ago something was, in words.
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     let minutes = now.since(at).as_secs() / 60;
     let (number, unit) = match minutes {
         0 => return "less than a minute ago".to_owned(),

@@ -76,6 +76,11 @@ impl Jar {
         self.written("session", value.expose(), "/", Some(BROWSER_TTL))
     }
 
+    /// Removes the session cookie.
+    pub fn session_gone(self) -> HeaderValue {
+        self.written("session", "", "/", Some(Duration::ZERO))
+    }
+
     /// A ticket cookie for the callback of `provider`.
     pub fn ticket(self, provider: &str, suffix: &str, value: &Handle) -> HeaderValue {
         let path = self.narrowed(&format!("/callback/{provider}"));

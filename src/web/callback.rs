@@ -6,6 +6,7 @@ use http::{HeaderValue, header::SET_COOKIE};
 use secrecy::SecretString;
 
 use super::{
+    account,
     browser::{Cookies, surplus},
     limits::{Blame, Gate},
     page::{ErrorKind, StartAgain},
@@ -76,6 +77,13 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
         Arrived::Answer { to, session, spent } => {
             set.extend(session.map(|session| site.jar.session(&session)));
             (reply::send_on(&site.pages, &visit.head.headers, &to, id), spent)
+        }
+        Arrived::SignedIn { session, spent } => {
+            set.push(site.jar.session(&session));
+            (account::signed_in(), spent)
+        }
+        Arrived::NotSignedIn { failure, spent } => {
+            (reply::sign_in_failed(&site.pages, &failure, id, account::again()), spent)
         }
         Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
             set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));

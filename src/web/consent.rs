@@ -7,11 +7,12 @@ use http::{
 
 use super::{
     address::Address,
-    browser,
+    browser::{self, Cookies},
     limits::Gate,
     page::{ErrorKind, Label, LeaveTo, StartAgain},
     parameters::Parameters,
     reply::{self, Reply},
+    request_id::RequestId,
     site::Site,
     visit::Visit,
 };
@@ -20,7 +21,7 @@ use crate::{
         post::SameOriginPost,
         refusal::{ErrorCode, Refusal},
     },
-    flow::{ConsentForm, Consented, Decision, Failure},
+    flow::{ConsentForm, Consented, Decision, Departed, Failure},
     proxy::Body,
 };
 
@@ -44,19 +45,21 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             reply::error_page(&site.pages, ErrorKind::NothingChosen, id, StartAgain::new(&again))
         }
         Consented::Denied { to } => reply::leave(&site.pages, &to, reply::client_at(&to), id),
-        Consented::Departed(departed) => {
-            let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
-            let mut reply = reply::leave(&site.pages, &departed.url, whom, id);
-            let headers = reply.headers_mut();
-            // Over https the tickets are seen here; on http loopback they are seen, and trimmed, at the callback.
-            for suffix in browser::surplus(cookies.tickets(), 1) {
-                headers.append(SET_COOKIE, site.jar.ticket_gone(&departed.provider, suffix));
-            }
-            headers
-                .append(SET_COOKIE, site.jar.ticket(&departed.provider, &departed.suffix, &departed.cookie));
-            reply
-        }
+        Consented::Departed(departed) => depart(site, &cookies, &departed, id),
     }
+}
+
+/// Sends a browser to the third party, with the cookie that belongs to the way back.
+pub(super) fn depart(site: &Site, cookies: &Cookies, departed: &Departed, id: RequestId) -> Reply {
+    let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
+    let mut reply = reply::leave(&site.pages, &departed.url, whom, id);
+    let headers = reply.headers_mut();
+    // Over https the tickets are seen here; on http loopback they are seen, and trimmed, at the callback.
+    for suffix in browser::surplus(cookies.tickets(), 1) {
+        headers.append(SET_COOKIE, site.jar.ticket_gone(&departed.provider, suffix));
+    }
+    headers.append(SET_COOKIE, site.jar.ticket(&departed.provider, &departed.suffix, &departed.cookie));
+    reply
 }
 
 async fn consent(

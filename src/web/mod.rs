@@ -8,6 +8,7 @@
 //! answer what a stranger sent; log a query, a header or a body. Made by the composition root: one [`Site`] per process,
 //! one [`Web`] per worker.
 
+mod account;
 pub mod address;
 pub mod admin;
 mod arrival;

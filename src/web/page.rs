@@ -13,6 +13,7 @@
 //! an address may be left to, is decided before.
 
 mod arrival;
+mod connected;
 mod consent;
 mod error;
 mod home;
@@ -36,6 +37,7 @@ use minijinja::{
 use serde::Serialize;
 
 pub use arrival::{Arrival, ArrivalReason};
+pub use connected::{Connected, ConnectedApp, Ended, SignInAt, SignedInAs, SignedOut};
 pub use consent::{Account, Asking, Consent, Destination, Face, NameWarning, NamedBy, ScopeLine, Server};
 pub use error::{ErrorKind, ErrorPage, StartAgain};
 pub use home::Home;
@@ -74,6 +76,8 @@ pub trait PageContext: Serialize + Sized {
 pub enum PageKind {
     /// The second approval, after the third party answered with somebody else or with more.
     Arrival,
+    /// The list of connected apps.
+    Connected,
     /// The approval before the third party.
     Consent,
     /// Something did not work.
@@ -82,24 +86,36 @@ pub enum PageKind {
     Home,
     /// The page that goes elsewhere by itself (see [`Leave`]).
     Leave,
+    /// After signing out.
+    SignedOut,
 }
 
 impl PageKind {
     /// Every page, for the checks.
-    pub const ALL: [Self; 5] = [Self::Arrival, Self::Consent, Self::Error, Self::Home, Self::Leave];
+    pub const ALL: [Self; 7] = [
+        Self::Arrival,
+        Self::Connected,
+        Self::Consent,
+        Self::Error,
+        Self::Home,
+        Self::Leave,
+        Self::SignedOut,
+    ];
 
     const fn template(self) -> &'static str {
         match self {
             Self::Arrival => "arrival.html",
+            Self::Connected => "connected.html",
             Self::Consent => "consent.html",
             Self::Error => "error.html",
             Self::Home => "home.html",
             Self::Leave => "leave.html",
+            Self::SignedOut => "signed_out.html",
         }
     }
 
     const fn has_form(self) -> bool {
-        matches!(self, Self::Arrival | Self::Consent)
+        matches!(self, Self::Arrival | Self::Connected | Self::Consent)
     }
 }
 
@@ -154,10 +170,12 @@ impl Pages {
         for kind in PageKind::ALL {
             rendered += match kind {
                 PageKind::Arrival => self.check_samples::<Arrival>()?,
+                PageKind::Connected => self.check_samples::<Connected>()?,
                 PageKind::Consent => self.check_samples::<Consent>()?,
                 PageKind::Error => self.check_samples::<ErrorPage>()?,
                 PageKind::Home => self.check_samples::<Home>()?,
                 PageKind::Leave => self.check_samples::<Leave>()?,
+                PageKind::SignedOut => self.check_samples::<SignedOut>()?,
             };
         }
         Ok(rendered)
@@ -249,11 +267,13 @@ const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), microp
 
 const STYLE: &str = include_str!("../../templates/style.css");
 
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 18] = [
     ("account.html", include_str!("../../templates/account.html")),
     ("app.html", include_str!("../../templates/app.html")),
     ("arrival.html", include_str!("../../templates/arrival.html")),
     ("choice.html", include_str!("../../templates/choice.html")),
+    ("connected.html", include_str!("../../templates/connected.html")),
+    ("connection.html", include_str!("../../templates/connection.html")),
     ("consent.html", include_str!("../../templates/consent.html")),
     ("destination.html", include_str!("../../templates/destination.html")),
     ("details.html", include_str!("../../templates/details.html")),
@@ -265,6 +285,7 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("new.html", include_str!("../../templates/new.html")),
     ("scopes.html", include_str!("../../templates/scopes.html")),
     ("short.html", include_str!("../../templates/short.html")),
+    ("signed_out.html", include_str!("../../templates/signed_out.html")),
 ];
 
 #[cfg(test)]

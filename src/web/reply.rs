@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::NOT_ADMITTED,
         post::CROSS_SITE,
         refusal::{ErrorCode, Refusal},
     },
@@ -135,6 +136,22 @@ pub fn note_refused_page(refusal: &Refusal) {
     journal::note(Event::PageRefused).reason(refusal.reason).write();
 }
 
+/// The page for somebody who could not be signed in without an app. Whose fault it was is in the log.
+pub fn sign_in_failed(pages: &Pages, failure: &Failure, id: RequestId, again: Option<StartAgain>) -> Reply {
+    note(failure);
+    let kind = match failure {
+        Failure::Refused(refusal) if refusal.reason == NOT_ADMITTED.reason => ErrorKind::NotAdmitted,
+        Failure::Refused(refusal) if refusal.code == ErrorCode::TemporarilyUnavailable => {
+            ErrorKind::ThirdPartyUnavailable
+        }
+        Failure::Refused(_) => ErrorKind::SignInFailed,
+        Failure::Fault(_) | Failure::TooFast(_) => kind_of(failure),
+    };
+    let mut reply = error_page(pages, kind, id, again);
+    retry_after(&mut reply, failure);
+    reply
+}
+
 /// The page for something that did not work.
 pub fn error_page(pages: &Pages, kind: ErrorKind, id: RequestId, again: Option<StartAgain>) -> Reply {
     page(pages, page_status(kind), &ErrorPage::new(kind, &id.to_string(), again))
@@ -218,7 +235,9 @@ fn kind_of(failure: &Failure) -> ErrorKind {
         "client_gone" | "client_unknown" => ErrorKind::UnknownClient,
         "cookie_missing" | "cookie_wrong" => ErrorKind::CookieMissing,
         "cross_site_post" => ErrorKind::CrossSitePost,
+        "not_connected" => ErrorKind::NotConnected,
         "page_expired" => ErrorKind::PageExpired,
+        "session_ended" => ErrorKind::SessionEnded,
         "person_not_admitted" => ErrorKind::NotAdmitted,
         "pkce_malformed" | "pkce_missing" => ErrorKind::BadParameter("code_challenge"),
         "pkce_method" => ErrorKind::BadParameter("code_challenge_method"),
@@ -243,12 +262,14 @@ fn kind_of(failure: &Failure) -> ErrorKind {
 fn page_status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::AlreadyDone => StatusCode::CONFLICT,
-        ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::Denied | ErrorKind::NotAdmitted => {
-            StatusCode::FORBIDDEN
-        }
+        ErrorKind::CookieMissing
+        | ErrorKind::CrossSitePost
+        | ErrorKind::Denied
+        | ErrorKind::NotAdmitted
+        | ErrorKind::SessionEnded => StatusCode::FORBIDDEN,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::NotConnected | ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::ThirdPartyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::ApprovalNotFound
@@ -259,6 +280,7 @@ fn page_status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::InvalidTarget
         | ErrorKind::NothingChosen
         | ErrorKind::PageExpired
+        | ErrorKind::SignInFailed
         | ErrorKind::ThirdPartyRefused
         | ErrorKind::UnknownClient => StatusCode::BAD_REQUEST,
     }
@@ -268,7 +290,12 @@ fn page_status(kind: ErrorKind) -> StatusCode {
 fn can_start_again(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::AlreadyDone | ErrorKind::CookieMissing | ErrorKind::CrossSitePost | ErrorKind::PageExpired
+        ErrorKind::AlreadyDone
+            | ErrorKind::CookieMissing
+            | ErrorKind::CrossSitePost
+            | ErrorKind::NotConnected
+            | ErrorKind::PageExpired
+            | ErrorKind::SessionEnded
     )
 }
 

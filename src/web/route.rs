@@ -13,7 +13,7 @@ use http::{
 };
 
 use super::{
-    arrival, authorize, callback, consent, home, introspect, jwks, mcp,
+    account, arrival, authorize, callback, consent, home, introspect, jwks, mcp,
     metadata::{ISSUER, RESOURCE},
     origin::{self, Cors},
     page::ErrorKind,
@@ -47,6 +47,7 @@ pub struct Web {
 /// What is at a path.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
+    Account,
     Arrival,
     Authorize,
     Callback(&'a str),
@@ -127,6 +128,7 @@ impl Web {
     fn place(&self, path: &str) -> Place<'_> {
         match path {
             "/" => Place::Home,
+            account::PATH => Place::Account,
             "/arrival" => Place::Arrival,
             "/authorize" => Place::Authorize,
             "/consent" => Place::Consent,
@@ -160,7 +162,7 @@ impl Web {
             Ok(body) => body,
             Err(failure) => {
                 let mut reply = match place {
-                    Place::Consent | Place::Arrival => {
+                    Place::Account | Place::Consent | Place::Arrival => {
                         reply::failure_page(&visit.site.pages, &failure, visit.id, None)
                     }
                     _ => reply::oauth_error(&failure, false, visit.id),
@@ -184,6 +186,8 @@ impl Web {
             (Place::Authorize, &Method::GET) => authorize::answer(&visit).await,
             (Place::Consent, &Method::POST) => consent::answer(visit, body).await,
             (Place::Callback(provider), &Method::GET) => callback::answer(&visit, provider).await,
+            (Place::Account, &Method::GET) => account::show(&visit).await,
+            (Place::Account, &Method::POST) => account::answer(visit, body).await,
             (Place::Arrival, &Method::GET) => arrival::show(&visit).await,
             (Place::Arrival, &Method::POST) => arrival::answer(visit, body).await,
             (Place::Token, &Method::POST) => token::answer(visit, body).await,
@@ -233,7 +237,7 @@ impl Place<'_> {
             Place::Registration => ("GET, PUT, DELETE", Cors::Anybody),
             Place::Home => ("GET, HEAD", Cors::Nobody),
             Place::Authorize | Place::Callback(_) => ("GET", Cors::Nobody),
-            Place::Arrival => ("GET, POST", Cors::Nobody),
+            Place::Account | Place::Arrival => ("GET, POST", Cors::Nobody),
             Place::Consent | Place::Introspect => ("POST", Cors::Nobody),
             Place::Mcp(_) => (mcp::METHODS, Cors::Page(None)),
             Place::Nothing => ("", Cors::Nobody),

@@ -21,6 +21,46 @@ fn links_between_documents_resolve() {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
+/// A page that is not in the table of contents is in no book, and mdBook says nothing about it.
+#[test]
+fn every_page_is_in_the_book() {
+    let contents = read("docs/SUMMARY.md").expect("the book has a table of contents");
+    let listed: BTreeSet<String> = links(&contents).into_iter().collect();
+    let pages = documents().into_iter().filter_map(|path| Some(path.strip_prefix("docs/")?.to_owned()));
+    let missing: Vec<String> = pages.filter(|page| page != "SUMMARY.md" && !listed.contains(page)).collect();
+    assert!(missing.is_empty(), "not in docs/SUMMARY.md: {}", missing.join(", "));
+}
+
+/// Each reason on an error page has a section of its own, and none is explained that there is not.
+#[test]
+fn every_reason_of_an_error_page_is_explained() {
+    let source = read("src/web/page/error.rs").expect("the error pages are there");
+    let (_, slugs) = source.split_once("fn slug(").expect("they have reasons");
+    let (slugs, _) = slugs.split_once("\n    }").expect("the function ends");
+    let slugs: BTreeSet<&str> = slugs
+        .lines()
+        .filter_map(|line| line.split_once("=> \"")?.1.split_once('"'))
+        .map(|(slug, _)| slug)
+        .collect();
+    assert!(slugs.len() >= 20, "{slugs:?}");
+    let faq = read("docs/faq.md").expect("they are explained");
+    let explained: BTreeSet<&str> =
+        faq.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    assert_eq!(explained, slugs);
+}
+
+/// In a book there is nothing outside it; what links there is broken where people read it.
+#[test]
+fn no_page_of_the_book_links_out_of_it() {
+    for path in documents().into_iter().filter(|path| path.starts_with("docs/")) {
+        let out: Vec<String> = links(&read(&path).expect("it was just found"))
+            .into_iter()
+            .filter(|target| target.starts_with("../"))
+            .collect();
+        assert!(out.is_empty(), "{path}: {}: write it as code instead", out.join(", "));
+    }
+}
+
 #[test]
 fn ci_runs_the_command_of_the_readme() {
     let ci = read(".ci/run").expect(".ci/run is there");
@@ -42,11 +82,12 @@ fn a_broken_link_is_found() {
     assert_eq!(broken, ["#nowhere", "docs/nothing.md"]);
 }
 
-/// Every Markdown file at the root and in the folders of documents.
+/// Every Markdown file of the repository.
 fn documents() -> Vec<String> {
     let at_the_root =
         std::fs::read_dir(root()).expect("the root can be read").flatten().map(|entry| entry.path());
-    let below = [files_below(&root().join("docs")), files_below(&root().join(".github"))].concat();
+    let folders = ["docs", "deploy", "tests", "templates", "src", ".github"];
+    let below: Vec<_> = folders.iter().flat_map(|folder| files_below(&root().join(folder))).collect();
     at_the_root
         .chain(below)
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))

@@ -2,7 +2,7 @@
 
 use crate::{site::Site, support::Browser};
 
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 31] = [
     "/consent/0",
     "/consent/1",
     "/consent/2",
@@ -19,6 +19,14 @@ const PAGES: [&str; 23] = [
     "/arrival/2",
     "/arrival/3",
     "/arrival/4",
+    "/connected/0",
+    "/connected/1",
+    "/connected/2",
+    "/connected/3",
+    "/connected/4",
+    "/connected/5",
+    "/signed-out/0",
+    "/signed-out/1",
     "/error/0",
     "/error/5",
     "/home/0",
@@ -76,6 +84,12 @@ async fn pages_follow_the_colour_scheme() {
             "/consent/7",
             "/consent/8",
             "/arrival/2",
+            "/connected/0",
+            "/connected/2",
+            "/connected/3",
+            "/connected/4",
+            "/connected/5",
+            "/signed-out/1",
             "/error/5",
             "/home/0",
         ] {

@@ -4,6 +4,8 @@
 //! Screenshots go to `target/screenshots/`.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod approve;
 #[cfg(test)]
 mod choices;

@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages, ProductName,
+    Arrival, Connected, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext, Pages,
+    ProductName, SignedOut,
 };
 use tokio::net::TcpListener;
 
@@ -79,7 +80,7 @@ pub(crate) struct Post {
 }
 
 impl Site {
-    /// Serves `/consent/N`, `/arrival/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A POST answers with the page
+    /// Serves `/consent/N`, `/arrival/N`, `/connected/N`, `/signed-out/N`, `/error/N`, `/home/N`, `/leave/N` (samples). A POST answers with the page
     /// that leaves for `onward`.
     ///
     /// Queries undo one protection each, to prove that a test would notice: `unguarded` (Approve is there at once),
@@ -108,10 +109,12 @@ impl Site {
             let query = asked.query.as_str();
             match kind {
                 "arrival" => sample::<Arrival>(&pages, index, query),
+                "connected" => sample::<Connected>(&pages, index, query),
                 "consent" => sample::<Consent>(&pages, index, query),
                 "error" => sample::<ErrorPage>(&pages, index, query),
                 "home" => sample::<Home>(&pages, index, query),
                 "leave" => sample::<Leave>(&pages, index, query),
+                "signed-out" => sample::<SignedOut>(&pages, index, query),
                 _ => Response::builder().status(404).body(String::new()).unwrap(),
             }
         })

@@ -4,14 +4,20 @@
 //! back crosses sites. Nothing between browser and gateway is replaced: cookies and policies are those that are sent.
 
 use std::{
+    convert::Infallible,
     fs,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming};
 use mcp_deputy::{
     config,
     gateway::{Bound, Gateway, Surroundings},
@@ -22,6 +28,7 @@ use mcp_deputy::{
         tls::{Certificates, PemFiles},
     },
     sandbox::{
+        fetch::Fetch,
         http::{Bound as Place, LoopbackHost},
         third_party::{Behaviour, Person, StaticClient, ThirdParty},
     },
@@ -104,7 +111,7 @@ impl Stage {
         let files = TempDir::new().unwrap();
         let place = Place::bind(LoopbackHost::Localhost, 0).await.unwrap();
         let third_party = ThirdParty::start(place, Behaviour::default(), &stop);
-        let (bearers, upstream) = mcp_server().await;
+        let (bearers, upstream) = mcp_server(&stop).await;
         let (came_back, redirect_uri) = redirect_uri().await;
 
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -218,6 +225,14 @@ impl Stage {
     /// The same, where it must be a code: redeems it, calls the MCP server, and gives the login of the person whose
     /// third-party token arrived there.
     pub(crate) async fn whose(&self, app: &App, browser: &Browser, state: &str) -> &'static str {
+        let token = self.tokens(app, browser, state).await;
+        assert_eq!(self.status_with(&token).await, 200);
+        let bearer = self.bearers.lock().unwrap().pop().unwrap();
+        self.person_behind(&bearer).await
+    }
+
+    /// Waits for the code with this `state`, redeems it, and gives the access token.
+    pub(crate) async fn tokens(&self, app: &App, browser: &Browser, state: &str) -> String {
         let answer = self.answer(browser, state).await;
         let code = answer.get("code").unwrap_or_else(|| panic!("no code: {answer:?}"));
         let form = form_urlencoded::Serializer::new(String::new())
@@ -229,12 +244,24 @@ impl Stage {
             .finish();
         let (status, tokens) = self.post("/token", "application/x-www-form-urlencoded", form, None).await;
         assert_eq!(status, StatusCode::OK, "{tokens}");
-        let token = tokens["access_token"].as_str();
         traces::note(["access_token", "refresh_token"].map(|name| tokens[name].as_str().unwrap().to_owned()));
-        let (status, _) = self.post("/mcp", "application/json", "{}".to_owned(), token).await;
-        assert_eq!(status, StatusCode::OK);
-        let bearer = self.bearers.lock().unwrap().pop().unwrap();
-        self.person_behind(&bearer).await
+        tokens["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The status of a request to the MCP server with this token.
+    pub(crate) async fn status_with(&self, token: &str) -> u16 {
+        self.post("/mcp", "application/json", "{}".to_owned(), Some(token)).await.0.as_u16()
+    }
+
+    /// Opens an event stream at the MCP server with this token.
+    pub(crate) async fn stream(&self, token: &str) -> Stream {
+        let asked = Request::get(self.url("/mcp"))
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Bytes::new());
+        let answer = Fetch::new().open(asked.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        Stream(answer.into_body())
     }
 
     /// How many authorization requests browsers brought to the third party.
@@ -299,6 +326,16 @@ impl Stage {
     }
 }
 
+/// An event stream that is open.
+pub(crate) struct Stream(Incoming);
+
+impl Stream {
+    /// Waits until it ends.
+    pub(crate) async fn ended(&mut self) {
+        while let Some(Ok(_)) = self.0.frame().await {}
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -327,20 +364,39 @@ async fn redirect_uri() -> (Arc<Mutex<Vec<Answer>>>, String) {
     (came_back, format!("http://127.0.0.1:{port}/cb"))
 }
 
-/// Keeps the credentials with which it is called.
-async fn mcp_server() -> (Arc<Mutex<Vec<String>>>, String) {
+/// Keeps the credentials with which it is called. A GET opens a stream on which nothing ever comes.
+async fn mcp_server(stop: &CancellationToken) -> (Arc<Mutex<Vec<String>>>, String) {
     let bearers: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = Arc::clone(&bearers);
-    let port = serve(move |asked| {
-        let bearer = asked.headers.get(header::AUTHORIZATION);
+    let place = Place::bind(LoopbackHost::Ipv4, 0).await.unwrap();
+    let url = format!("{}/mcp", place.origin());
+    place.serve(stop, move |request: Request<Incoming>| {
+        let bearer = request.headers().get(header::AUTHORIZATION);
         kept.lock().unwrap().extend(bearer.map(|bearer| bearer.to_str().unwrap().to_owned()));
-        http::Response::builder()
-            .header(header::CONTENT_TYPE, "application/json")
-            .body("{}".to_owned())
-            .unwrap()
-    })
-    .await;
-    (bearers, format!("http://127.0.0.1:{port}/mcp"))
+        let answer = if request.method() == http::Method::GET {
+            let answer = http::Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
+            answer.body(Silence.boxed()).unwrap()
+        } else {
+            mcp_deputy::sandbox::http::json(StatusCode::OK, &json!({}))
+        };
+        async move { Ok(answer) }
+    });
+    (bearers, url)
+}
+
+/// A body that never says anything and never ends.
+struct Silence;
+
+impl http_body::Body for Silence {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 /// Two scopes that a person may leave out.

@@ -275,18 +275,14 @@ async fn attack_access_token_at_other_endpoints() {
         assert_eq!(client.post("/token", &form).await.error(), "invalid_client", "{name}");
     }
     // Nor does it open a page, or stand for a person who is looking at one.
-    for path in [
-        "/arrival?id=x",
-        "/callback/quarry?state=x&code=x",
-        "/consent",
-        "/account",
-        "/introspect",
-        "/userinfo",
-    ] {
+    for path in ["/arrival?id=x", "/callback/quarry?state=x&code=x", "/consent", "/introspect", "/userinfo"] {
         let request = http::Request::get(gateway.url(path)).header("authorization", &bearer);
         let reply = gateway.send(request.body("".into()).unwrap()).await;
         assert!(reply.status >= 400 && !reply.text().contains("ada"), "{path}: {}", reply.status);
     }
+    let request = http::Request::get(gateway.url("/account")).header("authorization", &bearer);
+    let page = gateway.send(request.body("".into()).unwrap()).await.text();
+    assert!(page.contains("Sign in with Quarry") && !page.contains("<bdi>ada</bdi>"), "{page}");
     assert_eq!(gateway.whoami(&tokens.access).await, "ada");
 }
 

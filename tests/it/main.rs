@@ -9,6 +9,8 @@
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
 
 #[cfg(test)]
+mod attack_account;
+#[cfg(test)]
 mod attack_advisories;
 #[cfg(test)]
 mod attack_assertions;
@@ -63,6 +65,8 @@ mod attack_state;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
+mod journey_account;
+#[cfg(test)]
 mod journey_choices;
 #[cfg(test)]
 mod journey_clients;
@@ -80,6 +84,8 @@ mod process_completions;
 mod process_crash;
 #[cfg(test)]
 mod process_files;
+#[cfg(test)]
+mod process_first;
 #[cfg(test)]
 mod process_life;
 #[cfg(test)]

@@ -168,6 +168,7 @@ async fn what_authorize_refuses() {
         ("PUT", "/revoke", "POST"),
         ("POST", "/callback/quarry", "GET"),
         ("DELETE", "/arrival", "GET, POST"),
+        ("PUT", "/account", "GET, POST"),
     ] {
         let reply = gateway
             .send(Request::builder().method(method).uri(gateway.url(path)).body("".into()).unwrap())
@@ -182,7 +183,7 @@ async fn what_authorize_refuses() {
         "/callback",
         "/callback/nobody",
         "/healthz",
-        "/account",
+        "/account/",
         "/introspect",
     ] {
         assert_eq!(gateway.get(path).await.status, 404, "{path}");

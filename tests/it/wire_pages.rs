@@ -45,6 +45,10 @@ async fn every_page_travels_under_the_same_guards() {
     let page = ada.open(&gateway.mcp()).await;
     assert_eq!(page.status, 401);
     assert_guarded(&page.headers, false, "the MCP server's address in a browser");
+    let account = ada.account(&gateway).await;
+    assert_guarded(&account.headers, true, "connected apps");
+    let out = ada.act(&account, "sign_in", "quarry").await;
+    assert_guarded(&out.headers, false, "on the way to sign in");
     let consent = ada.consent_page(&client.asks()).await;
     assert_guarded(&consent.headers, true, "consent");
     let departure = ada.press(&consent, "Approve").await;

@@ -9,7 +9,9 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         "everything is spelled out",
         r#""github""#,
-        "Known third party whose values are filled in: `github` (an OAuth app).",
+        "Known third party whose values are filled in: `github` (an OAuth app), `github-app`, `google`, `entra`, `okta`, \
+         `slack`, `notion`, `linear`, `atlassian`, `gitlab`, or `oidc`, any OpenID Connect provider by its `issuer` \
+         (docs/providers.md).",
     )
     .shown()
     .variable("MCP_DEPUTY_PROVIDER"),
@@ -41,17 +43,28 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         "the preset's public host",
         r#""github.example.com""#,
-        "Host of an installation of your own (GitHub Enterprise Server). Only with a preset.",
-    ),
+        "Host of an installation of your own (GitHub Enterprise Server, GitLab) or of another cloud (Entra). Only with such a preset.",
+    )
+    .variable("MCP_DEPUTY_PROVIDER_HOST"),
+    Key::maybe(
+        "tenant",
+        Kind::Text,
+        "needed by the preset `entra`, and by no other",
+        r#""11111111-2222-3333-4444-555555555555""#,
+        "The id of the tenant whose people sign in. Not its name, and not `common`.",
+    )
+    .variable("MCP_DEPUTY_TENANT"),
     Key::maybe(
         "issuer",
         Kind::Text,
-        "the preset's, or unknown",
+        "the preset's, or unknown; needed by the presets `oidc` and `okta`",
         r#""https://github.com/login/oauth""#,
         "The third party's issuer identifier, compared byte for byte with `iss` on the callback (RFC 9207). \
          People are known by it and their id; without it by the origin of `authorization_endpoint`, so two third parties \
-         under one origin need it. It stays as it is: with another one everybody is somebody else.",
-    ),
+         under one origin need it. It stays as it is: with another one everybody is somebody else. With the presets `oidc` \
+         and `okta` its own document says at the start what is not written here.",
+    )
+    .variable("MCP_DEPUTY_ISSUER"),
     Key::with(
         "iss",
         Kind::Choice(&["if_present", "required"]),
@@ -80,6 +93,13 @@ pub(super) const KEYS: &[Key] = &[
         "Where the person behind a token is asked for.",
     ),
     Key::maybe(
+        "userinfo_body",
+        Kind::Text,
+        "the preset's, or none: a GET",
+        r#"'{"query":"{ viewer { id name } }"}'"#,
+        "A JSON object that is sent there by POST, for third parties that are asked by GraphQL.",
+    ),
+    Key::maybe(
         "revocation",
         Kind::Choice(&["rfc7009", "github_application", "none"]),
         "the preset's; `rfc7009` with an endpoint, `none` without",
@@ -99,6 +119,13 @@ pub(super) const KEYS: &[Key] = &[
         "the preset's, or `sub`",
         r#""id""#,
         "Path in the userinfo answer to the immutable user id (dots go deeper). Never a login or an e-mail.",
+    ),
+    Key::maybe(
+        "subject_realm",
+        Kind::Text,
+        "the preset's (slack: `team_id`), or none: the id is unique by itself",
+        r#""team_id""#,
+        "Path to what that id is unique within, such as a workspace. Both together are the person then.",
     ),
     Key::maybe(
         "username",
@@ -147,7 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::maybe(
         "scopes",
         Kind::TextList,
-        "none",
+        "the preset's, or none",
         r#"["read:org"]"#,
         "Third-party scopes that are always asked for.",
     ),
@@ -158,16 +185,25 @@ pub(super) const KEYS: &[Key] = &[
         r#"["read:user"]"#,
         "Third-party scopes of an MCP scope that names none itself.",
     ),
-    Key::with(
+    Key::maybe(
         "requires_scope",
         Kind::Flag,
+        "`true`; for the presets `github-app` and `notion` `false`",
         "true",
         "Whether the third party must never be asked without any scope. Set `false` only for one that has no \
          scopes.",
     ),
-    Key::with(
+    Key::maybe(
+        "scope_parameter",
+        Kind::Text,
+        "the preset's (slack: `user_scope`), or `scope`",
+        r#""scope""#,
+        "The parameter of the authorization request that holds the scopes.",
+    ),
+    Key::maybe(
         "scope_separator",
         Kind::Text,
+        "the preset's (slack, linear: a comma), or a space",
         r#"" ""#,
         "What stands between scopes in the authorization request.",
     ),
@@ -192,9 +228,10 @@ pub(super) const KEYS: &[Key] = &[
         r#"{ gist = "Create and change your gists" }"#,
         "What third-party scopes allow, in words for the consent page. Added to the preset's list.",
     ),
-    Key::with(
+    Key::maybe(
         "pkce",
         Kind::Flag,
+        "`true`; for the preset `notion` `false`",
         "true",
         "Whether our own PKCE pair (S256) is sent. Without it a client secret is needed.",
     ),
@@ -206,9 +243,30 @@ pub(super) const KEYS: &[Key] = &[
         "How our client authenticates at the token endpoint.",
     ),
     Key::maybe(
+        "token_request",
+        Kind::Choice(&["form", "json"]),
+        "the preset's (notion: `json`), or `form`",
+        r#""form""#,
+        "How requests to the token and revocation endpoints are written.",
+    ),
+    Key::maybe(
+        "token_answer",
+        Kind::Text,
+        "the preset's (slack: `authed_user`), or none: the answer itself",
+        r#""authed_user""#,
+        "Path in the token answer to the object that holds the person's tokens.",
+    ),
+    Key::maybe(
+        "headers",
+        Kind::Texts,
+        "the preset's (notion: `Notion-Version`), or none",
+        r#"{ X-Api-Version = "2" }"#,
+        "Headers that every call to the third party carries. Replaces the preset's list.",
+    ),
+    Key::maybe(
         "authorize_params",
         Kind::Texts,
-        "none",
+        "the preset's, or none",
         r#"{ prompt = "select_account" }"#,
         "More parameters for the authorization request.",
     ),
@@ -228,9 +286,10 @@ pub(super) const KEYS: &[Key] = &[
         "Whether the third party gives a refresh token only when it has just asked the person itself. Then \
          `prompt=consent` is sent unless the person of this browser is known to have one.",
     ),
-    Key::with(
+    Key::maybe(
         "access_outlives_refresh",
         Kind::Flag,
+        "the preset's (google, entra: `true`), or `false`",
         "false",
         "Whether the access token before a refresh stays usable after it.",
     ),

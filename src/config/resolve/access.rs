@@ -7,7 +7,7 @@ use crate::{
     config::{
         error::Refused,
         file::{AccessFile, Texts},
-        presets::PRESETS,
+        presets::named,
     },
     domain::{
         access::{Access, Email, is_domain},
@@ -39,7 +39,7 @@ pub(super) fn resolve(file: &AccessFile, providers: &mut [Provider]) -> Result<A
         return Err(Refused::at(written.place, sentence));
     }
     for provider in providers {
-        let preset = PRESETS.iter().find(|preset| Some(preset.name) == provider.preset.as_deref());
+        let preset = provider.preset.as_deref().and_then(named);
         let mut scopes: Vec<&str> = Vec::new();
         if !access.asks_for_emails() {
             provider.emails_endpoint = None;

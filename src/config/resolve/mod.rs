@@ -11,6 +11,7 @@ mod client;
 mod elsewhere;
 mod operator;
 mod provider;
+mod quirks;
 mod server;
 mod value;
 

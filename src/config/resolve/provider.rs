@@ -6,13 +6,14 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Here;
+use super::quirks::{discovery, headers, json_object, parameter, tenant};
 use super::value::{choice, endpoint, list, parse, scope, words};
 use crate::config::document::nearest;
 use crate::config::error::{Place, Refused};
 use crate::config::file::{ProviderFile, Written};
-use crate::config::presets::{PRESETS, Preset, SPELLED_OUT};
+use crate::config::presets::{PRESETS, Preset, SPELLED_OUT, named};
 use crate::domain::origin::Origin;
-use crate::domain::provider::{IssPolicy, Provider, Revocation, TokenAuthMethod};
+use crate::domain::provider::{IssPolicy, Provider, Revocation, TokenAuthMethod, TokenRequest, UNDISCOVERED};
 
 /// Resolves every provider, in the order of the file.
 pub(super) fn resolve(files: BTreeMap<String, Written<ProviderFile>>) -> Result<Vec<Provider>, Refused> {
@@ -53,6 +54,7 @@ fn are_mixed_up(one: &Provider, other: &Provider) -> bool {
     one.identifies_as() == other.identifies_as() && !(is_one && one.subject == other.subject)
 }
 
+#[expect(clippy::too_many_lines, reason = "a line or two for each key, to be read from top to bottom")]
 fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result<Provider, Refused> {
     let Written { value: file, place } = written;
     let preset = preset(file.preset.as_ref())?;
@@ -62,12 +64,14 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
     }
     let here = Here { path: "provider", label: &format!("[provider.{name}]"), place: *place, only };
     let host = file.host.as_ref().map(|written| parse("host", written, |host| host_name(host, preset)));
-    let entry = Entry { file, preset, host: host.transpose()?, here };
+    let tenant = tenant(file, preset, &here)?;
+    let entry = Entry { file, preset, host: host.transpose()?, tenant, here };
     let client_secret = entry.client_secret()?;
     let (issuer, iss) = entry.issuer()?;
+    let discovery = discovery(file, preset, issuer.as_deref(), &entry.here)?;
     let scope_separator = match &file.scope_separator {
         Some(written) => parse("scope_separator", written, separator_text)?,
-        None => " ".to_owned(),
+        None => preset.scope_separator.to_owned(),
     };
     let scopes = |key: &str, written: &Option<Written<Vec<String>>>, known: &[&str]| match written {
         None => Ok(known.iter().map(|scope| (*scope).to_owned()).collect()),
@@ -94,7 +98,12 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             preset.userinfo_endpoint,
         )?,
         revocation: entry.revocation()?,
+        userinfo_body: match &file.userinfo_body {
+            Some(written) => Some(parse("userinfo_body", written, json_object)?),
+            None => preset.userinfo_body.map(str::to_owned),
+        },
         subject: path("subject", file.subject.as_ref(), preset.subject)?,
+        subject_realm: path("subject_realm", file.subject_realm.as_ref(), preset.subject_realm)?,
         username: path("username", file.username.as_ref(), preset.username)?,
         display_name: path("display_name", file.display_name.as_ref(), preset.display_name)?,
         email: path("email", file.email.as_ref(), preset.email)?,
@@ -109,9 +118,13 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             preset.organizations_endpoint,
         )?,
         organization: path("organization", file.organization.as_ref(), preset.organization)?,
-        scopes: scopes("scopes", &file.scopes, &[])?,
+        scopes: scopes("scopes", &file.scopes, preset.scopes)?,
         default_scopes: scopes("default_scopes", &file.default_scopes, preset.default_scopes)?,
-        requires_scope: file.requires_scope.unwrap_or(true),
+        requires_scope: file.requires_scope.unwrap_or(!preset.scopeless),
+        scope_parameter: match &file.scope_parameter {
+            Some(written) => parse("scope_parameter", written, parameter)?,
+            None => preset.scope_parameter.to_owned(),
+        },
         granted_scope_separators: match (&file.granted_scope_separators, preset.granted_scope_separators) {
             (Some(written), _) => {
                 parse("granted_scope_separators", written, separator_text)?.chars().collect()
@@ -127,7 +140,19 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
             preset.token_auth_method,
             &[("basic", TokenAuthMethod::Basic), ("post", TokenAuthMethod::Post)],
         )?,
-        authorize_params: more_params("authorize_params", file.authorize_params.as_ref(), &[])?,
+        token_request: choice(
+            "token_request",
+            file.token_request.as_ref(),
+            preset.token_request,
+            &[("form", TokenRequest::Form), ("json", TokenRequest::Json)],
+        )?,
+        token_answer: path("token_answer", file.token_answer.as_ref(), preset.token_answer)?,
+        headers: headers(file, preset)?,
+        authorize_params: more_params(
+            "authorize_params",
+            file.authorize_params.as_ref(),
+            preset.authorize_params,
+        )?,
         choose_account_params: more_params(
             "choose_account_params",
             file.choose_account_params.as_ref(),
@@ -136,10 +161,11 @@ fn provider(name: String, written: &Written<ProviderFile>, only: bool) -> Result
         refresh_needs_consent: file.refresh_needs_consent.unwrap_or(preset.refresh_needs_consent),
         client_id: parse("client_id", entry.here.needed("client_id", file.client_id.as_ref())?, words)?,
         client_secret,
-        access_outlives_refresh: file.access_outlives_refresh.unwrap_or(false),
+        access_outlives_refresh: file.access_outlives_refresh.unwrap_or(preset.access_outlives_refresh),
         revoke_ends_only_this_token: file
             .revoke_ends_only_this_token
             .unwrap_or(preset.revoke_ends_only_this_token),
+        discovery,
         host: entry.host,
         scope_separator,
         name,
@@ -151,12 +177,13 @@ struct Entry<'a> {
     file: &'a ProviderFile,
     preset: &'static Preset,
     host: Option<String>,
+    tenant: String,
     here: Here<'a>,
 }
 
 impl Entry<'_> {
     fn fill(&self, template: &str) -> String {
-        self.preset.url(template, self.host.as_deref().unwrap_or(self.preset.host))
+        self.preset.url(template, self.host.as_deref().unwrap_or(self.preset.host), &self.tenant)
     }
 
     fn maybe_url(
@@ -180,6 +207,9 @@ impl Entry<'_> {
                 let refuse = |error| Refused::at(self.here.place, format!("{key} {error}"));
                 endpoint(&self.fill(template)).map_err(refuse)
             }
+            (None, None) if self.preset.discovers => {
+                endpoint(UNDISCOVERED).map_err(|error| Refused::at(self.here.place, error))
+            }
             (written, _) => parse(key, self.here.needed(key, written)?, endpoint),
         }
     }
@@ -201,13 +231,17 @@ impl Entry<'_> {
                 let sentence = "pkce = false needs a client_secret: something must protect the code";
                 Err(Refused::at(*place, sentence))
             }
-            written => Ok(written.as_ref().is_none_or(|written| written.value)),
+            Some(written) => Ok(written.value),
+            None => Ok(self.preset.pkce),
         }
     }
 
     fn issuer(&self) -> Result<(Option<String>, IssPolicy), Refused> {
         let issuer = match (&self.file.issuer, self.preset.issuer) {
             (Some(written), _) => Some(parse("issuer", written, issuer_identifier)?),
+            (None, None) if self.preset.discovers => {
+                Some(parse("issuer", self.here.needed("issuer", None)?, issuer_identifier)?)
+            }
             (None, template) => template.map(|template| self.fill(template)),
         };
         let iss = self.file.iss.as_ref();
@@ -239,7 +273,7 @@ impl Entry<'_> {
 
 fn preset(written: Option<&Written<String>>) -> Result<&'static Preset, Refused> {
     let Some(written) = written else { return Ok(&SPELLED_OUT) };
-    PRESETS.iter().find(|preset| preset.name == written.value).ok_or_else(|| {
+    named(&written.value).ok_or_else(|| {
         let known = || PRESETS.iter().map(|preset| preset.name);
         let near = nearest(&written.value, known());
         let meant = near.map_or_else(
@@ -262,6 +296,9 @@ fn is_name(name: &str) -> bool {
 fn host_name(text: &str, preset: &Preset) -> Result<String, &'static str> {
     if preset.name.is_empty() {
         return Err("goes with a preset only; without one the endpoints say it all");
+    }
+    if preset.host.is_empty() {
+        return Err("does not go with this preset: it has no other installations");
     }
     let origin = Origin::parse(&format!("https://{text}"));
     origin
@@ -287,11 +324,14 @@ fn sendable(text: &str, separator: &str) -> Result<String, &'static str> {
 }
 
 fn path(key: &str, written: Option<&Written<String>>, known: &str) -> Result<Vec<String>, Refused> {
-    let split = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let split = |text: &str| {
+        let steps = text.split('.').map(str::to_owned);
+        if text.is_empty() { Vec::new() } else { steps.collect::<Vec<_>>() }
+    };
     let Some(written) = written else { return Ok(split(known)) };
     parse(key, written, |text| {
         let steps = split(text);
-        if steps.iter().any(String::is_empty) {
+        if steps.is_empty() || steps.iter().any(String::is_empty) {
             Err("must be names with dots between them")
         } else {
             Ok(steps)

@@ -8,6 +8,7 @@ use super::value::{list, parse, scope, web_url, words};
 use crate::config::document::nearest;
 use crate::config::error::{Place, Refused};
 use crate::config::file::{CredentialFile, ScopeFile, ServerFile, Written};
+use crate::config::presets::named;
 use crate::config::settings::{Credential, OWN_ROUTES, ScopeSettings, ServerSettings};
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
@@ -273,6 +274,17 @@ fn one_scope(
             })?),
         },
     };
+    let preset = provider.preset.as_deref().and_then(named);
+    if let Some(written) = &file.provider_scopes
+        && preset.is_some_and(|preset| preset.scopeless)
+        && !written.value.is_empty()
+    {
+        let sentence = format!(
+            "{} has no scopes that could be asked for: what your app may do is set where the app is; leave provider_scopes out",
+            provider.title
+        );
+        return Err(Refused::at(written.place, sentence));
+    }
     let place = file.provider_scopes.as_ref().map_or(*place, |written| written.place);
     checked(scope, place, provider)
 }

@@ -225,6 +225,37 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn the_environment_alone_is_enough_for_presets_that_need_more() {
+    let with = |more: [&'static str; 4]| {
+        from_environment(&move |name: &str| {
+            let value = match name {
+                "MCP_DEPUTY_PUBLIC_URL" => "https://mcp.example.com",
+                "MCP_DEPUTY_UPSTREAM_URL" => "http://10.0.0.7:3000/mcp",
+                "MCP_DEPUTY_CLIENT_ID" => "our-id",
+                "MCP_DEPUTY_CLIENT_SECRET" => "our-canary-secret",
+                "MCP_DEPUTY_PROVIDER" => more[0],
+                "MCP_DEPUTY_TENANT" => more[1],
+                "MCP_DEPUTY_ISSUER" => more[2],
+                "MCP_DEPUTY_PROVIDER_HOST" => more[3],
+                _ => "",
+            };
+            Some(value.to_owned())
+        })
+        .map(|mut settings| settings.providers.remove(0).identifies_as())
+    };
+    let tenant = "11111111-2222-3333-4444-555555555555";
+    let entra = with(["entra", tenant, "", ""]).unwrap();
+    assert_eq!(entra, format!("https://login.microsoftonline.com/{tenant}/v2.0"));
+    assert_eq!(with(["okta", "", "https://x.okta.com", ""]).unwrap(), "https://x.okta.com");
+    assert_eq!(with(["gitlab", "", "", "git.example.com"]).unwrap(), "https://git.example.com");
+    let missing = with(["entra", "", "", ""]).unwrap_err().to_string();
+    assert_eq!(
+        missing,
+        "MCP_DEPUTY_PROVIDER: tenant is missing in [provider.entra]; write it, or set MCP_DEPUTY_TENANT"
+    );
+}
+
+#[test]
 fn every_variable_of_the_table_is_read() {
     for key in SECTIONS.iter().flat_map(|section| section.keys) {
         let Some(variable) = key.variable else { continue };
@@ -233,6 +264,8 @@ fn every_variable_of_the_table_is_read() {
             asked.set(asked.get() || name == variable);
             match name {
                 "MCP_DEPUTY_UPSTREAM_URL" => Some("http://10.0.0.7:3000/mcp".to_owned()),
+                // Some are about a provider that there must be.
+                "MCP_DEPUTY_CLIENT_ID" => Some("our-id".to_owned()),
                 _ => None,
             }
         };

@@ -214,7 +214,8 @@ fn mistakes_in_a_provider() {
         (SMALLEST.replace("our-canary-secret", ""), "proxy.toml:5: client_secret is empty"),
         (
             SMALLEST.replace("\"github\"", "\"myforge\""),
-            "proxy.toml:3: unknown preset 'myforge'; there are: github. Leave preset out and spell the provider out",
+            "proxy.toml:3: unknown preset 'myforge'; there are: github, github-app, google, entra, okta, slack, notion, \
+             linear, atlassian, gitlab, oidc. Leave preset out and spell the provider out",
         ),
         (
             SMALLEST.replace("[provider.github]", "[provider.Git_Hub]"),
@@ -256,6 +257,27 @@ fn mistakes_in_a_provider() {
         (
             with("provider", "authorize_params = { state = \"x\" }"),
             "proxy.toml:6: authorize_params must not contain state: the gateway sets it",
+        ),
+        (
+            SMALLEST.replace("preset = \"github\"", "preset = \"google\"\nhost = \"x.example\""),
+            "proxy.toml:4: host does not go with this preset: it has no other installations",
+        ),
+        (with("provider", "tenant = \"x\""), "proxy.toml:6: tenant does not go with this preset"),
+        (
+            with("provider", "userinfo_body = \"{ viewer }\""),
+            "proxy.toml:6: userinfo_body must be a JSON object",
+        ),
+        (
+            with("provider", "scope_parameter = \"scope&x\""),
+            "proxy.toml:6: scope_parameter must be the name of a parameter",
+        ),
+        (
+            with("provider", "headers = { Authorization = \"x\" }"),
+            "proxy.toml:6: headers must be names and values of headers that the gateway does not set itself",
+        ),
+        (
+            with("provider", "headers = { X-A = \"a\\nb\" }"),
+            "proxy.toml:6: headers must be names and values of headers that the gateway does not set itself",
         ),
         (
             with("provider", "revocation = \"rfc7009\""),

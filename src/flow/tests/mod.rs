@@ -1,6 +1,7 @@
 //! The steps, driven without HTTP: an honest journey, the attacks on it, races, and a crash or a revocation between every
 //! two writes. The store is the one in memory, whose hooks stop it between writes; the third party is a script.
 
+mod account;
 mod documents;
 mod familiar;
 mod farewell;
@@ -458,7 +459,10 @@ pub(super) fn code_of(arrived: Arrived) -> Option<String> {
             assert_eq!(parameter(&to, "state").as_deref(), Some("their state"));
             parameter(&to, "code")
         }
-        Arrived::AlreadyDone { .. } | Arrived::SecondPage { .. } => None,
+        Arrived::AlreadyDone { .. }
+        | Arrived::NotSignedIn { .. }
+        | Arrived::SecondPage { .. }
+        | Arrived::SignedIn { .. } => None,
     }
 }
 

@@ -52,8 +52,10 @@ impl Answer {
     /// Takes what is here already, without waiting for anything.
     pub(super) async fn look_ahead(&mut self) {
         poll_fn(|context| {
-            if let Poll::Ready(first) = self.poll_together(context) {
-                self.first = first;
+            match (self.poll_together(context), &mut self.from) {
+                (Poll::Ready(first), _) => self.first = first,
+                (Poll::Pending, Source::Own(Some(line), _)) => line.streams(),
+                (Poll::Pending, _) => {}
             }
             Poll::Ready(())
         })

@@ -1,7 +1,7 @@
 //! How the connection to an MCP server comes to be: look-up, TCP and TLS within one deadline.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -9,8 +9,12 @@ use std::{
 };
 
 use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection, HttpConnector},
+    rt::TokioIo,
+};
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
@@ -19,7 +23,77 @@ use tower_service::Service;
 use super::PROBE;
 
 /// A connection, with TLS or without.
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Without.
+    Plain(TokioIo<TcpStream>),
+    /// With it. In a box, since its state is large, and plain connections pay for what stands here.
+    Tls(Box<MaybeHttpsStream<TokioIo<TcpStream>>>),
+}
+
+/// Does the same with whichever it is.
+macro_rules! with {
+    ($stream:expr, $inner:ident => $what:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain($inner) => {
+                let $inner = Pin::new($inner);
+                $what
+            }
+            Stream::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
+                $what
+            }
+        }
+    };
+}
+
+impl Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        with!(self, stream => stream.poll_read(context, buffer))
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        with!(self, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self, stream => stream.poll_shutdown(context))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with!(self, stream => stream.poll_write_vectored(context, slices))
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Plain(stream) => stream.connected(),
+            Self::Tls(stream) => stream.connected(),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, Error)]
 pub(super) enum ConnectError {
@@ -72,11 +146,13 @@ impl Service<Uri> for Connector {
             let connecting = async {
                 match tls {
                     // The socket's errors have a type of their own; what is a plain I/O error here is the handshake's.
-                    Some(mut tls) => tls.call(uri).await.map_err(|error| {
-                        if error.is::<io::Error>() { ConnectError::Tls } else { ConnectError::Unreachable }
-                    }),
+                    Some(mut tls) => match tls.call(uri).await {
+                        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+                        Err(error) if error.is::<io::Error>() => Err(ConnectError::Tls),
+                        Err(_) => Err(ConnectError::Unreachable),
+                    },
                     None => match tcp.call(uri).await {
-                        Ok(stream) => Ok(MaybeHttpsStream::Http(stream)),
+                        Ok(stream) => Ok(Stream::Plain(stream)),
                         Err(_) => Err(ConnectError::Unreachable),
                     },
                 }

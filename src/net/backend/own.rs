@@ -201,6 +201,11 @@ impl Line {
         Poll::Ready(())
     }
 
+    /// The answer takes its time: its head is here, so there is nothing to wait for at most so long.
+    pub(super) fn streams(&mut self) {
+        self.ticks = Ticks::default();
+    }
+
     /// Whether the next request can be sent here.
     fn is_free(&mut self) -> bool {
         // Where hyper has not seen yet that it is done, once more.

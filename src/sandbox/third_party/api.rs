@@ -21,6 +21,7 @@ impl Shared {
         let mut response = match &bearer {
             None => json_answer(StatusCode::UNAUTHORIZED, &json!({ "message": "Bad credentials" })),
             Some(bearer) if path == "/user" => user(bearer.person),
+            Some(bearer) if path == "/userinfo" => userinfo(bearer.person),
             Some(bearer) if path == "/user/emails" => {
                 let emails = json!([{ "email": bearer.person.email, "verified": true, "primary": true }]);
                 if_allowed(&bearer.scopes, "user:email", &emails)
@@ -40,6 +41,22 @@ impl Shared {
 }
 
 impl Shared {
+    /// What it says of itself as an OpenID Connect provider (Discovery 1.0).
+    pub(super) fn discovery_document(&self) -> Response<Body> {
+        let at = |path: &str| format!("{}{path}", self.origin);
+        let document = json!({
+            "issuer": self.issuer(),
+            "authorization_endpoint": at("/login/oauth/authorize"),
+            "token_endpoint": at("/login/oauth/access_token"),
+            "userinfo_endpoint": at("/userinfo"),
+            "revocation_endpoint": at("/revoke"),
+            "scopes_supported": ["openid"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "authorization_response_iss_parameter_supported": true,
+        });
+        json_answer(StatusCode::OK, &document)
+    }
+
     fn organizations(&self, person: &Person) -> Value {
         let state = self.state();
         let mine = state.behaviour.members.iter().filter(|(login, _)| *login == person.login);
@@ -57,6 +74,18 @@ fn if_allowed(scopes: &BTreeSet<String>, needed: &str, answer: &Value) -> Respon
 fn user(person: &Person) -> Response<Body> {
     let user = json!({ "id": person.id, "login": person.login, "name": person.name, "email": person.email });
     json_answer(StatusCode::OK, &user)
+}
+
+/// As OpenID Connect has it, where `/user` is the API's own way.
+fn userinfo(person: &Person) -> Response<Body> {
+    let claims = json!({
+        "sub": person.id.to_string(),
+        "preferred_username": person.login,
+        "name": person.name,
+        "email": person.email,
+        "email_verified": true,
+    });
+    json_answer(StatusCode::OK, &claims)
 }
 
 fn repositories(person: &Person) -> Response<Body> {

@@ -314,7 +314,8 @@ impl Shared {
             (&Method::POST, "/login/oauth/access_token") => self.token(request).await,
             (&Method::POST, "/revoke") => self.revoke(request).await,
             (&Method::DELETE, path) if path.starts_with("/applications/") => self.delete_token(request).await,
-            (&Method::GET, "/user" | "/user/emails" | "/user/orgs" | "/user/repos") => {
+            (&Method::GET, "/login/oauth/.well-known/openid-configuration") => Ok(self.discovery_document()),
+            (&Method::GET, "/user" | "/user/emails" | "/user/orgs" | "/user/repos" | "/userinfo") => {
                 self.api(&request).await
             }
             _ => Ok(text(StatusCode::NOT_FOUND, "not found")),

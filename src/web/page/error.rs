@@ -72,12 +72,18 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The person may not sign in here.
     NotAdmitted,
+    /// The app has no access to this person's account, or not any more.
+    NotConnected,
     /// There is no such page.
     NotFound,
     /// Every box was unticked.
     NothingChosen,
     /// The form is older than it may be.
     PageExpired,
+    /// The page was for somebody who is signed out now, or for another account.
+    SessionEnded,
+    /// Nobody could be signed in.
+    SignInFailed,
     /// The third party said no.
     ThirdPartyRefused,
     /// The third party does not answer.
@@ -90,7 +96,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every error page there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::AlreadyDone,
         Self::ApprovalNotFound,
         Self::BadParameter("code_challenge"),
@@ -104,9 +110,12 @@ impl ErrorKind {
         Self::InvalidTarget,
         Self::MethodNotAllowed,
         Self::NotAdmitted,
+        Self::NotConnected,
         Self::NotFound,
         Self::NothingChosen,
         Self::PageExpired,
+        Self::SessionEnded,
+        Self::SignInFailed,
         Self::ThirdPartyRefused,
         Self::ThirdPartyUnavailable,
         Self::TooManyRequests,
@@ -129,9 +138,12 @@ impl ErrorKind {
             Self::InvalidTarget => "invalid_target",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotAdmitted => "person_not_admitted",
+            Self::NotConnected => "not_connected",
             Self::NotFound => "not_found",
             Self::NothingChosen => "nothing_chosen",
             Self::PageExpired => "page_expired",
+            Self::SessionEnded => "session_ended",
+            Self::SignInFailed => "sign_in_failed",
             Self::ThirdPartyRefused => "third_party_refused",
             Self::ThirdPartyUnavailable => "third_party_unavailable",
             Self::TooManyRequests => "too_many_requests",
@@ -213,6 +225,11 @@ impl ErrorKind {
                 "You are signed in, and the operator of this server lets other accounts in only.",
                 "If you have another account, start again and sign in with it. Otherwise ask whoever runs this server.",
             ),
+            Self::NotConnected => (
+                "This app is not connected",
+                "It has no access to your account through this gateway, or not any more.",
+                "There is nothing to disconnect. Start again to see what is connected now.",
+            ),
             Self::NotFound => (
                 "There is no such page",
                 "Nothing is at this address.",
@@ -227,6 +244,16 @@ impl ErrorKind {
                 "This page has expired",
                 "A request for approval is valid for 30 minutes.",
                 "Start again for a new one.",
+            ),
+            Self::SessionEnded => (
+                "You are not signed in any more",
+                "The page was opened for an account that is not signed in here now.",
+                "Nothing was changed. Start again, and look at which account is shown.",
+            ),
+            Self::SignInFailed => (
+                "You could not be signed in",
+                "The service where you sign in said no, or its answer was not acceptable.",
+                "Nothing was changed, and no app got anything. Start again if you want to.",
             ),
             Self::ThirdPartyRefused => (
                 "The sign-in was refused",
@@ -264,6 +291,7 @@ impl PageContext for ErrorPage {
                 let again = match kind {
                     ErrorKind::AlreadyDone
                     | ErrorKind::CookieMissing
+                    | ErrorKind::NotConnected
                     | ErrorKind::NothingChosen
                     | ErrorKind::PageExpired => again.clone(),
                     _ => None,

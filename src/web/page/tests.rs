@@ -27,6 +27,12 @@ fn pages_look_as_reviewed() {
     for (index, sample) in Leave::samples().iter().enumerate() {
         insta::assert_snapshot!(format!("leave_{index}"), without_style(&pages.render(sample).unwrap()));
     }
+    for (index, sample) in Connected::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("connected_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
+    for (index, sample) in SignedOut::samples().iter().enumerate() {
+        insta::assert_snapshot!(format!("signed_out_{index}"), without_style(&pages.render(sample).unwrap()));
+    }
     let errors: Vec<String> =
         ErrorPage::samples().iter().map(|sample| text_of(&pages.render(sample).unwrap())).collect();
     insta::assert_snapshot!("errors", errors.join("\n\n"));
@@ -90,6 +96,39 @@ fn no_field_becomes_markup() {
             to: LeaveTo::ThirdParty { name: name() },
         }),
         pages.render(&ErrorPage::new(ErrorKind::Internal, NASTY, StartAgain::new(&format!("/{NASTY}")))),
+        pages.render(&Connected {
+            accounts: vec![SignedInAs {
+                id: NASTY.to_owned(),
+                title: name(),
+                login: name(),
+                chooses_account: true,
+                apps: vec![ConnectedApp {
+                    id: NASTY.to_owned(),
+                    name: name(),
+                    named_by: Some(NamedBy::App),
+                    published_by: Some(verbatim()),
+                    client_id: verbatim(),
+                    destination: Some(Destination::App { scheme: verbatim() }),
+                    redirect_uri: Some(verbatim()),
+                    server: Some(name()),
+                    resource: verbatim(),
+                    scopes: vec![ScopeLine::new(NASTY, Some(NASTY))],
+                    since: name(),
+                    used: Some(name()),
+                    grants: 2,
+                }],
+                page: 1,
+                pages: 2,
+                before: StartAgain::new(&format!("/{NASTY}")),
+                after: StartAgain::new(&format!("/{NASTY}")),
+                in_all: 2,
+                is_cut: true,
+            }],
+            others: vec![SignInAt { id: NASTY.to_owned(), title: name() }],
+            ended: Some(Ended::One { name: Some(name()) }),
+            form: NASTY.to_owned(),
+        }),
+        pages.render(&SignedOut { providers: vec![name()] }),
         pages.render(&Home { servers: vec![Server { name: name(), url: verbatim() }] }),
     ];
     for page in rendered {

@@ -3,6 +3,7 @@
 //! Everything is real HTTP on loopback: the gateway runs in this process with its own listeners and workers, the third
 //! party and the MCP servers are those of the sandbox or scripted ones. Only the clock is ours.
 
+pub(crate) mod account;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod documents;

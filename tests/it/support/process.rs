@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) origin: String,
     pub(crate) third_party: ThirdParty,
     pub(crate) fetch: Fetch,
+    /// Where the MCP server is.
+    pub(crate) upstream: String,
     admin: String,
     folder: TempDir,
     started: usize,
@@ -60,7 +62,9 @@ impl World {
         );
         std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
         let admin = format!("http://127.0.0.1:{admin}");
-        Self { origin, third_party, fetch: Fetch::new(), admin, folder, started: 0, _stop: stop.drop_guard() }
+        let upstream = mcp_server.url().to_owned();
+        let (fetch, stop) = (Fetch::new(), stop.drop_guard());
+        Self { origin, third_party, fetch, upstream, admin, folder, started: 0, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -86,7 +90,10 @@ impl World {
         let child = command
             .args(["serve", "--config"])
             .arg(self.config())
+            .current_dir(self.folder.path())
             .env("MCP_DEPUTY_LOG", "trace")
+            // Where the file does not say it.
+            .env("MCP_DEPUTY_ADMIN_LISTEN", self.admin.trim_start_matches("http://"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())

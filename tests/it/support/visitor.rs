@@ -148,7 +148,7 @@ impl Visitor {
         self.browser.captured().iter().map(ToString::to_string).collect()
     }
 
-    fn seen(&mut self, page: Page) -> Page {
+    pub(super) fn seen(&mut self, page: Page) -> Page {
         self.browser.jar().values().for_each(secrets::note);
         if !self.third_parties.iter().any(|origin| page.url.as_str().starts_with(origin)) {
             secrets::answered(&page.headers, page.body.as_bytes());

@@ -1,0 +1,309 @@
+"""What is in deploy/, by the tools that will read it; run by `tests/run deploy`.
+
+Nothing here starts a container, a cluster or a unit: it says that they would be understood, and that what they are
+understood as keeps the promises of docs/deployment.md. Each check is one function; all of them run, and the first sentence
+of each failure is printed.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+import helm_python as helm
+import jsonschema
+import kubernetes_validate
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+TOOLS = pathlib.Path(sys.executable).parent
+BINARY = ROOT / "target/debug/mcp-deputy"
+CHART = DEPLOY / "helm/mcp-deputy"
+# What the oldest cluster that the chart takes, and a new one, have.
+VERSIONS = ("1.25", "1.36")
+KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+# Subcommands that are on their way.
+NOT_YET = {"health"}
+
+
+class Wrong(Exception):
+    """A sentence about what is not as it should be."""
+
+
+def must(condition, sentence):
+    if not condition:
+        raise Wrong(sentence)
+
+
+def run(*command, cwd=ROOT, env=None, status=0):
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, text=True, capture_output=True, timeout=900, check=False
+    )
+    if done.returncode != status:
+        raise Wrong(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+# --- the checks -------------------------------------------------------------------------------------------------------
+
+
+def yaml_is_tidy():
+    files = [path for path in DEPLOY.rglob("*.yaml") if "templates" not in path.parts]
+    run(TOOLS / "yamllint", "--strict", "-c", ROOT / "tests/deploy/yamllint.yaml", *files)
+    return f"{len(files)} files"
+
+
+def dockerfile():
+    run(TOOLS / "hadolint", "--failure-threshold", "style", DEPLOY / "Dockerfile")
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    last = max(index for index, line in enumerate(lines) if line.startswith("FROM "))
+    final = lines[last:]
+    must("distroless" in final[0], "the image must have no shell")
+    users = [line for line in final if line.startswith("USER ")]
+    must(users == ["USER 65532:65532"], f"the image must run as 65532, by number, not {users}")
+    must(not any(line.startswith(("RUN ", "ADD ")) for line in final), "nothing is run in an image without a shell")
+    must(any("--no-default-features" in line for line in lines), "the image must be built without the sandbox")
+    probe = next((line for line in final if line.startswith("HEALTHCHECK ")), "")
+    command(json.loads(probe[probe.index("[") :]))
+
+
+def context():
+    """What .dockerignore lets through is enough to build from, and holds nothing else."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    must(rules[0] == "*", ".dockerignore must begin by leaving everything out")
+    kept = [rule.removeprefix("!") for rule in rules[1:]]
+    must(all(rule.startswith("!") for rule in rules[1:]), ".dockerignore must only name what goes in")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in kept:
+            source, target = ROOT / name, pathlib.Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        named = [path.name for path in pathlib.Path(folder).rglob("*")]
+        for name in named:
+            must(not name.endswith((".key", ".secret", ".env")), f"{name} would go into the image's context")
+        # Dependencies were compiled before: this compiles one crate.
+        run(
+            *("cargo", "check", "--locked", "--quiet", "--no-default-features", "--bin", "mcp-deputy"),
+            *("--target-dir", ROOT / "target"),
+            cwd=folder,
+        )
+    return ", ".join(kept)
+
+
+def compose():
+    tool = ("docker", "compose") if shutil.which("docker") and has_compose_plugin() else ("docker-compose",)
+    values = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    folder = DEPLOY / "compose"
+    refused = subprocess.run([*tool, "config"], cwd=folder, env=values, capture_output=True, text=True, check=False)
+    must(refused.returncode != 0, "compose must refuse to start without the values that only the operator knows")
+    for line in (folder / ".env.example").read_text().splitlines():
+        name, found, value = line.partition("=")
+        if found and not line.startswith("#"):
+            values[name] = value or "given"
+    values["MCP_DEPUTY_KEY"] = KEY
+    project = yaml.safe_load(run(*tool, "config", cwd=folder, env=values))
+    gateway, server = project["services"]["mcp-deputy"], project["services"]["mcp-server"]
+    must(gateway["read_only"] and gateway["cap_drop"] == ["ALL"], "the container must be read-only and without capabilities")
+    must("ports" not in server, "the MCP server must not be reachable past the gateway")
+    must("front" not in server["networks"], "the MCP server is behind the gateway")
+    published = [port if isinstance(port, str) else port.get("host_ip", "") for port in gateway["ports"]]
+    must(all(port.startswith("127.0.0.1") for port in published), "without TLS only loopback may be published")
+    environment = {name: str(value) for name, value in gateway["environment"].items()}
+    checked(None, environment)
+    return " ".join(tool)
+
+
+def kubernetes():
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(DEPLOY / "kubernetes", folder, dirs_exist_ok=True)
+        folder = pathlib.Path(folder)
+        (folder / "proxy.toml.example").rename(folder / "proxy.toml")
+        (folder / "secret.env.example").rename(folder / "secret.env")
+        rendered = run("kubectl", "kustomize", folder)
+    objects(rendered, "kubernetes")
+
+
+def chart():
+    helm.disable_logging()
+    four = {
+        "publicUrl": "https://mcp.example.com",
+        "upstreamUrl": "http://mcp-server:3000/mcp",
+        "provider": {"clientId": "Iv1.01"},
+        "secret": {"clientSecret": "secret", "encryptionKey": KEY},
+    }
+    every = {
+        **four,
+        "provider": {"preset": "github", "clientId": 'quo"te', "more": {"host": "github.example.com", "scopes": ["read:org"]}},
+        "trustedProxies": ["10.0.0.0/8"],
+        "extraConfig": "[consent]\nmode = \"remember\"",
+        "secret": {"existing": "mine"},
+        "persistence": {"storageClass": "fast", "size": "2Gi"},
+        "ingress": {"enabled": True, "host": "mcp.example.com", "className": "nginx", "tlsSecret": "tls"},
+        "networkPolicy": {"from": [{"podSelector": {}}], "upstream": [{"podSelector": {"matchLabels": {"app": "x"}}}]},
+        "imagePullSecrets": [{"name": "pull"}],
+        "podAnnotations": {"a": "b"},
+        "nodeSelector": {"a": "b"},
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "service": {"type": "LoadBalancer"},
+    }
+    whole = {"config": (DEPLOY / "kubernetes/proxy.toml.example").read_text(), "secret": {"existing": "mine"}}
+    report = helm.lint(str(CHART), values=four, strict=True)
+    complaints = [found for found in report["messages"] if found["severity"] > 1]
+    must(report["total_charts_linted"] == 1 and not complaints and not report["errors"], f"helm lint: {report}")
+    with helm.Chart.load(str(CHART)) as loaded:
+        must(loaded.version == loaded.metadata["appVersion"] == version(), "the chart is of another version")
+        for name, values in (("four", four), ("every", every), ("whole", whole)):
+            files = loaded.render(values, name="demo", namespace="apps")
+            objects("\n---\n".join(text for path, text in files.items() if path.endswith(".yaml")), name)
+        for values, sentence in (
+            ({}, "needed"),
+            ({**four, "publicUrl": "http://mcp.example.com"}, "publicUrl"),
+            ({**four, "replicas": 2}, "replicas"),
+            ({**four, "upstreamUrl": ""}, "upstreamUrl is needed"),
+            ({**four, "config": "x"}, "whole proxy.toml"),
+            ({**four, "secret": {}}, "secret.clientSecret is needed"),
+            ({**four, "ingress": {"enabled": True}}, "ingress.host is needed"),
+        ):
+            try:
+                loaded.render(values, name="demo", namespace="apps")
+            except helm.HelmError as error:
+                must(sentence in str(error), f"{values} is refused with another sentence: {error}")
+            else:
+                raise Wrong(f"{values} must be refused")
+    return helm.helm_sdk_version()
+
+
+def unit():
+    """With the binary of this build in the place of the installed one."""
+    text = (DEPLOY / "systemd/mcp-deputy.service").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "mcp-deputy.service"
+        path.write_text(text.replace("/usr/local/bin/mcp-deputy", str(BINARY)))
+        said = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False
+        )
+        # What it says about a unit that it does not understand is no error of it.
+        must(said.returncode == 0 and "mcp-deputy.service" not in said.stderr, f"systemd-analyze verify: {said.stderr}")
+        run("systemd-analyze", "security", "--offline=yes", "--threshold=20", path)
+
+
+def schema():
+    said = json.loads(run(BINARY, "config", "schema"))
+    jsonschema.Draft202012Validator.check_schema(said)
+    for text in (ROOT / "proxy.toml", DEPLOY / "kubernetes/proxy.toml.example"):
+        jsonschema.validate(tomllib.loads(text.read_text()), said)
+    try:
+        jsonschema.validate({"publik_url": "x"}, said)
+    except jsonschema.ValidationError:
+        return
+    raise Wrong("the schema takes a key that there is not")
+
+
+def book():
+    """mdBook renders it and has nothing to complain about; links and the table of contents are tests/architecture's."""
+    source = ROOT / "docs"
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [TOOLS / "mdbook", "build", "--dest-dir", folder, source], capture_output=True, text=True, check=False
+        )
+        complaints = [line for line in done.stderr.splitlines() if "WARN" in line or "ERROR" in line]
+        must(done.returncode == 0 and not complaints, f"mdbook: {done.stderr}")
+        pages = {path.stem for path in pathlib.Path(folder).rglob("*.html")}
+    return f"{len(pages)} pages"
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
+
+
+def version():
+    return tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+
+
+def has_compose_plugin():
+    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+
+
+def command(argv):
+    """A command line that an image, a probe or a unit has: our binary understands it."""
+    must(argv[0] == "/usr/local/bin/mcp-deputy", f"{argv} is not our binary")
+    if argv[1] in NOT_YET:
+        return
+    run(BINARY, *argv[1:], "--help")
+
+
+def checked(text, environment):
+    """The configuration is one that `mcp-deputy check` takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        if text is not None:
+            (pathlib.Path(folder) / "proxy.toml").write_text(text)
+        run(BINARY, "check", cwd=folder, env=environment)
+
+
+def objects(rendered, name):
+    """Judged by the schemas of Kubernetes, and by what docs/deployment.md promises of them."""
+    found = [it for it in yaml.safe_load_all(rendered) if it]
+    kinds = sorted(it["kind"] for it in found)
+    for it in found:
+        for release in VERSIONS:
+            try:
+                kubernetes_validate.validate(it, release, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                raise Wrong(f"{name}: {it['kind']} {release}: {error}") from error
+    for kind in ("ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Service"):
+        must(kinds.count(kind) == 1, f"{name}: one {kind}, not {kinds}")
+    must("PodDisruptionBudget" not in kinds, f"{name}: a budget for one Pod only keeps nodes from being drained")
+    deployment = next(it for it in found if it["kind"] == "Deployment")["spec"]
+    must(deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}, f"{name}: one, recreated")
+    pod = deployment["template"]["spec"]
+    must(pod["automountServiceAccountToken"] is False, f"{name}: no token for the cluster")
+    must(pod["terminationGracePeriodSeconds"] > 20, f"{name}: time to drain")
+    restricted(pod, name)
+    gateway = pod["containers"][0]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        must(set(gateway[probe]) & {"exec", "httpGet", "tcpSocket"} == {"exec"}, f"{name}: {probe} by a command")
+        command(gateway[probe]["exec"]["command"])
+    must(f":{version()}" in gateway["image"], f"{name}: the image is of another version")
+    config = next(it for it in found if it["kind"] == "ConfigMap")["data"]["proxy.toml"]
+    checked(config, {"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "MCP_DEPUTY_KEY": KEY})
+    for it in found:
+        must(it["kind"] == "Secret" or "secret" not in str(it.get("stringData", "")), f"{name}: a secret outside a Secret")
+
+
+def restricted(pod, name):
+    """The restricted profile of the Pod Security Standards, and a read-only root."""
+    of_pod = pod["securityContext"]
+    must(of_pod["runAsNonRoot"] is True and of_pod["runAsUser"] > 0, f"{name}: nobody is root")
+    must(of_pod["seccompProfile"]["type"] == "RuntimeDefault", f"{name}: seccomp")
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        must(context["allowPrivilegeEscalation"] is False, f"{name}: {container['name']} may gain privileges")
+        must(context["capabilities"]["drop"] == ["ALL"], f"{name}: {container['name']} has capabilities")
+        must(context["readOnlyRootFilesystem"] is True, f"{name}: {container['name']} may write its root")
+    for volume in pod["volumes"]:
+        must("hostPath" not in volume, f"{name}: no folder of the node")
+
+
+CHECKS = [yaml_is_tidy, dockerfile, context, compose, kubernetes, chart, unit, schema, book]
+
+
+def main():
+    failed = 0
+    chosen = sys.argv[1:]
+    for check in CHECKS:
+        if chosen and check.__name__ not in chosen:
+            continue
+        try:
+            print(f"    {check.__name__}: {check() or 'ok'}", flush=True)
+        except (Wrong, helm.HelmError, KeyError, OSError, jsonschema.ValidationError) as error:
+            failed += 1
+            print(f"    {check.__name__}: FAILED: {type(error).__name__}: {error}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main() else 0)
