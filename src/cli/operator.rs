@@ -168,7 +168,7 @@ impl What {
                 &["CONSENT", "USER", "APP (UNVERIFIED)", "SERVER", "SCOPES", "APPROVED", "STATE"]
             }
             Self::Grants => {
-                &["GRANT", "USER", "APP (UNVERIFIED)", "CLIENT", "SERVER", "APPROVED", "REFRESHED", "STATE"]
+                &["GRANT", "USER", "APP (UNVERIFIED)", "CLIENT", "SERVER", "APPROVED", "LAST USED", "STATE"]
             }
         }
     }
@@ -200,7 +200,7 @@ impl What {
                 short_client(&at("client_id")),
                 at("server"),
                 minute(&at("approved_at")),
-                minute(&at("refreshed_at")),
+                minute(&at("used_at")),
                 if item.get("in_use") == Some(&Value::Bool(true)) {
                     "in use".to_owned()
                 } else {
