@@ -30,6 +30,7 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
+    gateway::Origin,
 };
 
 /// The command line or the configuration is wrong.
@@ -64,6 +65,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// The configuration: write the first one, print an example or a schema.
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// See and revoke apps: those that people use, and with --all those that nobody ever approved.
     Clients {
         #[command(subcommand)]
@@ -90,9 +94,6 @@ enum Command {
         /// For this shell
         shell: completions::Shell,
     },
-    /// The configuration: write the first one, print an example or a schema.
-    #[command(subcommand)]
-    Config(configuration::Configuration),
     /// Try it on this computer: a simulated third party, a sample MCP server, the gateway, and the attack.
     ///
     /// Everything runs on loopback with nothing to configure. Prints the URL to give to an MCP client and the address of a
@@ -113,11 +114,15 @@ pub fn run() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config } => match load(config.as_deref()) {
-            Ok(settings) => serve::serve(settings),
-            Err(error) => wrong(&error),
-        },
+        Command::Serve { config } => {
+            let origin = Origin::of(config);
+            match load(origin.path.as_deref()) {
+                Ok(settings) => serve::serve(settings, origin),
+                Err(error) => wrong(&error),
+            }
+        }
         Command::Check { config } => check::check(config.as_deref()),
+        Command::Config(command) => configuration::run(&command),
         Command::Clients { verb } => operator::run_clients(&verb),
         Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
         Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
@@ -125,7 +130,6 @@ pub fn run() -> ExitCode {
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
-        Command::Config(command) => configuration::run(&command),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
     }

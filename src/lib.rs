@@ -18,7 +18,7 @@
 //! - [`net`], [`proxy`]: sockets and the data plane. Forwarding needs a permit from [`flow`].
 //! - [`web`]: HTTP over the flows: the whole URL space on one screen.
 //! - [`config`]: `proxy.toml`, as written and as resolved.
-//! - [`observe`]: logs, audit events.
+//! - [`observe`]: logs, audit events, the text of `/metrics`.
 //! - [`gateway`]: the composition root; [`serve`]: listeners, workers, drain; [`cli`]: the command line.
 //! - `sandbox` (feature `sandbox`): everything on loopback, and the attack replayed.
 

@@ -9,6 +9,9 @@
 //! answered, and what is still open at the deadline is cut. The control listeners go on until the workers are done, so
 //! that whoever watches readiness sees "draining" instead of nothing.
 //!
+//! **Exchange.** [`Renewer::renew`] has every worker make a new handler, on its own thread, which answers what begins from
+//! then on; connections, requests under way and streams are not touched.
+//!
 //! Knows nothing of what is served. Called by the composition root.
 
 use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
@@ -23,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::net::{
     connection,
-    handler::{ConnectionContext, Handler},
+    handler::{ConnectionContext, Handler, Handlers},
     listen::{Accepted, Endpoint, Limits, accept},
 };
 
@@ -43,6 +46,47 @@ pub struct Server {
     pub limits: Limits,
     /// From `stop` to the moment at which what is still open is cut.
     pub drain_deadline: Duration,
+    /// What is to be exchanged while it serves.
+    pub renewals: Renewals,
+}
+
+/// Has the workers of a server make new handlers.
+#[derive(Clone, Debug)]
+pub struct Renewer(mpsc::UnboundedSender<Renewal>);
+
+/// Where a server hears of it.
+#[derive(Debug)]
+pub struct Renewals(mpsc::UnboundedReceiver<Renewal>);
+
+/// A renewer, and the server's end of it.
+pub fn renewals() -> (Renewer, Renewals) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Renewer(sender), Renewals(receiver))
+}
+
+/// New handlers, and limits for connections that come from now on.
+#[derive(Clone, Debug)]
+struct Renewal {
+    limits: Arc<Limits>,
+    /// Dropped by each worker when it is done.
+    _done: mpsc::UnboundedSender<()>,
+}
+
+impl Renewer {
+    /// Has every worker make a new handler; `limits` are for connections that come after that, apart from those that are kept
+    /// where connections are accepted. Returns when all have done so, or the server has ended.
+    pub async fn renew(&self, limits: Limits) {
+        let (done, mut pending) = mpsc::unbounded_channel();
+        // Where nobody hears of it nobody serves.
+        let _ = self.0.send(Renewal { limits: Arc::new(limits), _done: done });
+        let _ = pending.recv().await;
+    }
+}
+
+/// What comes to a worker.
+enum Dealt {
+    Connection(Accepted),
+    Renewal(Renewal),
 }
 
 /// How a server ended.
@@ -106,14 +150,28 @@ impl Server {
             round = round.wrapping_add(1);
             // The next in turn; one that is gone (which must not happen) is passed over.
             for desk in desks.iter().cycle().skip(round % desks.len()).take(desks.len()) {
-                match desk.send(accepted) {
-                    Ok(()) => return,
-                    Err(back) => accepted = back.0,
+                match desk.send(Dealt::Connection(accepted)) {
+                    Err(mpsc::error::SendError(Dealt::Connection(back))) => accepted = back,
+                    _ => return,
                 }
             }
             tracing::error!(reason = "workers_gone", "a connection could not be dealt");
         };
-        accept(self.public.listener, &limits, stop.clone(), deal).await?;
+        let mut renewals = self.renewals;
+        let renewing = async {
+            while let Some(renewal) = renewals.0.recv().await {
+                for desk in &desks {
+                    // One that is gone has nothing to exchange.
+                    let _ = desk.send(Dealt::Renewal(renewal.clone()));
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            accepted = accept(self.public.listener, &limits, stop.clone(), deal) => accepted?,
+            () = renewing => {}
+        }
+        drop(renewals);
         drop(desks);
 
         let mut cut = 0;
@@ -140,7 +198,7 @@ impl Worker {
     fn start<H: Handler>(
         self,
         make: Arc<impl Fn(usize) -> Arc<H> + Send + Sync + 'static>,
-    ) -> io::Result<(mpsc::UnboundedSender<Accepted>, oneshot::Receiver<usize>)> {
+    ) -> io::Result<(mpsc::UnboundedSender<Dealt>, oneshot::Receiver<usize>)> {
         let (desk, dealt) = mpsc::unbounded_channel();
         let (report, reported) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -157,14 +215,23 @@ impl Worker {
     async fn work<H: Handler>(
         self,
         make: &impl Fn(usize) -> Arc<H>,
-        mut dealt: mpsc::UnboundedReceiver<Accepted>,
+        mut dealt: mpsc::UnboundedReceiver<Dealt>,
     ) -> usize {
-        let handler = make(self.index);
+        let handlers = Handlers::new(make(self.index));
         let open = TaskTracker::new();
-        while let Some(accepted) = dealt.recv().await {
-            let (handler, draining) = (Arc::clone(&handler), self.draining.clone());
-            let (tls, limits) = (self.tls.clone(), Arc::clone(&self.limits));
-            open.spawn(serve_one(accepted, tls, handler, Some(self.index), draining, limits));
+        let mut limits = self.limits;
+        while let Some(dealt) = dealt.recv().await {
+            match dealt {
+                Dealt::Connection(accepted) => {
+                    let (handlers, draining) = (Arc::clone(&handlers), self.draining.clone());
+                    let (tls, limits) = (self.tls.clone(), Arc::clone(&limits));
+                    open.spawn(serve_one(accepted, tls, handlers, Some(self.index), draining, limits));
+                }
+                Dealt::Renewal(renewal) => {
+                    handlers.exchange(make(self.index));
+                    limits = renewal.limits;
+                }
+            }
         }
         open.close();
         // The desk closes with `stop`, so the deadline counts from there.
@@ -184,9 +251,10 @@ async fn serve_here<C: Handler>(
 ) {
     let open = TaskTracker::new();
     let tls = endpoint.tls.map(TlsAcceptor::from);
+    let handlers = Handlers::new(handler);
     let deal = |accepted| {
-        let (handler, draining, limits) = (Arc::clone(&handler), stop.clone(), Arc::clone(&limits));
-        open.spawn(serve_one(accepted, tls.clone(), handler, None, draining, limits));
+        let (handlers, draining, limits) = (Arc::clone(&handlers), stop.clone(), Arc::clone(&limits));
+        open.spawn(serve_one(accepted, tls.clone(), handlers, None, draining, limits));
     };
     if let Err(error) = accept(endpoint.listener, &limits, stop.clone(), deal).await {
         tracing::error!(reason = "control_listener_failed", %error);
@@ -200,18 +268,18 @@ async fn serve_here<C: Handler>(
 async fn serve_one<H: Handler>(
     accepted: Accepted,
     tls: Option<TlsAcceptor>,
-    handler: Arc<H>,
+    handlers: Arc<Handlers<H>>,
     worker: Option<usize>,
     draining: CancellationToken,
     limits: Arc<Limits>,
 ) {
-    let Accepted { stream, peer, place, seat } = accepted;
+    let Accepted { stream, peer, place, seat, visitor } = accepted;
     // Both fail only when the client is gone already or this process has no file descriptors.
     let Ok(local) = stream.local_addr() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let context = Arc::new(ConnectionContext { peer, local, tls: tls.is_some(), worker, draining });
-    connection::serve(stream, tls, handler, context, &limits).await;
-    drop((place, seat));
+    connection::serve(stream, tls, &handlers, context, &limits).await;
+    drop((place, seat, visitor));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{io::Write as _, path::Path, process::ExitCode};
 use super::{load, wrong};
 use crate::{
     gateway::Bound,
+    observe::log,
     web::page::{Pages, ProductName},
 };
 
@@ -19,6 +20,9 @@ pub(super) fn check(path: Option<&Path>) -> ExitCode {
         Err(error) => return wrong(&error),
     };
     if let Err(error) = Bound::certificate(&settings) {
+        return wrong(&error);
+    }
+    if let Err(error) = log::judge(&settings.log) {
         return wrong(&error);
     }
     let mut out = std::io::stdout().lock();

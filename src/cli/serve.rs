@@ -5,28 +5,27 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{failed, wrong};
+use super::{failed, load, wrong};
 use crate::{
     config::Settings,
-    gateway::{Bound, Gateway, Surroundings},
+    gateway::{self, Bound, Gateway, Origin, Surroundings},
     net::files::{self, Raised},
     observe::log,
 };
 
 /// Runs the gateway until a signal says that it is enough.
-pub(super) fn serve(settings: Settings) -> ExitCode {
-    let filter = log_filter();
-    if let Err(error) = log::begin(filter.as_deref(), log::Form::Json) {
+pub(super) fn serve(settings: Settings, origin: Origin) -> ExitCode {
+    if let Err(error) = log::begin(Some(&settings.log), log::Form::Json) {
         return wrong(&error);
     }
     raise_open_files();
     match control_runtime() {
-        Ok(runtime) => runtime.block_on(serve_here(settings)),
+        Ok(runtime) => runtime.block_on(serve_here(settings, origin)),
         Err(error) => failed(&error),
     }
 }
 
-async fn serve_here(settings: Settings) -> ExitCode {
+async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
     let bound = match Bound::bind(&settings) {
         Ok(bound) => bound,
         Err(fault) => return failed(&fault),
@@ -40,6 +39,8 @@ async fn serve_here(settings: Settings) -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), public_url, %address, %admin, "serving");
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
+    let path = origin.path.clone();
+    tokio::spawn(gateway::watch(gateway.handle(), origin, move || load(path.as_deref()), stop.clone()));
     match gateway.run(bound, stop).await {
         Ok(drained) if drained.is_graceful() => {
             tracing::info!("drained; every request was answered");
@@ -67,6 +68,7 @@ pub(super) fn raise_open_files() {
 }
 
 /// What the environment wants to see in the log.
+#[cfg(feature = "sandbox")]
 pub(super) fn log_filter() -> Option<String> {
     ["MCP_DEPUTY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok())
 }

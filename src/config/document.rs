@@ -1,7 +1,6 @@
 //! The file as a tree: does it say only what it may say?
 //!
-//! Walks the parsed TOML along the table of keys: unknown keys are refused with a suggestion, keys of later releases
-//! with a sentence, values of the wrong kind with an example of the right one. On the way `{ env = "NAME" }` and
+//! Walks the parsed TOML along the table of keys: unknown keys are refused with a suggestion, values of the wrong kind with an example of the right one. On the way `{ env = "NAME" }` and
 //! `{ file = "PATH" }` are replaced by what they name, wherever a value may stand. The result fits the structs in
 //! `file`.
 //!
@@ -58,11 +57,6 @@ impl Walk<'_> {
                 self.inner(inner, place, value)?;
             } else if let Some(key) = section.key(&name) {
                 self.value(key, place, value)?;
-            } else if let Some(what) = keys::not_yet(&path) {
-                return Err(Refused::at(
-                    place,
-                    format!("'{name}' ({what}) is not supported yet; it comes with a later release"),
-                ));
             } else {
                 return Err(Refused::at(place, unknown(section, label, &name)));
             }
@@ -277,14 +271,6 @@ mod tests {
         assert_eq!(
             refusal("listen = \"x\"\nzzzzzz = 1\naaaaaa = 1").split(';').next(),
             Some("proxy.toml:2: unknown key 'zzzzzz'")
-        );
-    }
-
-    #[test]
-    fn keys_of_later_releases_say_so() {
-        assert_eq!(
-            refusal("metrics_listen = \"127.0.0.1:9091\""),
-            "proxy.toml:1: 'metrics_listen' (a listener for metrics) is not supported yet; it comes with a later release"
         );
     }
 

@@ -17,6 +17,9 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     env.fill(&mut file.public_url, "MCP_DEPUTY_PUBLIC_URL");
     env.fill(&mut file.listen, "MCP_DEPUTY_LISTEN");
     env.fill(&mut file.admin_listen, "MCP_DEPUTY_ADMIN_LISTEN");
+    env.fill(&mut file.metrics_listen, "MCP_DEPUTY_METRICS_LISTEN");
+    env.fill(&mut file.log, "MCP_DEPUTY_LOG");
+    env.fill(&mut file.log, "RUST_LOG");
     env.fill(&mut file.admin_socket, "MCP_DEPUTY_ADMIN_SOCKET");
     env.fill(&mut file.admin_token, "MCP_DEPUTY_ADMIN_TOKEN");
     env.fill(&mut file.store.url, "MCP_DEPUTY_STORE");

@@ -1,9 +1,8 @@
 //! The one table of configuration keys.
 //!
 //! Everything that is said about a key is said here once: the sections of `proxy.toml`, their keys, what a value looks
-//! like, what holds without it, one sentence for people, the environment variable that can stand in for it, and the
-//! keys that a later release will bring. From this table come the check for unknown keys with its suggestions
-//! (`document`), the annotated `proxy.toml` and `docs/configuration.md` (`reference`); tests prove that it agrees with
+//! like, what holds without it, one sentence for people, and the environment variable that can stand in for it. From this
+//! table come the check for unknown keys with its suggestions (`document`), the annotated `proxy.toml` and `docs/configuration.md` (`reference`); tests prove that it agrees with
 //! the structs in `file`, with the defaults in `settings` and with the files on disk.
 //!
 //! The rows are in `table` and `clients`. Must never hold behaviour: what a value means is decided in `resolve`. Read by `config`
@@ -15,7 +14,7 @@ mod provider;
 mod resource_server;
 mod table;
 
-pub(super) use table::{NOT_YET, SECTIONS};
+pub(super) use table::SECTIONS;
 
 /// One section of the file.
 #[derive(Debug)]
@@ -169,11 +168,6 @@ pub(super) fn section(path: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.path == path)
 }
 
-/// Why a key or section at this dotted path is refused although a later release will have it.
-pub(super) fn not_yet(path: &str) -> Option<&'static str> {
-    NOT_YET.iter().find(|(known, _)| *known == path).map(|(_, what)| *what)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,15 +185,6 @@ mod tests {
                 assert!(key.doc.ends_with('.'), "{}", section.path_of(key.name));
                 assert!(!key.doc.contains("  "), "{}", section.path_of(key.name));
             }
-        }
-    }
-
-    #[test]
-    fn what_comes_later_is_not_here_yet() {
-        for (path, _) in NOT_YET {
-            let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-            let section = section(parent).unwrap();
-            assert!(section.names().all(|known| known != name), "{path}");
         }
     }
 

@@ -9,6 +9,7 @@
 //! bind, connect or write. The command line calls [`load`] and exits with 64 on a [`ConfigError`]; everything above
 //! reads [`Settings`].
 
+mod change;
 mod document;
 mod environment;
 mod error;
@@ -20,6 +21,7 @@ pub mod reference;
 mod resolve;
 pub mod schema;
 mod settings;
+mod sources;
 pub mod starter;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ mod tests;
 use std::fs;
 use std::path::Path;
 
+pub use change::{AT_RESTART, needs_restart};
 pub use error::ConfigError;
 use error::{Place, Refused, Source};
 use file::File;
@@ -39,6 +42,7 @@ pub use settings::{
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
     StoreUrl, TlsFiles, TokenSettings,
 };
+pub use sources::{Mark, mark};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.toml";

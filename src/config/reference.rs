@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{Absent, Key, Kind, NOT_YET, SECTIONS, Section, Shape};
+use super::keys::{Absent, Key, Kind, SECTIONS, Section, Shape};
 
 const WIDTH: usize = 110;
 
@@ -63,10 +63,6 @@ pub fn documentation() -> String {
         documentation_section(&mut out, section);
     }
     variables(&mut out);
-    out.push_str("\n## Not supported yet\n\nThese keys are refused with a sentence; they come with later releases.\n\n");
-    for (path, what) in NOT_YET {
-        let _ = writeln!(out, "- `{path}`: {what}");
-    }
     out
 }
 

@@ -53,14 +53,18 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// TLS on the public listener; `None` where something in front ends it.
     pub tls: Option<TlsFiles>,
-    /// The listener for health and readiness.
+    /// The listener for health, readiness and metrics.
     pub admin_listen: SocketAddr,
+    /// The listener for metrics alone.
+    pub metrics_listen: Option<SocketAddr>,
     /// The operator's socket.
     pub admin_socket: AdminSocket,
     /// What opens the admin API on the admin listener; `None`: nothing does.
     pub admin_token: Option<SecretString>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is logged: a filter of `tracing`. Whether it is one is judged where the log begins.
+    pub log: String,
     /// Where records are kept, and what seals them.
     pub store: StoreSettings,
     /// The third parties, in the order of the file; at least one.

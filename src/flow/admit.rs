@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Failure, Flows,
+    count::SessionTally,
     live::{Ending, LinkCell},
     sign::Assertion,
     tally::Tally,
@@ -55,12 +56,17 @@ use crate::domain::{
 
 /// The sessions that one worker has seen.
 #[derive(Debug)]
-pub struct Sessions(Cache<Digest, Arc<Session>>);
+pub struct Sessions(Cache<Digest, Arc<Session>>, Arc<SessionTally>);
 
 impl Sessions {
     /// Room for this many sessions.
     pub fn with_capacity(sessions: usize) -> Self {
-        Self(Cache::new(sessions))
+        Self::counted(sessions, Arc::default())
+    }
+
+    /// The same; how often one is found is counted there, by the one thread that uses them.
+    pub fn counted(sessions: usize, tally: Arc<SessionTally>) -> Self {
+        Self(Cache::new(sessions), tally)
     }
 
     /// One hash of the token, and one look into the cache. Whether the session is still good is not known yet.
@@ -236,8 +242,10 @@ impl Flows {
                 && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
         };
         let session = if let Some(session) = known.filter(|session| is_good(session)) {
+            sessions.1.hits.one_more();
             session
         } else {
+            sessions.1.misses.one_more();
             let presented =
                 Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
             // In a box, so that the usual case is small.

@@ -28,12 +28,27 @@ use crate::domain::{
 };
 
 impl Flows {
-    /// Brings the store in line with the clients of the configuration. To be called once, before anybody is served.
+    /// Brings the store in line with the clients of the configuration. To be called before anybody is served.
     pub async fn settle_configured(self: &Arc<Self>) -> Result<(), Failure> {
+        self.put_configured().await?;
+        self.take_out_unconfigured().await
+    }
+
+    /// The first half: what the configuration says is put over the records.
+    pub async fn put_configured(self: &Arc<Self>) -> Result<(), Failure> {
         self.detached(|flows| async move {
             for client in &flows.policy.registration.configured {
                 flows.put(client).await?;
             }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The second half: those that are not in the configuration any more are marked, and their grants end. To be called when
+    /// nothing begins any more under a configuration that had them.
+    pub async fn take_out_unconfigured(self: &Arc<Self>) -> Result<(), Failure> {
+        self.detached(|flows| async move {
             for id in flows.records.configured().await? {
                 if !flows.is_configured(&id) {
                     flows.take_out(&id).await?;

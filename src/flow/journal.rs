@@ -5,10 +5,18 @@
 //! `tracing` events of target [`TARGET`] inside the span of their request, so each carries the request's id: the support
 //! id that people see on an error page.
 //!
+//! **Counted here and nowhere else** ([`tally`]): whatever is written is counted by event and reason, and so is what
+//! [`quietly`] keeps out of the log. Both are slugs that stand in the source, so there are as many counts as there are of
+//! those, whatever strangers do.
+//!
 //! Must never hold a token, a code, a secret, a cookie, or text of a stranger that is longer than an id. This is the only
 //! file that writes to the target; a test of the architecture sees to it.
 
-use std::net::IpAddr;
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
 
@@ -72,6 +80,10 @@ events! {
     ClientRevoked = "client_revoked" step,
     /// A client could not authenticate.
     ClientRefused = "client_refused" warning,
+    /// Another configuration was not taken; the reason says why, the log in a sentence. Nothing has changed.
+    ConfigurationRefused = "configuration_refused" warning,
+    /// Another configuration holds, without a restart.
+    ConfigurationReloaded = "configuration_reloaded" step,
     /// A consent page was shown; the reason says which: `full`, `short` or `widened`.
     ConsentPageShown = "consent_page_shown" step,
     /// What a person approved for an app was revoked; the reason says by whom.
@@ -250,8 +262,9 @@ impl<'a> Entry<'a> {
         Self { address: Some(address), ..self }
     }
 
-    /// Writes it.
+    /// Writes it, and counts it: once, or as often as it stands for.
     pub fn write(self) {
+        count(self.event, self.reason.unwrap_or_default(), self.count.unwrap_or(1));
         if self.event.is_mere_refusal() && is_quiet() {
             return;
         }
@@ -272,6 +285,24 @@ impl<'a> Entry<'a> {
             );
         }
     }
+}
+
+/// How often each event happened in this process, by reason. As global as the log is that the journal goes to.
+static TALLY: Mutex<BTreeMap<(&'static str, &'static str), u64>> = Mutex::new(BTreeMap::new());
+
+fn count(event: Event, reason: &'static str, times: u64) {
+    let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+    *tally.entry((event.slug(), reason)).or_default() += times;
+}
+
+/// How often each event happened in this process: its slug, the reason (empty where there is none), how often. Every event
+/// is there, with a count of zero and no reason where it never happened.
+pub fn tally() -> Vec<(&'static str, &'static str, u64)> {
+    let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for event in Event::ALL {
+        tally.entry((event.slug(), "")).or_default();
+    }
+    tally.into_iter().map(|((event, reason), times)| (event, reason, times)).collect()
 }
 
 /// At most [`MAX_TEXT`] bytes of it.
@@ -315,6 +346,22 @@ mod tests {
                 "request_refused"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_counted_and_what_is_kept_out_of_the_log_too() {
+        let counted = |event: Event, reason: &str| {
+            let all = tally();
+            let one = all.iter().find(|one| (one.0, one.1) == (event.slug(), reason));
+            one.map_or(0, |one| one.2)
+        };
+        assert_eq!(tally().iter().filter(|one| one.0 == "introspected").count(), 1, "before it happens");
+        note(Event::Limited).reason("test_counted").count(7).write();
+        note(Event::CodeRefused).reason("test_counted").client("a stranger's").write();
+        quietly(true, async { note(Event::CodeRefused).reason("test_counted").write() }).await;
+        assert_eq!(counted(Event::Limited, "test_counted"), 7);
+        assert_eq!(counted(Event::CodeRefused, "test_counted"), 2);
+        assert!(!format!("{:?}", tally()).contains("stranger"));
     }
 
     #[test]

@@ -111,6 +111,12 @@ impl LiveGrants {
         ids
     }
 
+    /// All grants in use.
+    pub fn in_use(&self) -> Vec<GrantId> {
+        let grants = locked(&self.0);
+        grants.iter().filter(|(_, ending)| ending.strong_count() > 0).map(|(id, _)| *id).collect()
+    }
+
     /// How many access tokens of a grant are watched.
     #[cfg(test)]
     pub(crate) fn watched(&self, grant: GrantId) -> usize {

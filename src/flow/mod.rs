@@ -17,6 +17,7 @@ mod borrow;
 mod conclude;
 mod configured;
 mod consent;
+pub mod count;
 mod depart;
 mod familiar;
 pub mod fault;
@@ -30,6 +31,7 @@ pub mod operator;
 mod outcome;
 pub mod ports;
 mod prove;
+mod reconfigure;
 pub mod records;
 mod redeem;
 mod refresh;
@@ -68,6 +70,7 @@ pub use self::{
     depart::Departed,
     introspect::Introspected,
     outcome::Arrived,
+    reconfigure::Reconfigured,
     redeem::{CodeRequest, TokenAnswer},
     refresh::RefreshRequest,
     register::{ConfiguredClient, Management, Registered, RegistrationPolicy},
@@ -179,7 +182,8 @@ pub struct Parts {
     pub runtime: tokio::runtime::Handle,
 }
 
-/// The steps. One per process, shared.
+/// The steps under one configuration. One per process, shared; another one takes its place when the configuration is read
+/// again.
 pub struct Flows {
     records: Records,
     sealer: Arc<dyn Sealer>,
@@ -190,16 +194,17 @@ pub struct Flows {
     catalog: Catalog,
     policy: Policy,
     runtime: tokio::runtime::Handle,
-    live: LiveGrants,
-    people: People,
-    links: LinkCells,
-    unused: unused::UnusedCount,
+    // What outlives a configuration is shared with the steps of the next one (`reconfigure`).
+    live: Arc<LiveGrants>,
+    people: Arc<People>,
+    links: Arc<LinkCells>,
+    unused: Arc<unused::UnusedCount>,
     /// Metadata documents of clients.
-    library: resolve::Library,
-    key_sets: KeySets,
+    library: Arc<resolve::Library>,
+    key_sets: Arc<KeySets>,
     /// Assertions that were used up.
-    accepted: accepted::Accepted,
-    signing: SigningKeys,
+    accepted: Arc<accepted::Accepted>,
+    signing: Arc<SigningKeys>,
     /// Steps and background work under way.
     tasks: TaskTracker,
 }
@@ -217,14 +222,14 @@ impl Flows {
             catalog: parts.catalog,
             policy: parts.policy,
             runtime: parts.runtime,
-            live: LiveGrants::default(),
-            people: People::default(),
-            links: LinkCells::default(),
-            unused: unused::UnusedCount::default(),
-            library: resolve::Library::default(),
-            key_sets: KeySets::default(),
-            accepted: accepted::Accepted::default(),
-            signing: SigningKeys::default(),
+            live: Arc::default(),
+            people: Arc::default(),
+            links: Arc::default(),
+            unused: Arc::default(),
+            library: Arc::default(),
+            key_sets: Arc::default(),
+            accepted: Arc::default(),
+            signing: Arc::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -256,6 +261,11 @@ impl Flows {
             Ok(())
         })
         .await
+    }
+
+    /// Steps and background work under way.
+    pub fn under_way(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Waits until every step and all background work have ended, at most this long: what was obtained from a third party

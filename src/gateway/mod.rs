@@ -5,7 +5,9 @@
 //! certificate that cannot be read) is found here, before a port is bound.
 
 mod discovery;
+mod metrics;
 mod operator;
+mod reload;
 mod restore;
 mod run;
 mod system;
@@ -14,8 +16,10 @@ use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret as _;
 
+use metrics::Tallies;
+pub use reload::{NotReloaded, Origin, watch};
 pub use restore::{empty_store, now, seals};
-pub use run::{Bound, Gateway};
+pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{
@@ -29,7 +33,7 @@ use crate::{
     flow::{
         ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
-        ports::{Clock, Documents, Entropy, Sealer, Store},
+        ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties},
     },
     net::{
         client::{Client, Limits},
@@ -41,11 +45,13 @@ use crate::{
         keyfile::KeyFile,
         memory::MemoryStore,
         seal::{MasterKey, Seals},
+        tally::{Measured, StoreTally},
     },
     upstream::{self, GuardedDocuments},
 };
 
 /// What tests and the sandbox put in place of the real thing.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -72,22 +78,16 @@ impl Default for Surroundings {
 }
 
 /// Puts the steps of the journeys together. `runtime` is the control runtime.
-pub fn flows(
+fn flows(
     settings: &Settings,
     surroundings: &Surroundings,
     runtime: tokio::runtime::Handle,
+    tallies: &Tallies,
 ) -> Result<Arc<Flows>, Fault> {
     let catalog = catalog(settings);
-    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
-    let client = Client::trusted_within(&surroundings.roots, limits)
-        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
-    let third_parties = upstream::third_parties(
-        &settings.providers,
-        settings.public_url.as_str(),
-        &client,
-        &surroundings.clock,
-    )?;
-    let (store, sealer) = store(settings, surroundings)?;
+    let third_parties = third_parties(settings, surroundings, tallies)?;
+    let (store, sealer) = store(settings, surroundings, &tallies.store)?;
+    let store = Arc::new(Measured::new(store, Arc::clone(&tallies.store)));
     let policy = policy(settings);
     let (clock, entropy) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy));
     let documents = documents(settings, surroundings)?;
@@ -102,6 +102,19 @@ pub fn flows(
         policy,
         runtime,
     }))
+}
+
+/// The third parties of the configuration.
+fn third_parties(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    tallies: &Tallies,
+) -> Result<ThirdParties, Fault> {
+    let limits = Limits { overall: settings.limits.third_party_timeout, ..Limits::default() };
+    let client = Client::trusted_within(&surroundings.roots, limits)
+        .map_err(|error| Fault::caused("prepare outgoing calls", error))?;
+    let (public_url, tally) = (settings.public_url.as_str(), &tallies.third_parties);
+    upstream::third_parties(&settings.providers, public_url, &client, &surroundings.clock, tally)
 }
 
 /// The way out to what strangers name.
@@ -221,7 +234,7 @@ const PRODUCT: &str = "mcp-deputy";
 type Kept = (Arc<dyn Store>, Arc<dyn Sealer>);
 
 /// The store, and the seals under its key. A first start without a configured key makes one beside the store.
-fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault> {
+fn store(settings: &Settings, surroundings: &Surroundings, tally: &Arc<StoreTally>) -> Result<Kept, Fault> {
     let entropy = &surroundings.entropy;
     let configured = settings.store.key.as_ref().map(|key| MasterKey::from_bytes(*key.expose()));
     let (store, key): (Arc<dyn Store>, MasterKey) = match (&surroundings.store, &settings.store.url) {
@@ -231,7 +244,8 @@ fn store(settings: &Settings, surroundings: &Surroundings) -> Result<Kept, Fault
             (Arc::new(MemoryStore::new()), configured.map_or_else(|| fresh_key(entropy), Ok)?)
         }
         (None, config::StoreUrl::Disk(path)) => {
-            let disk = DiskStore::open(path, DiskOptions::default())?;
+            let options = DiskOptions { tally: Arc::clone(tally), ..DiskOptions::default() };
+            let disk = DiskStore::open(path, options)?;
             let key = match configured {
                 Some(key) => key,
                 None => key_beside(path, disk.is_empty()?, entropy)?,

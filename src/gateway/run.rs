@@ -1,12 +1,26 @@
 //! The running gateway: what is bound, who answers, the sweeper beside it, and the drain at the end.
 
-use std::{collections::BTreeMap, io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicU32},
+    thread,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Surroundings, discovery::discovered, flows, operator};
+use super::{
+    Surroundings,
+    discovery::discovered,
+    flows,
+    metrics::{Moment, Tallies},
+    operator,
+};
 use crate::{
     config::{self, LimitSettings, Settings},
     domain::secret::Digest,
@@ -19,15 +33,16 @@ use crate::{
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
         local::LocalSocket,
-        tls::{Certificates, PemFiles},
+        tls::{Certificates, PemFiles, TlsError},
     },
     proxy::{Credential, Route},
-    serve::{Drained, Server},
+    serve::{self, Drained, Renewals, Renewer, Server},
     web::{
-        Caller, Mount, Rates, Site, SiteParts, Web,
-        admin::Admin,
+        Caller, Mount, Rates, Site, SiteError, SiteParts, Web,
+        admin::{self, Admin, Metrics},
         origin::AllowedOrigins,
         page::{Pages, ProductName},
+        traffic::WorkerTraffic,
     },
 };
 
@@ -35,152 +50,296 @@ use crate::{
 const SWEEP: Duration = Duration::from_mins(1);
 /// How long steps may take that are under way when everything else has drained: longer than a third party may.
 const SETTLE: Duration = Duration::from_secs(12);
+/// How often the files of the certificate are looked at.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(10);
 /// Sessions that each worker remembers.
 const SESSIONS: usize = 10_000;
 
-/// The two listeners, bound.
+/// The listeners, bound.
 #[derive(Debug)]
 pub struct Bound {
     /// For everybody.
     pub public: Endpoint,
-    /// For the operator: health and readiness.
+    /// For the operator: health, readiness and metrics.
     pub admin: Endpoint,
+    /// For scrapers in a cluster: metrics and nothing else.
+    pub metrics: Option<Endpoint>,
+    /// The certificate of the public listener, where it is one of files that may change.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl Bound {
     /// Binds what the configuration names. Fails when somebody else listens there.
     pub fn bind(settings: &Settings) -> Result<Self, Fault> {
-        let tls = Self::certificate(settings)?;
+        let certificates = Self::certificate(settings)?;
+        let tls = match &certificates {
+            Some(certificates) => Some(certificates.server_config().map_err(unusable)?),
+            None => None,
+        };
         let bind = |address, tls| {
             Endpoint::bind(address, tls).map_err(|error| Fault::caused(format!("listen on {address}"), error))
         };
-        Ok(Self { public: bind(settings.listen, tls)?, admin: bind(settings.admin_listen, None)? })
+        let metrics = settings.metrics_listen.map(|address| bind(address, None)).transpose()?;
+        let (public, admin) = (bind(settings.listen, tls)?, bind(settings.admin_listen, None)?);
+        Ok(Self { public, admin, metrics, certificates })
     }
 
     /// Reads the certificate, where one is configured.
-    pub fn certificate(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, Fault> {
-        let Some(files) = &settings.tls else { return Ok(None) };
-        let files = PemFiles { certificate: files.certificate.clone(), key: files.key.clone() };
-        let config = Certificates::from_files(&files).and_then(|certificates| certificates.server_config());
-        config.map(Some).map_err(|error| Fault::caused("use the TLS certificate", error))
+    pub fn certificate(settings: &Settings) -> Result<Option<Arc<Certificates>>, Fault> {
+        pem_files(settings).map(|files| Certificates::from_files(&files).map_err(unusable)).transpose()
     }
+}
+
+pub(super) fn unusable(error: TlsError) -> Fault {
+    Fault::caused("use the TLS certificate", error)
+}
+
+/// Where certificate and key are, where TLS ends here.
+pub(super) fn pem_files(settings: &Settings) -> Option<PemFiles> {
+    let files = settings.tls.as_ref()?;
+    Some(PemFiles { certificate: files.certificate.clone(), key: files.key.clone() })
+}
+
+/// What one configuration makes.
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    pub(super) flows: Arc<Flows>,
+    pub(super) site: Arc<Site>,
 }
 
 /// Everything that is needed to answer requests.
 pub struct Gateway {
-    settings: Arc<Settings>,
-    flows: Arc<Flows>,
-    site: Arc<Site>,
-    upstream_tls: Arc<rustls::ClientConfig>,
-    places: Places,
+    running: Arc<Running>,
+    renewals: Renewals,
     /// The operator's.
     socket: Option<LocalSocket>,
+}
+
+/// A gateway while it runs, for whoever tells it something: to read its configuration again, or what an operator wants done.
+#[derive(Clone)]
+pub struct Handle(pub(super) Arc<Running>);
+
+impl Handle {
+    /// The steps, under the configuration that holds now.
+    pub fn flows(&self) -> Arc<Flows> {
+        Arc::clone(&self.0.parts().flows)
+    }
+}
+
+pub(super) struct Running {
+    /// What holds now. Read when a worker makes a handler and by background work, never for a request.
+    parts: RwLock<Arc<Parts>>,
+    pub(super) surroundings: Surroundings,
+    upstream_tls: Arc<rustls::ClientConfig>,
+    places: Places,
+    pub(super) tallies: Tallies,
+    pub(super) renewer: Renewer,
+    /// One at a time.
+    pub(super) reloading: tokio::sync::Mutex<()>,
+    /// In how many of the next rounds of the sweeper what is in use is looked at again.
+    pub(super) look_again: AtomicU32,
+    pub(super) certificate: OnceLock<Certificate>,
+}
+
+/// What shows the certificate of the public listener, and the watch over its files.
+pub(super) struct Certificate {
+    pub(super) shown: Arc<Certificates>,
+    /// Cancelled when other files are to be watched.
+    watched: Mutex<CancellationToken>,
+    stop: CancellationToken,
 }
 
 impl Gateway {
     /// Puts the gateway together, on the control runtime. Opens the store and finishes what a crash may have left.
     pub async fn new(settings: Settings, surroundings: &Surroundings) -> Result<Self, Fault> {
         let settings = discovered(settings, surroundings).await?;
-        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current())?;
-        let pages =
-            Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
-        let allowed_origins = settings.servers.iter().map(|server| {
-            let allowed = AllowedOrigins {
-                listed: server.allowed_origins.clone(),
-                any_loopback: server.any_loopback_origin,
-            };
-            (server.path.clone(), allowed)
-        });
+        let tallies = Tallies::since(surroundings.clock.now());
+        let flows = flows(&settings, surroundings, tokio::runtime::Handle::current(), &tallies)?;
         let places = places(&settings, files::limit());
-        let site = Site::new(SiteParts {
-            flows: Arc::clone(&flows),
-            pages,
-            clock: Arc::clone(&surroundings.clock),
-            entropy: Arc::clone(&surroundings.entropy),
-            allowed_origins: allowed_origins.collect(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            body_timeout: settings.limits.body_timeout,
-            rates: rates(&settings.limits),
-            max_streams: places.streams,
-            max_body: settings.limits.mcp_max_body_bytes,
-            max_requests_per_person: settings.limits.max_requests_per_person,
-        })
-        .map_err(|error| Fault::caused("put the pages and endpoints together", error))?;
+        let site = Site::new(site_parts(&settings, &flows, surroundings, places)?).map_err(unmade)?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
-        let mut gateway = Self {
-            settings: Arc::new(settings),
-            flows,
-            site,
+        let (renewer, renewals) = serve::renewals();
+        let running = Running {
+            parts: RwLock::new(Arc::new(Parts { settings, flows, site })),
+            surroundings: surroundings.clone(),
             upstream_tls: Arc::new(upstream_tls),
             places,
-            socket: None,
+            tallies,
+            renewer,
+            reloading: tokio::sync::Mutex::default(),
+            look_again: AtomicU32::new(0),
+            certificate: OnceLock::new(),
         };
-        gateway.flows.settle_configured().await.map_err(|failure| match failure {
-            Failure::Fault(fault) => fault,
-            Failure::Refused(_) | Failure::TooFast(_) => {
-                Fault::new("bring the configured clients into the store")
-            }
-        })?;
+        let parts = running.parts();
+        settled(parts.flows.settle_configured().await)?;
         // Whoever was revoked before a crash is not served after it, not even once.
-        gateway.carry_out_marks().await?;
+        running.carry_out_marks().await?;
         // A backend that cannot be made is found now and not with the first request.
-        gateway.mounts()?;
+        running.mounts(&parts.settings, &WorkerTraffic::default())?;
         // Behind the lock of the store: what is in the socket's place in its folder is nobody's any more.
-        gateway.socket = operator::socket(&gateway.settings)?;
-        Ok(gateway)
+        let socket = operator::socket(&parts.settings)?;
+        Ok(Self { running: Arc::new(running), renewals, socket })
     }
 
     /// The steps, for the operator's commands and for tests.
-    pub fn flows(&self) -> &Arc<Flows> {
-        &self.flows
+    pub fn flows(&self) -> Arc<Flows> {
+        self.handle().flows()
+    }
+
+    /// For whoever tells it something while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.running))
     }
 
     /// Serves until `stop` is cancelled, and drains.
-    pub async fn run(mut self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
-        let socket = self.socket.take();
-        let gateway = Arc::new(self);
-        let limits = &gateway.settings.limits;
+    pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+        let running = self.running;
+        let parts = running.parts();
+        let admin_at = bound.admin.address()?;
         let server = Server {
             public: bound.public,
-            control: vec![bound.admin],
+            control: [Some(bound.admin), bound.metrics].into_iter().flatten().collect(),
             workers: workers(),
-            limits: Limits {
-                connections: gateway.places.connections,
-                header_read: limits.header_timeout,
-                keep_alive: limits.idle_timeout,
-                write_stall: limits.write_timeout,
-                connections_per_address: limits.max_connections_per_address,
-                trusted: gateway.settings.trusted_proxies.clone(),
-                ..Limits::default()
-            },
-            drain_deadline: limits.drain_deadline,
+            limits: running.limits(&parts.settings),
+            drain_deadline: parts.settings.limits.drain_deadline,
+            renewals: self.renewals,
         };
-        let token = gateway.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin = Arc::new(Admin::new(Arc::clone(&gateway.flows), token));
-        let operator = operator::serve(socket, Arc::clone(&admin), stop.clone());
-        let admin = Arc::new(AdminDesk(admin, stop.clone()));
-        let sweeper = tokio::spawn(Arc::clone(&gateway).keep_sweeping(stop.clone()));
-        let desks = Arc::clone(&gateway);
-        let settling = Arc::clone(&gateway);
-        let drained = server.run(move |_| Arc::new(desks.desk()), admin, stop).await;
+        if let (Some(shown), Some(files)) = (bound.certificates, pem_files(&parts.settings)) {
+            let (watched, stop) = (Mutex::default(), stop.clone());
+            running.certificate.get_or_init(|| Certificate { shown, watched, stop }).watch(files);
+        }
+        let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
+        let metrics: Metrics = Arc::new(move || scraped.exposition());
+        let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
+        let admin = Arc::new(Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics)));
+        let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
+        let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
+        drop(parts);
+        let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));
+        let desks = Arc::clone(&running);
+        let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
         sweeper.abort();
         operator.end().await;
-        if !settling.flows.settle(SETTLE).await {
+        if !running.parts().flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
         }
         drained
     }
+}
 
-    /// One worker's share: its own sessions and its own connections.
-    fn desk(&self) -> Desk {
-        // The mounts were made once at start: what fails there does not get here.
-        let mounts = self.mounts().unwrap_or_default();
-        Desk(Web::new(Arc::clone(&self.site), Sessions::with_capacity(SESSIONS), mounts))
+impl Certificate {
+    /// Watches these files from now on, and no others.
+    pub(super) fn watch(&self, files: PemFiles) {
+        let watching = self.stop.child_token();
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *watched, watching.clone()).cancel();
+        tokio::spawn(Arc::clone(&self.shown).watch(files, LOOK_AT_CERTIFICATE, watching));
+    }
+}
+
+/// What happened to the clients of the configuration, as a fault where it failed.
+pub(super) fn settled(settled: Result<(), Failure>) -> Result<(), Fault> {
+    settled.map_err(|failure| match failure {
+        Failure::Fault(fault) => fault,
+        Failure::Refused(_) | Failure::TooFast(_) => {
+            Fault::new("bring the configured clients into the store")
+        }
+    })
+}
+
+pub(super) fn unmade(error: SiteError) -> Fault {
+    Fault::caused("put the pages and endpoints together", error)
+}
+
+/// What a site is made of under this configuration.
+fn site_parts(
+    settings: &Settings,
+    flows: &Arc<Flows>,
+    surroundings: &Surroundings,
+    places: Places,
+) -> Result<SiteParts, Fault> {
+    let pages =
+        Pages::new(ProductName::default()).map_err(|error| Fault::caused("prepare the pages", error))?;
+    let allowed_origins = settings.servers.iter().map(|server| {
+        let allowed = AllowedOrigins {
+            listed: server.allowed_origins.clone(),
+            any_loopback: server.any_loopback_origin,
+        };
+        (server.path.clone(), allowed)
+    });
+    Ok(SiteParts {
+        flows: Arc::clone(flows),
+        pages,
+        clock: Arc::clone(&surroundings.clock),
+        entropy: Arc::clone(&surroundings.entropy),
+        allowed_origins: allowed_origins.collect(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        body_timeout: settings.limits.body_timeout,
+        rates: rates(&settings.limits),
+        max_streams: places.streams,
+        max_body: settings.limits.mcp_max_body_bytes,
+        max_requests_per_person: settings.limits.max_requests_per_person,
+    })
+}
+
+impl Running {
+    /// What holds now.
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn mounts(&self) -> Result<BTreeMap<String, Mount>, Fault> {
-        let limits = &self.settings.limits;
+    /// From now on this holds.
+    pub(super) fn hold(&self, next: Parts) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// What a site is made of under this configuration.
+    pub(super) fn site_parts(&self, settings: &Settings, flows: &Arc<Flows>) -> Result<SiteParts, Fault> {
+        site_parts(settings, flows, &self.surroundings, self.places)
+    }
+
+    /// What connections may cost.
+    pub(super) fn limits(&self, settings: &Settings) -> Limits {
+        let limits = &settings.limits;
+        Limits {
+            connections: self.places.connections,
+            header_read: limits.header_timeout,
+            keep_alive: limits.idle_timeout,
+            write_stall: limits.write_timeout,
+            connections_per_address: limits.max_connections_per_address,
+            trusted: settings.trusted_proxies.clone(),
+            door: Arc::clone(&self.tallies.door),
+            ..Limits::default()
+        }
+    }
+
+    /// One worker's share: its own sessions and its own connections.
+    fn desk(&self, index: usize) -> Desk {
+        let traffic = self.tallies.traffic.worker(index);
+        let parts = self.parts();
+        // The mounts were made once before this configuration was taken: what fails there does not get here.
+        let mounts = self.mounts(&parts.settings, &traffic).unwrap_or_default();
+        let sessions = Sessions::counted(SESSIONS, Arc::clone(&traffic.sessions));
+        Desk(Web::new(Arc::clone(&parts.site), sessions, mounts, traffic))
+    }
+
+    /// What `/metrics` says now.
+    fn exposition(&self) -> String {
+        let parts = self.parts();
+        let store = match &parts.settings.store.url {
+            config::StoreUrl::Disk(path) => Some(path.clone()),
+            config::StoreUrl::Memory => None,
+        };
+        self.tallies.exposition(&Moment { flows: &parts.flows, places: self.places, store })
+    }
+
+    pub(super) fn mounts(
+        &self,
+        settings: &Settings,
+        traffic: &WorkerTraffic,
+    ) -> Result<BTreeMap<String, Mount>, Fault> {
+        let limits = &settings.limits;
         let mount = |server: &config::ServerSettings| {
             let unusable = || Fault::new(format!("use the upstream_url of {}", server.path));
             let upstream = server.upstream_url.as_str().parse().map_err(|_| unusable())?;
@@ -201,24 +360,35 @@ impl Gateway {
                 max_body: limits.mcp_max_body_bytes,
                 upload_stall: limits.body_timeout,
                 response_timeout: limits.upstream_response_timeout,
-                end_streams_at_expiry: self.settings.tokens.end_streams_at_expiry,
+                end_streams_at_expiry: settings.tokens.end_streams_at_expiry,
                 drain_grace: limits.drain_deadline / 2,
             };
-            Ok((server.path.clone(), Mount { route, backend: backend.map_err(|_| unusable())? }))
+            let traffic = traffic.server(&server.path);
+            Ok((server.path.clone(), Mount { route, backend: backend.map_err(|_| unusable())?, traffic }))
         };
-        self.settings.servers.iter().map(mount).collect()
+        settings.servers.iter().map(mount).collect()
     }
 
     async fn carry_out_marks(&self) -> Result<(), Fault> {
-        match self.flows.carry_out_marks().await {
+        match self.parts().flows.carry_out_marks().await {
             Err(Failure::Fault(fault)) => Err(fault),
             _ => Ok(()),
         }
     }
 
     async fn sweep(&self) -> Result<(), Fault> {
-        match self.flows.sweep().await {
+        let swept = self.parts().flows.sweep().await;
+        let tally = &self.tallies.sweeper;
+        tally.round(swept.is_ok(), self.surroundings.clock.now());
+        match swept {
             Ok(swept) => {
+                for (count, more) in [
+                    (&tally.seen, swept.seen),
+                    (&tally.removed, swept.removed),
+                    (&tally.failed, swept.failed),
+                ] {
+                    count.add(u64::try_from(more).unwrap_or_default());
+                }
                 tracing::debug!(seen = swept.seen, removed = swept.removed, failed = swept.failed, "swept");
                 Ok(())
             }
@@ -232,6 +402,7 @@ impl Gateway {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first round comes at once: it is what the last process, or a crash, has left.
         while stop.run_until_cancelled(interval.tick()).await.is_some() {
+            self.look_again_after_a_reload().await;
             if let Err(fault) = self.sweep().await {
                 tracing::error!(
                     error = crate::flow::fault::chain(&fault),
@@ -303,11 +474,29 @@ impl Handler for Desk {
     }
 }
 
-/// The admin listener. Its own connections drain last, so it is told by the token when the gateway begins to.
-struct AdminDesk(Arc<Admin>, CancellationToken);
+/// The listeners that are not for the public. Their own connections drain last, so they are told by the token when the gateway
+/// begins to.
+struct ControlDesk {
+    admin: Arc<Admin>,
+    admin_at: SocketAddr,
+    metrics: Metrics,
+    stop: CancellationToken,
+}
 
-impl Handler for AdminDesk {
-    async fn handle(&self, request: Request<Body>, _: &ConnectionContext) -> Response<Body> {
-        self.0.answer(&request.map(drop), self.1.is_cancelled()).await
+impl Handler for ControlDesk {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionContext) -> Response<Body> {
+        let request = request.map(drop);
+        // Whatever is not surely the admin listener is the other one, where there is less.
+        if is_at(self.admin_at, connection.local) {
+            self.admin.answer(&request, self.stop.is_cancelled()).await
+        } else {
+            admin::scraped(&request, &self.metrics)
+        }
     }
+}
+
+/// Whether a connection with this end of ours came to the listener at `bound`. No two listeners share an address and a port.
+fn is_at(bound: SocketAddr, local: SocketAddr) -> bool {
+    let (ip, local_ip) = (bound.ip().to_canonical(), local.ip().to_canonical());
+    bound.port() == local.port() && (ip.is_unspecified() || ip == local_ip)
 }

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     beside::Beside,
     body::{Body, empty},
-    handler::{ConnectionContext, Handler},
+    handler::{ConnectionContext, Handler, Handlers},
     listen::Limits,
     patience::{Activity, Patient},
     streams::{self, Watching},
@@ -53,33 +53,33 @@ const FIRST: usize = 4096;
 pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    handler: Arc<H>,
+    handlers: &Arc<Handlers<H>>,
     context: Arc<ConnectionContext>,
     limits: &Limits,
 ) {
     match tls {
-        None => speak(stream, handler, context, limits).await,
+        None => speak(stream, handlers, context, limits).await,
         // In a box, so that plain connections are small.
-        Some(acceptor) => Box::pin(secure(acceptor, stream, handler, context, limits)).await,
+        Some(acceptor) => Box::pin(secure(acceptor, stream, handlers, context, limits)).await,
     }
 }
 
 async fn secure<H: Handler>(
     acceptor: TlsAcceptor,
     stream: TcpStream,
-    handler: Arc<H>,
+    handlers: &Arc<Handlers<H>>,
     context: Arc<ConnectionContext>,
     limits: &Limits,
 ) {
     // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
     match timeout(limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, handler, context, limits).await,
+        Ok(Ok(stream)) => speak(stream, handlers, context, limits).await,
         Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
         Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
     }
 }
 
-async fn speak<H, S>(stream: S, handler: Arc<H>, context: Arc<ConnectionContext>, limits: &Limits)
+async fn speak<H, S>(stream: S, handlers: &Arc<Handlers<H>>, context: Arc<ConnectionContext>, limits: &Limits)
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -93,9 +93,9 @@ where
         Some(Err(error)) => return ended(&context, &error),
         None => return,
     };
-    let service = service_fn(|request: Request<Incoming>| {
-        let (handler, context, activity) =
-            (Arc::clone(&handler), Arc::clone(&context), Arc::clone(&activity));
+    let (held, asked_on, active) = (handlers.hold(), &context, &activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, context, activity) = (held.current(), Arc::clone(asked_on), Arc::clone(active));
         activity.begins(request.version(), !request.body().is_end_stream());
         // In a box: hyper keeps a place for it as long as the connection lives, and a stream needs none of it.
         Box::pin(async move {

@@ -13,10 +13,20 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 /// What is copied at most, in bytes.
 const SMALL: usize = 2048;
+/// What most heads and small bodies need together: less to clear.
+const USUAL: usize = 768;
 
 /// Calls `write` with all slices in one, where they are small together; `None` where they are not.
 pub(crate) fn in_one<T>(slices: &[IoSlice<'_>], write: impl FnOnce(&[u8]) -> T) -> Option<T> {
-    let mut space = [0; SMALL];
+    let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+    if length <= USUAL {
+        within(&mut [0; USUAL], slices, write)
+    } else {
+        within(&mut [0; SMALL], slices, write)
+    }
+}
+
+fn within<T>(space: &mut [u8], slices: &[IoSlice<'_>], write: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let mut length = 0;
     for slice in slices {
         let end = length + slice.len();

@@ -7,7 +7,15 @@
 //!
 //! Used by `serve` only.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -41,6 +49,42 @@ pub struct Limits {
     pub head: u32,
     /// Streams of one HTTP/2 connection at the same time.
     pub streams: u32,
+    /// What is counted at the listener.
+    pub door: Arc<Door>,
+}
+
+/// What is counted at a listener.
+#[derive(Debug, Default)]
+pub struct Door {
+    accepted: AtomicU64,
+    ended: AtomicU64,
+    turned_away: AtomicU64,
+}
+
+impl Door {
+    /// Connections that were let in so far; those of them that are open; those that were closed at once because their
+    /// address has too many.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        // In this order: nothing ends that was not accepted before.
+        let ended = self.ended.load(Relaxed);
+        let accepted = self.accepted.load(Relaxed);
+        (accepted, accepted.saturating_sub(ended), self.turned_away.load(Relaxed))
+    }
+
+    fn lets_in(self: &Arc<Self>) -> Visitor {
+        self.accepted.fetch_add(1, Relaxed);
+        Visitor(Arc::clone(self))
+    }
+}
+
+/// A connection that is counted as open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Visitor(Arc<Door>);
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Relaxed);
+    }
 }
 
 impl Default for Limits {
@@ -55,6 +99,7 @@ impl Default for Limits {
             write_stall: Duration::from_mins(1),
             head: 64 * 1024,
             streams: 100,
+            door: Arc::default(),
         }
     }
 }
@@ -91,6 +136,8 @@ pub(crate) struct Accepted {
     pub(crate) place: OwnedSemaphorePermit,
     /// Its seat among those of its address.
     pub(crate) seat: Seat,
+    /// That it is there.
+    pub(crate) visitor: Visitor,
 }
 
 /// Accepts until `stop`, at most as many connections at a time as `limits` say, and hands each to `deal`. The socket
@@ -112,7 +159,9 @@ pub(crate) async fn accept(
                 Ok((stream, peer)) => {
                     // Without a seat it is closed here.
                     if let Some(seat) = crowd.seat(peer.ip(), places.available_permits()) {
-                        deal(Accepted { stream, peer, place, seat });
+                        deal(Accepted { stream, peer, place, seat, visitor: limits.door.lets_in() });
+                    } else {
+                        limits.door.turned_away.fetch_add(1, Relaxed);
                     }
                 }
                 Err(error) if concerns_one_connection(&error) => {}
@@ -164,11 +213,15 @@ mod tests {
         let stop = CancellationToken::new();
         let deal = move |one| sender.send(one).unwrap();
         let limits = Limits { connections: 1, ..Limits::default() };
+        let door = Arc::clone(&limits.door);
         let stopping = stop.clone();
         let accepting = tokio::spawn(async move { accept(endpoint.listener, &limits, stopping, deal).await });
         let _first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();
-        let place = accepted.recv().await.unwrap().place;
+        let Accepted { place, visitor, .. } = accepted.recv().await.unwrap();
+        assert_eq!(door.counts(), (1, 1, 0));
+        drop(visitor);
+        assert_eq!(door.counts(), (1, 0, 0));
         let wait = Duration::from_millis(50);
         assert!(tokio::time::timeout(wait, accepted.recv()).await.is_err(), "one too many");
         drop(place);

@@ -62,6 +62,15 @@ pub struct Certificates {
     provider: Arc<CryptoProvider>,
 }
 
+/// A certificate and its key, which fit together.
+pub struct Pair(Arc<CertifiedKey>);
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pair(…)")
+    }
+}
+
 impl Certificates {
     /// From a PEM chain (the own certificate first) and a PEM key (PKCS#8, PKCS#1 or SEC1).
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Self>, TlsError> {
@@ -78,9 +87,19 @@ impl Certificates {
 
     /// Uses this pair from the next handshake on. On an error nothing changes.
     pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let fresh = Arc::new(certified(chain, key, &self.provider)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.show(Pair(Arc::new(certified(chain, key, &self.provider)?)));
         Ok(())
+    }
+
+    /// Reads a pair that fits together, to be shown later.
+    pub fn pair(files: &PemFiles) -> Result<Pair, TlsError> {
+        let (chain, key) = files.read()?;
+        Ok(Pair(Arc::new(certified(&chain, &key, &aws_lc_rs::default_provider())?)))
+    }
+
+    /// Uses this pair from the next handshake on.
+    pub fn show(&self, pair: Pair) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair.0;
     }
 
     /// Looks at the files again and again, `every` so often, and reloads when their content changed. Ends with `stop`.

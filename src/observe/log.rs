@@ -4,22 +4,26 @@
 //! request that they are about (id, method, path; [`request`]), so that a support id finds everything that belongs to it. Nothing that
 //! reaches the log may be a secret, at any level: the leak test of the whole suite runs at level trace.
 //!
-//! Called once by the command line. Must never be called by a library user's code path.
+//! Levels can be changed while the process runs ([`change`]). What is not logged costs what it did before: whether a line is
+//! wanted is remembered at the place where it stands, and asked again only after a change.
+//!
+//! Begun once by the command line. Must never be called by a library user's code path.
 
 use std::{
     fmt::Result as Written,
     io,
     panic::{self, PanicHookInfo},
+    sync::OnceLock,
 };
 
 use thiserror::Error;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
-    filter::ParseError,
+    filter::{LevelFilter, ParseError, Targets},
     fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
     registry::{LookupSpan, Registry},
+    reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -28,8 +32,9 @@ use super::request;
 /// What is logged where nobody says otherwise.
 pub const DEFAULT_FILTER: &str = "info";
 
-/// Libraries that, below this level, may log what they send and receive. Nobody can turn them up.
-const CAPPED: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,tokio_rustls=info";
+/// Libraries that, below this level, may log what they send and receive. Nobody can turn them, or a part of them, up.
+const CAPPED: ([&str; 5], LevelFilter) =
+    (["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"], LevelFilter::INFO);
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,12 +57,50 @@ pub enum LogError {
     Twice(#[from] TryInitError),
 }
 
-/// Begins to log to stderr. `filter` is what `MCP_DEPUTY_LOG` or else `RUST_LOG` says; `None` or empty: the default.
+/// Begins to log to stderr. `filter`: from which levels on; `None` or empty: the default.
 pub fn begin(filter: Option<&str>, form: Form) -> Result<(), LogError> {
-    let subscriber = subscriber(filter, form, io::stderr)?;
+    let (subscriber, levels) = changeable(filter, form, io::stderr)?;
     subscriber.try_init()?;
+    // Whoever begins twice has failed above.
+    let _ = LEVELS.set(levels);
     let _ = report_panics();
     Ok(())
+}
+
+type Levels = reload::Handle<Targets, Registry>;
+
+/// Those of the log that has begun. As global as `tracing`'s own.
+static LEVELS: OnceLock<Levels> = OnceLock::new();
+
+/// Whether a filter is one.
+pub fn judge(filter: &str) -> Result<(), LogError> {
+    parse(filter).map(drop)
+}
+
+/// Logs from these levels on, from now on. Where the filter is none nothing changes; where no log has begun there is nothing
+/// to change.
+pub fn change(filter: &str) -> Result<(), LogError> {
+    let filter = parse(filter)?;
+    if let Some(levels) = LEVELS.get() {
+        // Fails only where the log itself is gone.
+        let _ = levels.reload(filter);
+    }
+    Ok(())
+}
+
+fn parse(filter: &str) -> Result<Targets, LogError> {
+    let directives: Vec<_> = filter.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    let wanted = if directives.is_empty() { DEFAULT_FILTER.to_owned() } else { directives.join(",") };
+    let wanted: Targets = wanted.parse()?;
+    let default = wanted.default_level().unwrap_or(LevelFilter::OFF);
+    let (capped, cap) = CAPPED;
+    let is_capped = |target: &str| capped.contains(&target.split("::").next().unwrap_or_default());
+    let theirs = capped.map(|library| {
+        let level = wanted.iter().find(|(target, _)| *target == library).map_or(default, |(_, level)| level);
+        (library, level.min(cap))
+    });
+    let ours = wanted.iter().filter(|(target, _)| !is_capped(target));
+    Ok(Targets::new().with_default(default).with_targets(ours).with_targets(theirs))
 }
 
 /// From now on a panic is a line in the log: where it happened, never its message, which may hold anything. A panic costs
@@ -83,9 +126,18 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(DEFAULT_FILTER);
-    let registry = Registry::default().with(EnvFilter::try_new(format!("{filter},{CAPPED}"))?);
-    Ok(match form {
+    changeable(filter, form, writer).map(|(subscriber, _)| subscriber)
+}
+
+type Changeable = (Box<dyn Subscriber + Send + Sync>, Levels);
+
+fn changeable<W>(filter: Option<&str>, form: Form, writer: W) -> Result<Changeable, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, levels) = reload::Layer::new(parse(filter.unwrap_or_default())?);
+    let registry = Registry::default().with(filter);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match form {
         Form::Json => {
             let line = fmt::format().json().flatten_event(true).with_span_list(false);
             let json = fmt::layer().json().event_format(Labelled { line, form }).with_writer(writer);
@@ -96,7 +148,8 @@ where
             let plain = fmt::layer().with_ansi(false).event_format(Labelled { line, form });
             Box::new(registry.with(plain.with_writer(writer)))
         }
-    })
+    };
+    Ok((subscriber, levels))
 }
 
 /// Lines that say which request they are about.
@@ -191,14 +244,48 @@ mod tests {
     }
 
     #[test]
+    fn levels_change_while_it_runs_and_the_cap_stays() {
+        let paper = Paper::default();
+        let pen = paper.clone();
+        let (subscriber, levels) = changeable(Some("warn"), Form::Plain, move || pen.clone()).unwrap();
+        let lines = || String::from_utf8(paper.0.lock().unwrap().clone()).unwrap().lines().count();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = || {
+                tracing::info!(target: "mcp_deputy::proxy", "one");
+                tracing::debug!(target: "mcp_deputy::proxy", "two");
+                tracing::debug!(target: "hyper", "never");
+            };
+            say();
+            assert_eq!(lines(), 0);
+            levels.reload(parse("warn,mcp_deputy::proxy=debug,hyper=trace").unwrap()).unwrap();
+            say();
+            assert_eq!(lines(), 2);
+            levels.reload(parse("info").unwrap()).unwrap();
+            say();
+            assert_eq!(lines(), 3);
+        });
+        assert!(judge("mcp_deputy=loud").is_err());
+    }
+
+    #[test]
     fn libraries_that_log_headers_cannot_be_turned_up() {
         let say = || {
             tracing::trace!(target: "mcp_deputy", "ours");
             tracing::trace!(target: "h2::codec::framed_read", "theirs");
             tracing::debug!(target: "hyper::proto::h1", "theirs");
         };
-        for filter in ["trace", "trace,h2=trace,hyper=debug"] {
+        for filter in [
+            "trace",
+            "trace,h2=trace,hyper=debug",
+            "trace,h2::codec=trace,hyper::proto::h1=debug",
+            "trace, h2::codec::framed_read=trace,,",
+        ] {
             assert_eq!(written(Some(filter), Form::Plain, say).lines().count(), 1, "{filter}");
+        }
+        // Down is their way.
+        let warn = || tracing::info!(target: "hyper::client", "theirs");
+        for (filter, lines) in [("info", 1), ("error", 0), ("info,hyper=off", 0)] {
+            assert_eq!(written(Some(filter), Form::Plain, warn).lines().count(), lines, "{filter}");
         }
     }
 

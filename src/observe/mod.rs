@@ -1,4 +1,5 @@
-//! Logs and audit events.
+//! Logs and audit events, and the text of `/metrics`.
 
+pub mod exposition;
 pub mod log;
 pub mod request;

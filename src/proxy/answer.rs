@@ -54,6 +54,16 @@ impl Failure {
         }
     }
 
+    /// A stable name for metrics, of those that are found before the MCP server is asked.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body_too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownSession => "session_unknown",
+            _ => "refused",
+        }
+    }
+
     const fn message(self) -> &'static str {
         match self {
             Self::BodyIncomplete => "the request body did not arrive completely",

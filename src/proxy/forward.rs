@@ -57,10 +57,12 @@ pub struct Context<'a> {
 /// What became of a request.
 #[derive(Debug)]
 pub enum Forwarded {
-    /// The answer for the client: the MCP server's, or a [`Failure`] of ours. CORS headers are still to be added.
+    /// The answer for the client: the MCP server's. CORS headers are still to be added.
     Answer(Response<Body>),
     /// The grant or the token ended while the MCP server was working: to the client this is 401 `invalid_token`.
     Ended,
+    /// There is no answer of the MCP server that could be passed on, for this reason: a [`Failure`] of ours for the client.
+    Failed(&'static str, Response<Body>),
     /// The MCP server said 403, because the third party's token lacks these scopes. What the client is told is the
     /// caller's to find out: its own scopes, or this answer.
     Forbidden(Missing, Response<Body>),
@@ -85,7 +87,7 @@ pub async fn forward(
     let headers = request.headers();
     let stays_open = request.method() == Method::GET || is_subscription(headers);
     if let Err(failure) = bound(&mut request, route) {
-        return Forwarded::Answer(failure.response());
+        return Forwarded::Failed(failure.reason(), failure.response());
     }
     let headers = request.headers_mut();
     headers::clean_request(headers, &route.credential);
@@ -99,7 +101,7 @@ pub async fn forward(
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     if let Err(UnknownSession) = owner.unbind(headers) {
-        return Forwarded::Answer(Failure::UnknownSession.response());
+        return Forwarded::Failed(Failure::UnknownSession.reason(), Failure::UnknownSession.response());
     }
     if headers::sign(headers, route, permit, credential).is_none() {
         return failed(route, backend, "credential_missing", Failure::Unavailable);
@@ -249,7 +251,7 @@ fn redirected(route: &Route, backend: &Backend, answer: &Response<Answer>) -> Fo
         location_path = target.as_ref().map(Uri::path),
         "the MCP server answered with a redirect, which is not followed: set upstream_url to the final address",
     );
-    Forwarded::Answer(Failure::Unavailable.response())
+    Forwarded::Failed("mcp_server_redirected", Failure::Unavailable.response())
 }
 
 fn failed(route: &Route, backend: &Backend, reason: &'static str, failure: Failure) -> Forwarded {
@@ -263,7 +265,7 @@ fn failed(route: &Route, backend: &Backend, reason: &'static str, failure: Failu
             "no answer from the MCP server"
         );
     }
-    Forwarded::Answer(failure.response())
+    Forwarded::Failed(reason, failure.response())
 }
 
 fn meaning(error: BackendError) -> Failure {

@@ -4,6 +4,7 @@
 //! - [`memory`]: everything in one map. For tests, and for trying things out: it forgets at exit.
 //! - [`seal`]: authenticated encryption of what must be readable again; [`keyfile`]: where its key comes from when the
 //!   configuration names none.
+//! - [`tally`]: how long a store takes, for `/metrics`.
 //!
 //! A store knows keys, versions and bytes, never what they mean: the records are described in `docs/storage.md` and
 //! belong to [`crate::flow`]. What every store promises is tested by one suite, `contract`, against each of them.
@@ -17,6 +18,7 @@ pub mod keyfile;
 pub mod memory;
 mod private;
 pub mod seal;
+pub mod tally;
 
 use crate::flow::{
     fault::Fault,

@@ -26,13 +26,19 @@ mod membership;
 mod provider;
 mod quirks;
 mod revoke;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use std::sync::Arc;
 
-pub use self::{discover::discover, documents::GuardedDocuments, provider::ConfiguredProvider};
+pub use self::{
+    discover::discover,
+    documents::GuardedDocuments,
+    provider::ConfiguredProvider,
+    tally::{StepCounts, ThirdPartyTally},
+};
 use crate::{
     domain::provider::Provider,
     flow::{
@@ -43,17 +49,20 @@ use crate::{
 };
 
 /// All configured third parties, by the name of their configuration entry. `public_url` is our own origin; the callback
-/// of each is `<public_url>/callback/<name>` (one per authorization server, RFC 9700 section 4.4).
+/// of each is `<public_url>/callback/<name>` (one per authorization server, RFC 9700 section 4.4). How calls go is counted in
+/// `tally`.
 pub fn third_parties(
     providers: &[Provider],
     public_url: &str,
     client: &Client,
     clock: &Arc<dyn Clock>,
+    tally: &Arc<ThirdPartyTally>,
 ) -> Result<ThirdParties, Fault> {
     let origin = public_url.trim_end_matches('/');
     let configured = providers.iter().map(|provider| {
         let callback = format!("{origin}/callback/{}", provider.name);
         let made = ConfiguredProvider::new(provider.clone(), callback, client.clone(), Arc::clone(clock))?;
+        let made = made.counted(Arc::clone(tally));
         Ok((provider.name.clone(), Arc::new(made) as Arc<dyn ThirdParty>))
     });
     configured.collect()

@@ -16,8 +16,10 @@ use oauth2::{
     basic::{BasicClient, BasicRequestTokenError, BasicTokenResponse},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
 use super::{
+    ThirdPartyTally,
     identify::identify,
     quirks::{self, CLIENT_CREDENTIALS_REFUSED},
     revoke::revoke,
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
-        provider::{Provider, TokenAuthMethod, TokenRequest},
+        provider::{Provider, TokenAuthMethod, TokenRequest, UNDISCOVERED},
         scope::ScopeSet,
         time::Timestamp,
     },
@@ -42,6 +44,7 @@ pub struct ConfiguredProvider {
     oauth: BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>,
     transport: Transport,
     clock: Arc<dyn Clock>,
+    tally: Arc<ThirdPartyTally>,
 }
 
 /// The crate's way out: our client, with the quirks set right on the way back.
@@ -92,6 +95,11 @@ impl ConfiguredProvider {
         client: Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
+        let endpoints =
+            [&provider.authorization_endpoint, &provider.token_endpoint, &provider.userinfo_endpoint];
+        if endpoints.iter().any(|endpoint| endpoint.as_str() == UNDISCOVERED) {
+            return Err(Fault::new("use a provider whose issuer was not asked for its endpoints"));
+        }
         let callback = RedirectUrl::new(callback_url)
             .map_err(|error| Fault::caused("read the callback URL of a provider", error))?;
         let mut oauth = BasicClient::new(ClientId::new(provider.client_id.clone()))
@@ -112,7 +120,14 @@ impl ConfiguredProvider {
             token_answer: provider.token_answer.clone(),
             headers: provider.headers.clone(),
         };
-        Ok(Self { provider, oauth, transport, clock })
+        Ok(Self { provider, oauth, transport, clock, tally: Arc::default() })
+    }
+
+    /// The same; how its calls go is counted there.
+    #[must_use]
+    pub fn counted(self, tally: Arc<ThirdPartyTally>) -> Self {
+        tally.expect(&self.provider.name);
+        Self { tally, ..self }
     }
 
     async fn exchange(
@@ -160,9 +175,16 @@ impl ConfiguredProvider {
         }
     }
 
-    /// Puts the result of a step into the log: the slug, never more.
-    fn noted<T>(&self, step: &'static str, result: Result<T, ThirdPartyError>) -> Result<T, ThirdPartyError> {
+    /// Puts the result of a step into the log: the slug, never more. And counts it.
+    async fn noted<T>(
+        &self,
+        step: &'static str,
+        call: impl Future<Output = Result<T, ThirdPartyError>>,
+    ) -> Result<T, ThirdPartyError> {
         let provider = self.provider.name.as_str();
+        let begun = Instant::now();
+        let result = call.await;
+        self.tally.note(provider, step, begun.elapsed(), &result);
         match &result {
             Ok(_) => tracing::debug!(provider, step, "the third party answered"),
             Err(ThirdPartyError::Refused(reason)) => {
@@ -224,23 +246,23 @@ impl ThirdParty for ConfiguredProvider {
         code: SecretString,
         verifier: SecretString,
     ) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
-        Box::pin(async move { self.noted("redeem", self.exchange(code, verifier).await) })
+        Box::pin(async move { self.noted("redeem", self.exchange(code, verifier)).await })
     }
 
     fn refresh(&self, refresh: SecretString) -> BoxFuture<'_, Result<ThirdPartyTokens, ThirdPartyError>> {
-        Box::pin(async move { self.noted("refresh", self.renew(refresh).await) })
+        Box::pin(async move { self.noted("refresh", self.renew(refresh)).await })
     }
 
     fn identify(&self, access: &SecretString) -> BoxFuture<'_, Result<Identity, ThirdPartyError>> {
         let access = access.clone();
         Box::pin(async move {
-            self.noted("identify", identify(&self.transport.client, &self.provider, &access).await)
+            self.noted("identify", identify(&self.transport.client, &self.provider, &access)).await
         })
     }
 
     fn revoke(&self, token: SecretString) -> BoxFuture<'_, Result<(), ThirdPartyError>> {
         Box::pin(
-            async move { self.noted("revoke", revoke(&self.transport.client, &self.provider, &token).await) },
+            async move { self.noted("revoke", revoke(&self.transport.client, &self.provider, &token)).await },
         )
     }
 }

@@ -357,13 +357,14 @@ fn each_third_party_has_a_callback_of_its_own() {
     other.name = "other".to_owned();
     let clock: Arc<dyn Clock> = Arc::new(Noon);
     let providers = [forge("https://forge.example"), other];
-    let all = third_parties(&providers, "https://mcp.example.com", &client(), &clock).unwrap();
+    let all =
+        third_parties(&providers, "https://mcp.example.com", &client(), &clock, &Arc::default()).unwrap();
     let scopes = ScopeSet::default();
     let departure = Departure::for_test("st", "ch", &scopes, false);
     let url = all["other"].departure(&departure);
     assert!(url.starts_with("https://other.example/login/oauth/authorize?"), "{url}");
     assert!(url.contains("redirect_uri=https%3A%2F%2Fmcp.example.com%2Fcallback%2Fother&"), "{url}");
-    assert!(third_parties(&providers, "nonsense", &client(), &clock).is_err());
+    assert!(third_parties(&providers, "nonsense", &client(), &clock, &Arc::default()).is_err());
 }
 
 /// Collects what is logged.

@@ -1,9 +1,14 @@
-//! The admin listener and the operator's socket: health and readiness for probes, and the admin API ([`api`]). Never on the
+//! The admin listener and the operator's socket: health, readiness and metrics, and the admin API ([`api`]). Never on the
 //! public port.
 //!
 //! The listener answers only under a name that cannot be rebound to it: a page on the internet must not read it through
 //! somebody's browser. The API is there only with the token of the configuration; on the socket, which its mode protects,
 //! without.
+//!
+//! The metrics listener has `GET /metrics` and nothing else ([`scraped`]), under any name: scrapers in a cluster come by the
+//! DNS name of a Service. A page whose name is rebound to it could read it, if the person's browser reaches that network at
+//! all, and would learn numbers: there is no secret and nothing about any person or client in them, nothing can be changed
+//! there, and no cookie is for it. It is off until the operator writes an address.
 
 mod api;
 mod backup;
@@ -11,27 +16,35 @@ mod backup;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
 };
 
 use crate::{
     domain::secret::Digest,
     flow::Flows,
+    observe::exposition,
     proxy::{Body, full},
 };
 
+/// What the text of `/metrics` is asked of.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the steps are asked of: those of the configuration that holds now.
+pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
+
 /// What the admin listener answers from.
 pub struct Admin {
-    flows: Arc<Flows>,
+    flows: CurrentFlows,
     /// What opens the API on the listener.
     token: Option<Digest>,
+    metrics: Metrics,
 }
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
-    pub fn new(flows: Arc<Flows>, token: Option<Digest>) -> Self {
-        Self { flows, token }
+    pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics) -> Self {
+        Self { flows, token, metrics }
     }
 
     /// Answers a request on the listener.
@@ -41,7 +54,7 @@ impl Admin {
         }
         if api::is_meant(request.uri().path()) {
             return match api::open(self.token.as_ref(), request.headers()) {
-                Ok(()) => api::answer(&self.flows, request, draining).await,
+                Ok(()) => api::answer(&(self.flows)(), request, draining).await,
                 Err(refused) => *refused,
             };
         }
@@ -51,7 +64,7 @@ impl Admin {
     /// Answers a request on the socket: whoever can connect to it is the operator.
     pub async fn answer_operator(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if api::is_meant(request.uri().path()) {
-            return api::answer(&self.flows, request, draining).await;
+            return api::answer(&(self.flows)(), request, draining).await;
         }
         self.probe(request, draining).await
     }
@@ -64,13 +77,32 @@ impl Admin {
             // Alive: this process answers. Nothing else, or an outage elsewhere would restart it in a loop.
             "/healthz" => line(StatusCode::OK, "alive\n"),
             "/readyz" if draining => line(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" => match self.flows.check_store().await {
+            "/readyz" => match (self.flows)().check_store().await {
                 Ok(()) => line(StatusCode::OK, "ready\n"),
                 Err(_) => line(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
             },
+            "/metrics" => exposed(&self.metrics),
             _ => line(StatusCode::NOT_FOUND, "Nothing is here.\n"),
         }
     }
+}
+
+/// Answers a request to the metrics listener.
+pub fn scraped(request: &Request<()>, metrics: &Metrics) -> Response<Body> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => exposed(metrics),
+        (_, "/metrics") => line(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here.\n"),
+        _ => line(StatusCode::NOT_FOUND, "Nothing is here.\n"),
+    }
+}
+
+fn exposed(metrics: &Metrics) -> Response<Body> {
+    let mut reply = line(StatusCode::OK, "");
+    *reply.body_mut() = full(metrics());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    // So that no page of another origin can even load it.
+    reply.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    reply
 }
 
 /// Whether the request names an IP address or `localhost`: what a probe uses, and what DNS rebinding cannot.
@@ -91,8 +123,9 @@ fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
 fn line(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut reply = Response::new(full(text));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
-    reply.headers_mut().insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     reply
 }
 

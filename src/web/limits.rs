@@ -69,7 +69,7 @@ const LINES: u32 = 120;
 const ALL_LINES: u32 = 6000;
 
 /// The numbers of the configuration. Rates are per minute and address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rates {
     /// Registrations (RFC 7591).
     pub registrations: u32,

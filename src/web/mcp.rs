@@ -25,6 +25,7 @@ use super::{
     reply::{self, Reply},
     site::{Door, Mount, Site},
     streams::Place,
+    traffic::Outcome,
     visit::{Visit, wants_page},
 };
 use crate::{
@@ -72,12 +73,14 @@ pub(super) async fn answer(
             if visit.is_worth_a_line() {
                 tracing::info!(reason = "origin_foreign", "refused");
             }
+            visit.outcome = Outcome::OriginForeign;
             return json_rpc_error(StatusCode::FORBIDDEN, "this origin is not allowed here");
         }
         Sender::Program => Cors::Page(None),
         Sender::Page(origin) => Cors::Page(Some(origin)),
     };
     let mut reply = if is_preflight(&visit.head.method) {
+        visit.outcome = Outcome::Preflight;
         Cors::preflight(METHODS, &visit.head.headers)
     } else {
         admitted(sessions, mount, door, server, visit, body).await
@@ -98,13 +101,21 @@ async fn admitted(
         Ok(Bearer::Token(token)) => token,
         Ok(Bearer::Absent) if visit.head.method == Method::GET && wants_page(&visit.head.headers) => {
             // Somebody opened the address in a browser: the same 401, with words.
+            visit.outcome = Outcome::TokenAbsent;
             let mut reply = home::show(visit, StatusCode::UNAUTHORIZED);
             reply.headers_mut().insert(WWW_AUTHENTICATE, door.challenge.clone());
             return reply;
         }
-        Ok(Bearer::Absent) => return challenged(&door.challenge, "an access token is needed"),
-        Ok(Bearer::Empty) => return challenged(&door.invalid_token, INVALID_TOKEN),
+        Ok(Bearer::Absent) => {
+            visit.outcome = Outcome::TokenAbsent;
+            return challenged(&door.challenge, "an access token is needed");
+        }
+        Ok(Bearer::Empty) => {
+            visit.outcome = Outcome::TokenRefused;
+            return challenged(&door.invalid_token, INVALID_TOKEN);
+        }
         Err(refusal) => {
+            visit.outcome = Outcome::TokenRefused;
             let mut reply = reply::mcp_error(&refusal.into());
             reply.headers_mut().insert(WWW_AUTHENTICATE, door.invalid_request.clone());
             return reply;
@@ -121,12 +132,17 @@ async fn admitted(
             let again = server.has_tool_policy().then(|| (sessions, SecretString::from(token)));
             judged(Asked { mount, door, server, permit: &permit }, again, visit, body).await
         }
-        Err(failure) => not_admitted(door, &failure),
+        Err(failure) => not_admitted(door, &failure, &mut visit.outcome),
     }
 }
 
 /// The answer to a token that is not good here, or cannot be looked up.
-fn not_admitted(door: &Door, failure: &Failure) -> Reply {
+fn not_admitted(door: &Door, failure: &Failure, outcome: &mut Outcome) -> Reply {
+    *outcome = match failure {
+        Failure::Fault(_) => Outcome::Failed,
+        Failure::Refused(_) => Outcome::TokenRefused,
+        Failure::TooFast(_) => Outcome::Limited,
+    };
     match failure {
         Failure::Refused(refusal) if refusal.code == ErrorCode::InvalidToken => {
             tracing::info!(reason = refusal.reason, "refused");
@@ -161,13 +177,16 @@ async fn judged(
     body: &mut Body,
 ) -> Reply {
     let Asked { mount, server, permit, .. } = asked;
-    let Visit { site, caller, head, .. } = visit;
+    let Visit { site, caller, head, outcome, .. } = visit;
     let site = *site;
     // Taken before anything is done for the request, and held until the last byte of its answer: a stream that were
     // refused after the MCP server has begun it would be work for nothing.
     let share = match share(site, permit) {
         Ok(share) => share,
-        Err(failure) => return reply::mcp_error(&failure),
+        Err(failure) => {
+            *outcome = Outcome::Limited;
+            return reply::mcp_error(&failure);
+        }
     };
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let renewed;
@@ -177,14 +196,16 @@ async fn judged(
                 // To read it may have taken minutes: what is said about the person to the MCP server is said now.
                 renewed = match site.flows.admit(sessions, token.expose_secret(), &server.resource).await {
                     Ok(permit) => permit,
-                    Err(failure) => return not_admitted(asked.door, &failure),
+                    Err(failure) => return not_admitted(asked.door, &failure, outcome),
                 };
                 (Asked { permit: &renewed, ..asked }, Payload::Judged(body, hold), lists_tools)
             }
             Err(Refused::Scopes(needed)) => {
+                *outcome = Outcome::ScopeMissing;
                 return raised(asked, needed, is_stateless, "tool_policy");
             }
             Err(Refused::Answer(failure, reason)) => {
+                *outcome = Outcome::PolicyRefused;
                 about(asked, Event::RequestRefused).reason(reason).write();
                 return failure.response();
             }
@@ -202,19 +223,20 @@ async fn judged(
         is_stateless,
         sight: sight.as_ref(),
     };
-    forwarded(asked, site, head, payload, context).await.map(|body| body.hold(share))
+    forwarded(asked, site, (head, outcome), payload, context).await.map(|body| body.hold(share))
 }
 
 async fn forwarded(
     asked: Asked<'_>,
     site: &Site,
-    head: &mut Parts,
+    (head, outcome): (&mut Parts, &mut Outcome),
     payload: Payload,
     context: Context<'_>,
 ) -> Reply {
     let Asked { mount, door, permit, .. } = asked;
     // Before the MCP server does anything: what its answer is, is known only when it is done.
     let Some(place) = site.streams.take(permit.open_of_person(), stays_open(head)) else {
+        *outcome = Outcome::Limited;
         return no_place(site);
     };
     let (mut again, mut request) = match payload {
@@ -228,19 +250,27 @@ async fn forwarded(
         }
     };
     loop {
-        let borrowed = match borrowed(asked, site).await {
+        let borrowed = match borrowed(asked, site, outcome).await {
             Ok(borrowed) => borrowed,
             Err(reply) => return reply,
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
         match forward(request, permit, credential, &mount.route, &mount.backend, context).await {
-            Forwarded::Answer(reply) => return placed(reply, place),
-            Forwarded::Ended => return challenged(&door.invalid_token, INVALID_TOKEN),
+            Forwarded::Answer(reply) => return placed(reply, place, mount),
+            Forwarded::Ended => {
+                *outcome = Outcome::AccessEnded;
+                return challenged(&door.invalid_token, INVALID_TOKEN);
+            }
+            Forwarded::Failed(reason, reply) => {
+                *outcome = Outcome::of(reason);
+                return reply;
+            }
             Forwarded::Forbidden(missing, reply) => {
-                return match bringing(asked, site, &missing) {
-                    Some(needed) => raised(asked, needed, context.is_stateless, "third_party_scope"),
-                    None => placed(reply, place),
+                let Some(needed) = bringing(asked, site, &missing) else {
+                    return placed(reply, place, mount);
                 };
+                *outcome = Outcome::ScopeMissing;
+                return raised(asked, needed, context.is_stateless, "third_party_scope");
             }
             Forwarded::Unauthorized => {
                 let verdict = match &borrowed {
@@ -252,9 +282,11 @@ async fn forwarded(
                         request = taken(head, full(bytes).hold(hold));
                     }
                     (BackendVerdict::Challenge | BackendVerdict::Refreshed, _) => {
+                        *outcome = Outcome::ThirdPartyRefused;
                         return challenged(&door.invalid_token, INVALID_TOKEN);
                     }
                     (BackendVerdict::BadGateway(reason), _) => {
+                        *outcome = Outcome::ServerRefused;
                         tracing::warn!(reason, mount = mount.route.path, "the MCP server answered 401");
                         return json_rpc_error(StatusCode::BAD_GATEWAY, "the MCP server refused the gateway");
                     }
@@ -273,16 +305,22 @@ fn taken(head: &mut Parts, body: Body) -> Request<Body> {
 }
 
 /// The person's third-party token, where the MCP server gets one.
-async fn borrowed(asked: Asked<'_>, site: &Site) -> Result<Option<Arc<Borrowed>>, Reply> {
+async fn borrowed(
+    asked: Asked<'_>,
+    site: &Site,
+    outcome: &mut Outcome,
+) -> Result<Option<Arc<Borrowed>>, Reply> {
     match &asked.mount.route.credential {
         Credential::None => Ok(None),
         Credential::Authorization | Credential::Header(_) => match site.flows.borrow(asked.permit).await {
             Ok(borrowed) => Ok(Some(borrowed)),
             Err(ThirdPartyError::Refused(reason)) => {
+                *outcome = Outcome::ThirdPartyRefused;
                 tracing::info!(reason, "refused");
                 Err(challenged(&asked.door.invalid_token, INVALID_TOKEN))
             }
             Err(ThirdPartyError::Unavailable(reason)) => {
+                *outcome = Outcome::ThirdPartyUnavailable;
                 tracing::warn!(reason, "no third-party token for a request");
                 let mut reply =
                     json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, "the third party is not available");
@@ -348,11 +386,15 @@ fn stays_open(head: &Parts) -> bool {
 }
 
 /// An event stream keeps its place for as long as it is open; an ordinary answer gives it back.
-fn placed(reply: Reply, place: Place) -> Reply {
+fn placed(reply: Reply, place: Place, mount: &Mount) -> Reply {
     let is_stream = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
     });
-    if is_stream { reply.map(|body| body.hold(Arc::new(place))) } else { reply }
+    if !is_stream {
+        return reply;
+    }
+    let place = place.of_stream(&mount.traffic);
+    reply.map(|body| body.hold(Arc::new(place)))
 }
 
 /// There is no place for a stream, which the answer could be.

@@ -41,6 +41,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+pub mod traffic;
 mod visit;
 
 pub use self::{

@@ -23,6 +23,7 @@ use super::{
     revoke,
     site::{Mount, Site},
     token,
+    traffic::{Endpoint, Outcome, WorkerTraffic},
     visit::{Caller, Visit},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub struct Web {
     pub(super) sessions: Sessions,
     pub(super) mounts: BTreeMap<String, Mount>,
     ids: RequestIds,
+    traffic: Arc<WorkerTraffic>,
 }
 
 /// What is at a path.
@@ -65,9 +67,14 @@ enum Place<'a> {
 }
 
 impl Web {
-    /// A worker's share. Paths of `mounts` are those of the catalog.
-    pub fn new(site: Arc<Site>, sessions: Sessions, mounts: BTreeMap<String, Mount>) -> Self {
-        Self { site, sessions, mounts, ids: RequestIds::default() }
+    /// A worker's share. Paths of `mounts` are those of the catalog; `traffic` is what this worker counts.
+    pub fn new(
+        site: Arc<Site>,
+        sessions: Sessions,
+        mounts: BTreeMap<String, Mount>,
+        traffic: Arc<WorkerTraffic>,
+    ) -> Self {
+        Self { site, sessions, mounts, ids: RequestIds::default(), traffic }
     }
 
     /// Answers a request. It always does.
@@ -95,19 +102,27 @@ impl Web {
         let begun = self.site.clock.now();
         let (head, mut body) = request.into_parts();
         let is_free = is_free(place, &head.method);
-        let mut visit = Visit { site: &self.site, caller, id, head };
+        let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
         let address = visit.address();
+        let counted = if let Place::Mcp(mount) = place { Some(mount.traffic.begins()) } else { None };
+        let mut outcome = Outcome::NotForUs;
         // In boxes, so that what waits for an answer is small, and the two do not pay for each other.
         let mut reply = match (refused(&visit), place) {
             (Some(reply), _) => reply,
             (None, Place::Mcp(mount)) => {
-                Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await
+                let reply = Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await;
+                outcome = visit.outcome;
+                reply
             }
             (None, _) => Box::pin(self.judge(place, visit, body)).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.now();
         let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        match counted {
+            Some(begun) => begun.ends(outcome, reply.status(), millis),
+            None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
+        }
         let status = reply.status().as_u16();
         let is_quiet = match (place, reply.status()) {
             // What passes to an MCP server and back is the MCP server's to write of.
@@ -229,6 +244,24 @@ fn refused(visit: &Visit<'_>) -> Option<Reply> {
 }
 
 impl Place<'_> {
+    /// As what it is counted.
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Place::Account => Endpoint::Account,
+            Place::Arrival => Endpoint::Arrival,
+            Place::Authorize => Endpoint::Authorize,
+            Place::Callback(_) => Endpoint::Callback,
+            Place::Consent => Endpoint::Consent,
+            Place::Introspect => Endpoint::Introspect,
+            Place::Jwks | Place::Metadata => Endpoint::Metadata,
+            Place::Nothing => Endpoint::Nothing,
+            Place::Register | Place::Registration => Endpoint::Register,
+            Place::Revoke => Endpoint::Revoke,
+            Place::Token => Endpoint::Token,
+            _ => Endpoint::Pages,
+        }
+    }
+
     /// The methods, for `Allow` and preflights, and which pages may read the answers.
     fn manners(self) -> (&'static str, Cors) {
         match self {

@@ -17,6 +17,7 @@ use super::{
     read,
     share::Shares,
     streams::Streams,
+    traffic::ServerTraffic,
 };
 use crate::{
     domain::{
@@ -69,7 +70,7 @@ pub struct Site {
     pub(super) doors: BTreeMap<String, Door>,
     /// What of requests is held in memory.
     pub(super) held: Arc<Held>,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     /// Places for answers that are event streams.
     pub(super) streams: Streams,
     /// Requests to MCP servers that are being answered, by person and by grant.
@@ -77,6 +78,16 @@ pub struct Site {
     pub(super) max_requests_per_person: u32,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
+    rates: Rates,
+    max_body: u64,
+}
+
+/// What outlives a configuration.
+struct Shared {
+    limits: Arc<Limits>,
+    held: Arc<Held>,
+    streams: Streams,
+    shares: Arc<Shares>,
 }
 
 /// What stands at the door of an MCP server.
@@ -100,6 +111,8 @@ pub struct Mount {
     pub route: Route,
     /// Where to: this worker's own connections.
     pub backend: Backend,
+    /// What this worker counts there.
+    pub traffic: Arc<ServerTraffic>,
 }
 
 /// Why a site cannot be made: the configuration was not checked.
@@ -119,6 +132,30 @@ pub enum SiteError {
 impl Site {
     /// Puts a site together.
     pub fn new(parts: SiteParts) -> Result<Arc<Self>, SiteError> {
+        let limits = Arc::new(Limits::new(parts.rates));
+        let held = Held::for_bodies_of(parts.max_body);
+        let streams = Streams::new(parts.max_streams);
+        Self::sharing(parts, Shared { limits, held, streams, shares: Shares::new() })
+    }
+
+    /// Puts a site together that takes the place of `before`: what people and addresses have open and have used up counts
+    /// on, unless how much that may be has changed. The number of places for streams stays what it was.
+    pub fn renewed(before: &Self, parts: SiteParts) -> Result<Arc<Self>, SiteError> {
+        let limits = if parts.rates == before.rates {
+            Arc::clone(&before.limits)
+        } else {
+            Arc::new(Limits::new(parts.rates))
+        };
+        let held = if parts.max_body == before.max_body {
+            Arc::clone(&before.held)
+        } else {
+            Held::for_bodies_of(parts.max_body)
+        };
+        let (streams, shares) = (before.streams.clone(), Arc::clone(&before.shares));
+        Self::sharing(parts, Shared { limits, held, streams, shares })
+    }
+
+    fn sharing(parts: SiteParts, shared: Shared) -> Result<Arc<Self>, SiteError> {
         let SiteParts { flows, pages, clock, entropy, mut allowed_origins, trusted_proxies, .. } = parts;
         let catalog = flows.catalog();
         let public_url = Origin::parse(&catalog.public_url)?;
@@ -143,12 +180,14 @@ impl Site {
                 flows.policy().documents != DocumentsFrom::Nowhere,
             )?,
             jar: Jar::new(&public_url),
-            limits: Limits::new(parts.rates),
-            shares: Shares::new(),
+            limits: shared.limits,
+            shares: shared.shares,
+            rates: parts.rates,
+            max_body: parts.max_body,
             max_requests_per_person: parts.max_requests_per_person,
             body_timeout: parts.body_timeout,
-            held: Held::for_bodies_of(parts.max_body),
-            streams: Streams::new(parts.max_streams),
+            held: shared.held,
+            streams: shared.streams,
             flows,
             pages,
             clock,

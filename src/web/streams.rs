@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::traffic::ServerTraffic;
 use crate::flow::tally::{Kind, Taken, Tally};
 
 /// Which part of what is free one person may have; and which part is no place for streams that stay open.
@@ -20,7 +21,7 @@ const SHARE: usize = 8;
 const AT_LEAST: usize = 8;
 
 /// All places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Streams {
     all: usize,
     free: Arc<Semaphore>,
@@ -31,6 +32,25 @@ pub(super) struct Streams {
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     _share: Taken,
+    /// Where it is counted as an open stream.
+    counted: Option<Arc<ServerTraffic>>,
+}
+
+impl Place {
+    /// This place, which is one of a stream: counted there until it is given back.
+    pub(super) fn of_stream(mut self, traffic: &Arc<ServerTraffic>) -> Self {
+        traffic.stream_begins();
+        self.counted = Some(Arc::clone(traffic));
+        self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(traffic) = &self.counted {
+            traffic.stream_ends();
+        }
+    }
 }
 
 impl Streams {
@@ -51,7 +71,7 @@ impl Streams {
         let most = u32::try_from((free / SHARE).max(at_least)).unwrap_or(u32::MAX);
         let kind = if stays_open { Kind::OpenStreams } else { Kind::Streams };
         let share = person.take(kind, most)?;
-        Some(Place { _permit: permit, _share: share })
+        Some(Place { _permit: permit, _share: share, counted: None })
     }
 
     /// Places that streams which stay open do not get.

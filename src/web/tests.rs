@@ -67,7 +67,7 @@ impl Gateway {
         };
         let mounts: BTreeMap<_, _> =
             ["/mcp", "/other"].map(|path| (path.to_owned(), mount(path, upstream))).into();
-        let web = Web::new(Site::new(parts).unwrap(), Sessions::with_capacity(16), mounts);
+        let web = Web::new(Site::new(parts).unwrap(), Sessions::with_capacity(16), mounts, Arc::default());
         Self { web, world }
     }
 
@@ -255,7 +255,7 @@ fn mount(path: &str, upstream: &str) -> Mount {
         end_streams_at_expiry: true,
         drain_grace: Duration::ZERO,
     };
-    Mount { route, backend: Backend::new(settings).unwrap() }
+    Mount { route, backend: Backend::new(settings).unwrap(), traffic: Arc::default() }
 }
 
 /// An MCP server that says the same to everybody; its URL.

@@ -15,6 +15,7 @@ use super::{
     reply::{self, Reply},
     request_id::RequestId,
     site::Site,
+    traffic::Outcome,
 };
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
@@ -42,6 +43,8 @@ pub(super) struct Visit<'a> {
     pub(super) caller: &'a Caller,
     pub(super) id: RequestId,
     pub(super) head: Parts,
+    /// What became of it, where it is for an MCP server.
+    pub(super) outcome: Outcome,
 }
 
 impl Visit<'_> {

@@ -140,7 +140,7 @@ impl Stage {
         let settings = config::from_text("proxy.toml", &text, &|_| None);
         let surroundings = Surroundings { roots: roots.clone(), ..Surroundings::default() };
         let running = Gateway::new(settings.unwrap(), &surroundings).await.unwrap();
-        tokio::spawn(running.run(Bound { public, admin }, stop.clone()));
+        tokio::spawn(running.run(Bound { public, admin, metrics: None, certificates: None }, stop.clone()));
         let client = Client::trusted(&roots).unwrap();
         Self {
             third_party,

@@ -1,17 +1,21 @@
 """What is in deploy/, by the tools that will read it; run by `tests/run deploy`.
 
-Nothing here starts a container, a cluster or a unit: it says that they would be understood, and that what they are
+Nothing here starts a container, a cluster or a unit (the binary itself is started in a root folder like the image's): it says that they would be understood, and that what they are
 understood as keeps the promises of docs/deployment.md. Each check is one function; all of them run, and the first sentence
 of each failure is printed.
 """
 
+import http.client
 import json
 import os
 import pathlib
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 
 import helm_python as helm
@@ -27,8 +31,6 @@ CHART = DEPLOY / "helm/mcp-deputy"
 # What the oldest cluster that the chart takes, and a new one, have.
 VERSIONS = ("1.25", "1.36")
 KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-# Subcommands that are on their way.
-NOT_YET: set[str] = set()
 
 
 class Wrong(Exception):
@@ -93,6 +95,72 @@ def context():
             cwd=folder,
         )
     return ", ".join(kept)
+
+
+def bare_root():
+    """The binary as it is in the image: a read-only root with its libraries and nothing else, nobody's uid, no privilege."""
+    if os.geteuid() != 0:
+        return "NOT DONE: only root can make a root folder to run it in"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        return "NOT DONE: no mount namespace can be made here"
+    dockerfile_text = (DEPLOY / "Dockerfile").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        root, store = pathlib.Path(folder) / "root", pathlib.Path(folder) / "store"
+        for name in ("usr/local/bin", "etc/mcp-deputy", "etc/ssl/certs", "var/lib/mcp-deputy"):
+            (root / name).mkdir(parents=True)
+        store.mkdir(mode=0o700)
+        os.chown(store, 65532, 65532)
+        os.chmod(folder, 0o755)
+        shutil.copy2(BINARY, root / "usr/local/bin/mcp-deputy")
+        certificates = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+        must(certificates.exists(), f"{certificates} is needed, as it is in the image")
+        shutil.copy2(certificates, root / "etc/ssl/certs")
+        for library in libraries(BINARY):
+            target = root / library.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(library, target)
+        public, admin = free_port(), free_port()
+        environment = {
+            "MCP_DEPUTY_STORE": "disk:/var/lib/mcp-deputy/data",
+            "MCP_DEPUTY_LISTEN": f"127.0.0.1:{public}",
+            "MCP_DEPUTY_ADMIN_LISTEN": f"127.0.0.1:{admin}",
+            "MCP_DEPUTY_PUBLIC_URL": "https://mcp.example.com",
+            "MCP_DEPUTY_UPSTREAM_URL": "http://127.0.0.1:1/mcp",
+            "MCP_DEPUTY_CLIENT_ID": "id",
+            "MCP_DEPUTY_CLIENT_SECRET": "secret",
+        }
+        must("MCP_DEPUTY_STORE=" + environment["MCP_DEPUTY_STORE"] in dockerfile_text, "the image's store is elsewhere")
+        script = (
+            'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && mount --bind "$1" "$0/var/lib/mcp-deputy" && '
+            'exec setpriv --no-new-privs chroot --userspec=65532:65532 "$0" /usr/local/bin/mcp-deputy serve'
+        )
+        with subprocess.Popen(
+            ["unshare", "--mount", "env", "-i", *[f"{name}={value}" for name, value in environment.items()],
+             f"PATH={os.environ['PATH']}", "sh", "-c", script, str(root), str(store)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:
+            try:
+                for _ in range(200):
+                    if process.poll() is not None or answer(admin, "/readyz", "127.0.0.1") == 200:
+                        break
+                    time.sleep(0.05)
+                must(process.poll() is None, f"it ended: {process.stdout.read() if process.poll() is not None else ''}")
+                must(answer(admin, "/readyz", "127.0.0.1") == 200, "it does not become ready")
+                for health in (["health"], ["health", "--ready"]):
+                    inside = ["chroot", "--userspec=65532:65532", root, "/usr/local/bin/mcp-deputy", *health]
+                    run(*inside, env={**environment, "PATH": os.environ["PATH"]})
+                must(answer(public, "/mcp", "mcp.example.com") == 401, "an MCP request without a token is not challenged")
+                must(answer(public, "/mcp", "other.example.com") == 421, "a foreign host is answered")
+                process.send_signal(signal.SIGTERM)
+                must(process.wait(40) == 0, "it does not drain")
+            finally:
+                process.kill()
+        written = [path for path in store.rglob("*")]
+        must(written, "nothing is stored")
+        for path in written:
+            about = path.lstat()
+            must(about.st_uid == 65532 and about.st_mode & 0o077 == 0, f"{path.name} is not its owner's only: {about}")
+    return f"{len(written)} files of its own"
 
 
 def compose():
@@ -189,6 +257,7 @@ def unit():
         )
         # What it says about a unit that it does not understand is no error of it.
         must(said.returncode == 0 and "mcp-deputy.service" not in said.stderr, f"systemd-analyze verify: {said.stderr}")
+        run("systemd-sysusers", "--dry-run", DEPLOY / "systemd/mcp-deputy.sysusers")
         run("systemd-analyze", "security", "--offline=yes", "--threshold=20", path)
 
 
@@ -224,6 +293,32 @@ def version():
     return tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 
 
+def libraries(binary):
+    """What the loader needs for it."""
+    for line in run("ldd", binary).splitlines():
+        path = next((word for word in line.split() if word.startswith("/")), None)
+        if path:
+            yield pathlib.Path(path)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answer(port, path, host):
+    """The status of a GET; None where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path, headers={"host": host})
+        return connection.getresponse().status
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
 def has_compose_plugin():
     return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
 
@@ -231,8 +326,6 @@ def has_compose_plugin():
 def command(argv):
     """A command line that an image, a probe or a unit has: our binary understands it."""
     must(argv[0] == "/usr/local/bin/mcp-deputy", f"{argv} is not our binary")
-    if argv[1] in NOT_YET:
-        return
     run(BINARY, *argv[1:], "--help")
 
 
@@ -288,7 +381,7 @@ def restricted(pod, name):
         must("hostPath" not in volume, f"{name}: no folder of the node")
 
 
-CHECKS = [yaml_is_tidy, dockerfile, context, compose, kubernetes, chart, unit, schema, book]
+CHECKS = [yaml_is_tidy, dockerfile, context, bare_root, compose, kubernetes, chart, unit, schema, book]
 
 
 def main():

@@ -91,6 +91,8 @@ mod process_life;
 #[cfg(test)]
 mod process_operator;
 #[cfg(test)]
+mod process_reload;
+#[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
@@ -106,6 +108,8 @@ mod support;
 mod wire_endpoints;
 #[cfg(test)]
 mod wire_introspect;
+#[cfg(test)]
+mod wire_metrics;
 #[cfg(test)]
 mod wire_pages;
 #[cfg(test)]

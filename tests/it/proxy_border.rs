@@ -291,3 +291,28 @@ async fn the_third_partys_token_goes_where_the_operator_says_and_the_clients_now
         }
     }
 }
+
+#[tokio::test]
+async fn the_trace_of_a_request_goes_on_at_the_mcp_server_as_it_came() {
+    let backend = Backend::saying(200, &[("content-type", "application/json")], "{}").await;
+    let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    // Case and order are the sender's; two lines are a list (W3C Trace Context section 3.3.1).
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let states = ["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "vendor@tenant=Value-With_Every.Sign:/?"];
+    let mut request = gateway.at("/mcp", "POST", &tokens.access).header("traceparent", parent);
+    for state in states {
+        request = request.header("tracestate", state);
+    }
+    assert_eq!(gateway.send(request.body("{}".into()).unwrap()).await.status, 200);
+    let seen = backend.last();
+    let values = |name: &str| -> Vec<String> {
+        seen.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(values("traceparent"), [parent]);
+    assert_eq!(values("tracestate").join(","), states.join(","));
+    // Whoever sends none has none: we make nothing up.
+    gateway.send(gateway.at("/mcp", "POST", &tokens.access).body("{}".into()).unwrap()).await;
+    let seen = backend.last();
+    assert!(!seen.headers.contains_key("traceparent") && !seen.headers.contains_key("tracestate"));
+}

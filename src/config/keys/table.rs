@@ -2,9 +2,6 @@
 
 use super::{Key, Kind, Section, Shape, clients, provider, resource_server::RESOURCE_SERVER};
 
-/// Keys and sections of later releases, with what they are for.
-pub(in crate::config) const NOT_YET: &[(&str, &str)] = &[("metrics_listen", "a listener for metrics")];
-
 /// Every section, parents first.
 pub(in crate::config) const SECTIONS: &[Section] = &[
     Section {
@@ -32,9 +29,18 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "admin_listen",
                 Kind::Text,
                 r#""127.0.0.1:9090""#,
-                "Address and port for health and readiness. Never the public port, and not for the public.",
+                "Address and port for health, readiness and metrics. Never the public port, and not for the public.",
             )
             .variable("MCP_DEPUTY_ADMIN_LISTEN"),
+            Key::maybe(
+                "metrics_listen",
+                Kind::Text,
+                "off; `/metrics` is on `admin_listen` all the same",
+                r#""0.0.0.0:9091""#,
+                "Address and port of a listener with `GET /metrics` and nothing else, under any host name, for scrapers in \
+                 a cluster (docs/metrics.md). Not for the public.",
+            )
+            .variable("MCP_DEPUTY_METRICS_LISTEN"),
             Key::maybe(
                 "admin_socket",
                 Kind::Text,
@@ -60,6 +66,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 r#"["10.0.0.0/8"]"#,
                 "Addresses or networks of the proxies in front of the gateway whose `X-Forwarded-For` is believed. Never everybody (`0.0.0.0/0`).",
             ),
+            Key::with(
+                "log",
+                Kind::Text,
+                r#""info""#,
+                "From which level on something is logged, also by module: `info,mcp_deputy::proxy=debug`. Can be changed \
+                 while the gateway runs, like most keys (docs/operations.md).",
+            )
+            .variable("MCP_DEPUTY_LOG"),
         ],
     },
     Section {

@@ -54,6 +54,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         let place = file.admin_listen.or(file.listen).map_or(Place::Nowhere, |written| written.place);
         return Err(Refused::at(place, "listen and admin_listen must have different ports"));
     }
+    let metrics_listen = metrics_address(file.metrics_listen.as_ref(), [listen, admin_listen])?;
     let trusted_proxies = value::list("trusted_proxies", file.trusted_proxies.as_ref(), network)?;
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
@@ -65,9 +66,11 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         listen,
         tls: tls.map(|(files, _)| files),
         admin_listen,
+        metrics_listen,
         admin_socket: operator::socket(file.admin_socket.as_ref())?,
         admin_token: operator::token(file.admin_token.as_ref())?,
         trusted_proxies,
+        log: file.log.map_or_else(|| "info".to_owned(), |written| written.value),
         store: store(&file.store)?,
         providers,
         servers,
@@ -141,6 +144,20 @@ fn address(
     parse(name, written, |text| {
         text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
     })
+}
+
+/// Where metrics are scraped, which is no port of another listener.
+fn metrics_address(
+    written: Option<&Written<String>>,
+    others: [SocketAddr; 2],
+) -> Result<Option<SocketAddr>, Refused> {
+    let Some(written) = written else { return Ok(None) };
+    let found = address("metrics_listen", Some(written), SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    if others.into_iter().any(|other| clash(found, other)) {
+        let sentence = "metrics_listen must have another port than listen and admin_listen";
+        return Err(Refused::at(written.place, sentence));
+    }
+    Ok(Some(found))
 }
 
 /// Whether two listeners would want the same port of the same address.

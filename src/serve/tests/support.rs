@@ -77,6 +77,7 @@ impl Setup {
         let (address, control_address) = (public.address().unwrap(), control.address().unwrap());
         let (stop, ended) = (CancellationToken::new(), self.ended.clone());
         let server = Server {
+            renewals: crate::serve::renewals().1,
             public,
             control: vec![control],
             workers: NonZeroUsize::new(self.workers).unwrap(),
@@ -155,7 +156,9 @@ impl Handler for Gateway {
         };
         let token = SecretString::from(TOKEN);
         match forward(request, &permit, Some(&token), &self.setup.route, &self.backend, context).await {
-            Forwarded::Answer(answer) | Forwarded::Forbidden(_, answer) => answer,
+            Forwarded::Answer(answer) | Forwarded::Failed(_, answer) | Forwarded::Forbidden(_, answer) => {
+                answer
+            }
             Forwarded::Ended => status(StatusCode::GONE),
             Forwarded::Unauthorized => {
                 let mut answer = status(StatusCode::UNAUTHORIZED);

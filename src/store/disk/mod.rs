@@ -49,7 +49,7 @@ use self::{
     tree::{Tree, record_key},
     writer::{Command, Log, Writer},
 };
-use super::check_size;
+use super::{check_size, tally::StoreTally};
 use crate::flow::{
     fault::{Fault, chain},
     ports::{BoxFuture, Change, Expect, Key, Store, Table, Version, Versioned, Written},
@@ -60,6 +60,8 @@ use crate::flow::{
 pub struct DiskOptions {
     /// Memory for pages of the tree, in bytes. The operating system caches the file besides.
     pub cache_bytes: usize,
+    /// Where the time is noted that syncs and folds take.
+    pub tally: Arc<StoreTally>,
     /// For tests only.
     #[doc(hidden)]
     pub hooks: Hooks,
@@ -67,7 +69,7 @@ pub struct DiskOptions {
 
 impl Default for DiskOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 * 1024 * 1024, hooks: Hooks::default() }
+        Self { cache_bytes: 16 * 1024 * 1024, tally: Arc::default(), hooks: Hooks::default() }
     }
 }
 
@@ -133,7 +135,9 @@ impl DiskStore {
         let Recovered { log, recent, last_version } = recover(path, &tree)?;
         folder.secure(is_new)?;
         let recent = Arc::new(recent);
-        let writer = Writer::start(Arc::clone(&tree), Arc::clone(&recent), log, last_version, options.hooks)?;
+        let DiskOptions { tally, hooks, .. } = options;
+        let writer =
+            Writer::start(Arc::clone(&tree), Arc::clone(&recent), log, last_version, (hooks, tally))?;
         let (commands, queue) = mpsc::sync_channel(QUEUE);
         let writer =
             thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(&queue))?;

@@ -15,9 +15,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    super::tally::StoreTally,
     Hooks,
     log::LogFile,
     recent::{Changes, Recent, Stored},
@@ -48,6 +49,7 @@ pub(super) struct Writer {
     log: Log,
     folder: Folder,
     hooks: Hooks,
+    tally: Arc<StoreTally>,
     last_version: u64,
 }
 
@@ -65,15 +67,16 @@ impl Writer {
         recent: Arc<Recent>,
         log: Log,
         last_version: u64,
-        hooks: Hooks,
+        (hooks, tally): (Hooks, Arc<StoreTally>),
     ) -> io::Result<Self> {
-        let mut folder = Folder::start(Arc::clone(&tree), Arc::clone(&recent), hooks.clone())?;
+        let with = (hooks.clone(), Arc::clone(&tally));
+        let mut folder = Folder::start(Arc::clone(&tree), Arc::clone(&recent), with)?;
         if let Some(changes) = recent.folding() {
             // Whatever the newest version is: the note may be higher than what is in the tree.
             let notes = Notes { folded: log.other.generation(), versions: last_version };
             folder.fold(changes, notes).map_err(io::Error::other)?;
         }
-        Ok(Self { tree, recent, log, folder, hooks, last_version })
+        Ok(Self { tree, recent, log, folder, hooks, tally, last_version })
     }
 
     /// Works until [`Command::End`]. When the state on disk becomes unknown, calls `hooks.end`.
@@ -153,9 +156,13 @@ impl Writer {
         if self.hooks.unsafe_without_sync {
             return Ok((self.hooks.before_sync)()?);
         }
+        let begun = Instant::now();
         self.log.current.append(changes)?;
         (self.hooks.before_sync)()?;
-        Ok(self.log.current.sync()?)
+        self.log.current.sync()?;
+        self.tally.syncs.note_shared(begun.elapsed());
+        self.tally.synced_writes.add(u64::try_from(changes.len()).unwrap_or_default());
+        Ok(())
     }
 
     /// When a file is full: what is in it goes into the tree, and the other one is written to meanwhile.
@@ -203,12 +210,18 @@ struct Folder {
 }
 
 impl Folder {
-    fn start(tree: Arc<Tree>, recent: Arc<Recent>, hooks: Hooks) -> io::Result<Self> {
+    fn start(
+        tree: Arc<Tree>,
+        recent: Arc<Recent>,
+        (hooks, tally): (Hooks, Arc<StoreTally>),
+    ) -> io::Result<Self> {
         let (turns, queue) = mpsc::sync_channel::<(Arc<Changes>, Notes)>(1);
         let (tell, done) = mpsc::sync_channel(1);
         let fold = move || {
             while let Ok((changes, notes)) = queue.recv() {
+                let begun = Instant::now();
                 let folded = catch_unwind(AssertUnwindSafe(|| tree.fold(&changes, notes)));
+                tally.folds.note_shared(begun.elapsed());
                 if let Err(error) = folded.unwrap_or_else(|_| Err("it panicked".into())) {
                     (hooks.end)(&Fault::caused("bring the log into the tree", error));
                     return;

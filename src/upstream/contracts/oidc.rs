@@ -149,6 +149,14 @@ async fn what_is_written_is_never_asked_for() {
 }
 
 #[test]
+fn nobody_is_sent_anywhere_before_the_issuer_was_asked() {
+    let section = "preset = \"oidc\"\nissuer = \"https://id.example.com\"";
+    let provider = configured(section, "").unwrap().providers.remove(0);
+    let callback = "https://mcp.example.com/callback/third".to_owned();
+    assert!(ConfiguredProvider::new(provider, callback, client(), Arc::new(Noon)).is_err());
+}
+
+#[test]
 fn an_issuer_is_needed_and_names_its_document() {
     assert!(configured("preset = \"oidc\"", "").unwrap_err().starts_with("issuer is missing"));
     for issuer in ["https://id.example.com", "https://id.example.com/", "https://id.example.com/realms/a"] {

@@ -285,11 +285,12 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         }
         tries += 1;
     };
-    let flows = Arc::clone(gateway.flows());
+    let flows = gateway.flows();
     let admin = Endpoint::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
     let admin_address = admin.address().unwrap();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(gateway.run(Bound { public, admin }, stop.clone()));
+    let running =
+        tokio::spawn(gateway.run(Bound { public, admin, metrics: None, certificates: None }, stop.clone()));
     Started { admin: format!("http://{admin_address}"), flows, stop, running }
 }
 

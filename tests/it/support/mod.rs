@@ -8,6 +8,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod documents;
 pub(crate) mod gateway;
+pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;

@@ -24,6 +24,7 @@ use super::{
     Client, PATIENCE, Reply, Visitor,
     client::Registration,
     gateway::{PROVIDER, provider_entry, third_party},
+    metrics::Metrics,
     secrets,
 };
 
@@ -69,6 +70,19 @@ impl World {
 
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("proxy.toml")
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(text)).unwrap();
+    }
+
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let request = Request::get(format!("{}/metrics", self.admin)).body("".into()).unwrap();
+        let reply: Reply = self.fetch.send(request).await.unwrap().into();
+        Metrics::read(&reply.text())
     }
 
     /// Starts the gateway and waits until it is ready.
@@ -222,8 +236,33 @@ impl Process {
 
     /// `kill -TERM`; returns at once.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// `kill -HUP`; returns at once.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id();
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().unwrap().success());
+    }
+
+    /// Waits until the journal has so many of this event; the last of them.
+    pub(crate) async fn journaled(&self, event: &str, times: usize) -> Value {
+        let found = async {
+            loop {
+                let told = self.told("event", event);
+                if told.len() >= times {
+                    return told.last().cloned().unwrap_or_default();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found)
+            .await
+            .unwrap_or_else(|_| panic!("{event} never came {times} times"))
     }
 
     /// Waits for its end.

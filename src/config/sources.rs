@@ -1,0 +1,110 @@
+//! Which files a configuration is read from, and whether any of them changed: the file itself, and those that its values
+//! are read from (`{ file = "PATH" }`).
+//!
+//! Contents are compared and not times: what Kubernetes mounts changes by a symbolic link that points elsewhere, and some
+//! file systems count time in whole seconds. The certificate is not among them; it is watched by itself (`net::tls`), so
+//! that a mistake in the configuration does not keep it from being renewed.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::{Path, PathBuf},
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::DEFAULT_FILE;
+
+/// A mark of what the files of a configuration hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark(u64);
+
+/// Marks what the configuration at `path` is read from; without a path the default file, if it is there. A file that cannot
+/// be read is marked as such.
+pub fn mark(path: Option<&Path>) -> Mark {
+    let path = path.unwrap_or(Path::new(DEFAULT_FILE));
+    let mut hasher = DefaultHasher::new();
+    let text = fs::read(path).ok();
+    text.hash(&mut hasher);
+    let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+    for file in referred(&text) {
+        fs::read(&file).ok().hash(&mut hasher);
+        file.hash(&mut hasher);
+    }
+    Mark(hasher.finish())
+}
+
+/// The files that values are read from.
+fn referred(text: &str) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    if let Ok(document) = DeTable::parse(text) {
+        collect(document.get_ref(), &mut files);
+    }
+    files
+}
+
+fn collect(table: &DeTable<'_>, files: &mut BTreeSet<PathBuf>) {
+    for (name, value) in table {
+        if let (true, DeValue::String(path)) = (table.len() == 1 && name.get_ref() == "file", value.get_ref())
+        {
+            files.insert(PathBuf::from(path.as_ref()));
+        }
+        collect_value(value.get_ref(), files);
+    }
+}
+
+fn collect_value(value: &DeValue<'_>, files: &mut BTreeSet<PathBuf>) {
+    match value {
+        DeValue::Table(table) => collect(table, files),
+        DeValue::Array(items) => items.iter().for_each(|item| collect_value(item.get_ref(), files)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_any_file_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let [main, secret, other] = ["proxy.toml", "secret", "other"].map(|name| folder.path().join(name));
+        let text = format!(
+            "public_url = \"x\"\n[provider.a]\nclient_secret = {{ file = {secret:?} }}\n[store]\n\
+             previous_encryption_keys = [{{ file = {other:?} }}]\n"
+        );
+        assert_eq!(referred(&text), BTreeSet::from([secret.clone(), other.clone()]));
+        let mut seen = vec![mark(Some(&main))];
+        let mut changed = |path: &Path, text: &str| {
+            fs::write(path, text).unwrap();
+            let now = mark(Some(&main));
+            assert!(!seen.contains(&now), "{path:?}");
+            assert_eq!(mark(Some(&main)), now);
+            seen.push(now);
+        };
+        changed(&main, &text);
+        changed(&secret, "one");
+        changed(&secret, "two");
+        changed(&other, "three");
+        changed(&main, "half a fi");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_is_swapped_by_a_link_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["one", "two"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("proxy.toml"), name).unwrap();
+        }
+        // As Kubernetes does it: ..data is a link to a folder and is replaced by a rename.
+        std::os::unix::fs::symlink(at("one"), at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/proxy.toml", at("proxy.toml")).unwrap();
+        let before = mark(Some(&at("proxy.toml")));
+        std::os::unix::fs::symlink(at("two"), at("..new")).unwrap();
+        fs::rename(at("..new"), at("..data")).unwrap();
+        assert_ne!(mark(Some(&at("proxy.toml"))), before);
+    }
+}

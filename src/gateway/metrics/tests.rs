@@ -1,0 +1,112 @@
+//! The table of metrics against what is written, against its documentation, and against the dashboard and the alerts.
+
+use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path};
+
+use super::{families::FAMILIES, *};
+use crate::flow::tests::World;
+
+fn text() -> String {
+    let world = World::new();
+    let tallies = Tallies::since(Timestamp::from_millis(1_800_000_000_500));
+    tallies.traffic.worker(0).server("/mcp");
+    let places = Places { connections: 10, streams: 5 };
+    tallies.exposition(&Moment { flows: &world.flows, places, store: None })
+}
+
+fn on_disk(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+/// `docs/metrics.md`: what stands there by hand, and the table.
+fn documentation() -> String {
+    let written = on_disk("docs/metrics.md");
+    let marker = "<!-- From here on generated: UPDATE=1 cargo test --lib metrics -->\n";
+    let by_hand = written.split(marker).next().unwrap_or_default();
+    let mut out =
+        format!("{by_hand}{marker}\n| metric | kind | labels | what it is |\n| --- | --- | --- | --- |\n");
+    for family in FAMILIES {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        let (name, kind, help) = (family.name, family.kind.name(), family.help);
+        let _ = writeln!(out, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    out
+}
+
+#[test]
+fn the_documentation_is_the_table() {
+    let generated = documentation();
+    if env::var_os("UPDATE").is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"), &generated).unwrap();
+    }
+    assert!(on_disk("docs/metrics.md") == generated, "out of date: UPDATE=1 cargo test --lib metrics");
+}
+
+#[tokio::test]
+async fn every_metric_of_the_table_is_written_once_and_in_order() {
+    let text = text();
+    let written: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let table: Vec<_> =
+        FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.name())).collect();
+    assert_eq!(written, table);
+    let names: BTreeSet<_> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(names.len(), FAMILIES.len());
+    for family in FAMILIES {
+        assert!(family.help.ends_with('.'), "{}", family.name);
+        let is_counter = family.kind == crate::observe::exposition::Kind::Counter;
+        assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
+    }
+    assert!(text.contains("\nprocess_start_time_seconds 1800000000.5\n"));
+}
+
+/// Every name that begins like ours.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter(|word| word.starts_with("mcp_deputy_") || word.starts_with("process_"));
+    ours.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_only_what_there_is() {
+    let mut known = BTreeSet::new();
+    for family in FAMILIES {
+        known.insert(family.name.to_owned());
+        if family.kind == crate::observe::exposition::Kind::Histogram {
+            known.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", family.name)));
+        }
+    }
+    for path in ["docs/observability/dashboard.json", "docs/observability/alerts.yml"] {
+        let named = named(&on_disk(path));
+        assert!(named.len() >= 10, "{path}: {named:?}");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path}: {unknown:?}");
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&on_disk("docs/observability/dashboard.json")).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(panel["title"].is_string() && panel["gridPos"]["w"].is_u64(), "{panel}");
+    }
+}
+
+#[tokio::test]
+async fn alerts_and_dashboard_ask_for_labels_and_values_that_there_are() {
+    let text = text();
+    let reasons = include_str!("../../../docs/journal.md");
+    for path in ["docs/observability/dashboard.json", "docs/observability/alerts.yml"] {
+        let text_of = on_disk(path).replace("\\\"", "\"");
+        for asked in text_of.split("event=").skip(1) {
+            let values = asked.trim_start_matches('~').trim_start_matches('"').split('"').next().unwrap();
+            for event in values.split('|') {
+                assert!(reasons.contains(&format!("| `{event}` |")), "{path}: {event}");
+            }
+        }
+        for asked in text_of.split("reason=").skip(1) {
+            let values = asked.trim_start_matches('~').trim_start_matches('"').split('"').next().unwrap();
+            for reason in
+                values.split('|').filter(|reason| reason.starts_with("mcp_server") && !reason.contains('.'))
+            {
+                assert!(text.contains(&format!("reason=\"{reason}\"")), "{path}: {reason}");
+            }
+        }
+    }
+}
