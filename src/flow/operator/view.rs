@@ -194,7 +194,7 @@ impl GrantView {
         grant: &Grant,
         user: PersonView,
         client_name: Option<String>,
-        (used, in_use): (Option<Timestamp>, bool),
+        (last_use, in_use): (Option<Timestamp>, bool),
         now: Timestamp,
     ) -> Self {
         let (mut refreshed_at, mut ended) = (None, None);
@@ -224,7 +224,7 @@ impl GrantView {
             approved_at: grant.approved_at,
             refreshed_at,
             expires_at: grant.expires_at,
-            used_at: used.max(refreshed_at),
+            used_at: last_use.max(refreshed_at),
             in_use,
             ended_at: ended.map(|end| end.at),
             ended: ended.map(|end| end.why.as_str()),
