@@ -306,14 +306,17 @@ async fn what_a_step_has_sealed_before_the_rotation_and_writes_after_it_is_found
     let app = rotating.world.register().await;
     let (form, cookie) = rotating.world.page(&app).await;
     let old = rotating.current();
-    // The index entries come first; the ticket is the last write.
+    // The first one of an app also notes that it is in use.
+    let first = rotating.world.page(&app).await;
+    rotating.world.approve(&first.0, &first.1).await.unwrap();
+    // The index entry comes first; the ticket is the last write.
     let before = rotating.world.store.writes_applied();
     let other = rotating.world.page(&app).await;
     rotating.world.approve(&other.0, &other.1).await.unwrap();
     let writes = rotating.world.store.writes_applied() - before;
     // Notes that this key was in use, as the first look after a start does.
     rotating.catch_up().await;
-    let mut pause = rotating.world.store.pause_before(writes - 2);
+    let mut pause = rotating.world.store.pause_before(writes - 1);
     let flows = Arc::clone(&rotating.world.flows);
     let approving = tokio::spawn(async move {
         flows.consent(ConsentForm::all(&form), Decision::Approve, Some(cookie), post()).await.unwrap()

@@ -156,7 +156,7 @@ impl Before {
 
 impl World {
     async fn subject_of(&self, grant: GrantId) -> String {
-        let grant = self.flows.records.load::<crate::domain::grant::Grant>(grant.as_bytes()).await;
+        let grant = self.flows.records.load::<Grant>(grant.as_bytes()).await;
         grant.unwrap().unwrap().record.subject
     }
 }
