@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod completions;
 mod configuration;
+mod doctor;
 mod health;
 mod keys;
 mod operator;
@@ -95,6 +96,8 @@ enum Command {
     Restore(restore::Restore),
     /// Say whether the gateway is alive, or ready: for probes.
     Health(health::Health),
+    /// Say what is wrong and what to do about it: the public URL, the proxy in front, providers, MCP servers, store, key.
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete this command line.
     Completions {
         /// For this shell
@@ -110,7 +113,7 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(operator::with_ids_last(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
             let status = if error.use_stderr() { EX_USAGE } else { 0 };
@@ -137,6 +140,7 @@ pub fn run() -> ExitCode {
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),
         Command::Health(health) => health::run(&health),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => try_out::try_out(&options),
     }
@@ -170,4 +174,35 @@ fn wrong(error: &(dyn Error + 'static)) -> ExitCode {
 fn failed(error: &(dyn Error + 'static)) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "mcp-deputy: {}", fault::chain(error));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_fits_together_and_takes_ids_that_begin_with_a_hyphen() {
+        Arguments::command().debug_assert();
+        let parsed = |line: &[&str]| {
+            let line = [&["mcp-deputy"], line].concat().into_iter().map(Into::into);
+            let line = operator::with_ids_last(line);
+            format!("{:?}", Arguments::try_parse_from(line).map_err(|error| error.to_string()))
+        };
+        let revoke = parsed(&["grants", "revoke", "-xPilWSEgOAZb", "AAAA", "--json"]);
+        assert!(
+            revoke.contains(r#"ids: ["AAAA", "-xPilWSEgOAZb"]"#) && revoke.contains("json: true"),
+            "{revoke}"
+        );
+        let show = parsed(&["consents", "show", "-2EH6kFavi7.-mpZ9eF29TX", "--config", "x"]);
+        assert!(show.contains(r#"id: "-2EH6kFavi7.-mpZ9eF29TX""#) && show.contains("config: Some"), "{show}");
+        assert!(parsed(&["grants", "show", "-hPilWSEgOAZb"]).contains("-hPilWSEgOAZb"));
+        assert!(parsed(&["grants", "show", "--", "--ilWSEgOAZb"]).contains("--ilWSEgOAZb"));
+        for wrong in [
+            &["grants", "revoke"][..],
+            &["grants", "revoke", "--user", "ada", "AAAA"],
+            &["grants", "reinstate", "AAAA"],
+        ] {
+            assert!(parsed(wrong).starts_with("Err"), "{wrong:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `clients`, `consents`, `grants`: what there is, and the end of it, asked of the running gateway.
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
@@ -101,6 +102,26 @@ pub(super) struct Revoke {
     place: Where,
 }
 
+/// Puts ids that begin with a hyphen, as one of sixty-four does, where they are not taken for options: behind everything else.
+/// No option of ours is a hyphen and several letters.
+pub(super) fn with_ids_last(line: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let line: Vec<OsString> = line.collect();
+    let is_about_ids =
+        line.get(1).is_some_and(|noun| ["clients", "consents", "grants"].iter().any(|it| noun == it));
+    if !is_about_ids || line.iter().any(|word| word == "--") {
+        return line;
+    }
+    let is_id = |word: &OsString| {
+        word.to_str().is_some_and(|word| word.len() > 4 && word.starts_with('-') && !word.starts_with("--"))
+    };
+    let (ids, mut others): (Vec<_>, Vec<_>) = line.into_iter().partition(is_id);
+    if !ids.is_empty() {
+        others.push("--".into());
+        others.extend(ids);
+    }
+    others
+}
+
 /// Does it.
 pub(super) fn run(what: What, verb: &Verb) -> ExitCode {
     let work = async {
@@ -147,7 +168,7 @@ impl What {
                 &["CONSENT", "USER", "APP (UNVERIFIED)", "SERVER", "SCOPES", "APPROVED", "STATE"]
             }
             Self::Grants => {
-                &["GRANT", "USER", "APP (UNVERIFIED)", "CLIENT", "SERVER", "APPROVED", "REFRESHED", "STATE"]
+                &["GRANT", "USER", "APP (UNVERIFIED)", "CLIENT", "SERVER", "APPROVED", "LAST USED", "STATE"]
             }
         }
     }
@@ -179,7 +200,7 @@ impl What {
                 short_client(&at("client_id")),
                 at("server"),
                 minute(&at("approved_at")),
-                minute(&at("refreshed_at")),
+                minute(&at("used_at")),
                 if item.get("in_use") == Some(&Value::Bool(true)) {
                     "in use".to_owned()
                 } else {
@@ -254,7 +275,8 @@ impl List {
 impl Show {
     async fn run(&self, what: What) -> Result<(), Unreached> {
         let gateway = self.place.gateway()?;
-        let item = gateway.ask(Method::GET, &about(what, "show", &self.id)).await?;
+        let item = gateway.ask(Method::GET, &about(what, "show", &self.id)).await;
+        let item = item.map_err(|error| error.about(&table::plain(&self.id)))?;
         let mut out = io::stdout().lock();
         if self.json {
             return written(writeln!(out, "{item:#}"));
@@ -293,11 +315,18 @@ impl Revoke {
             let revoked = gateway.ask(Method::POST, &format!("/admin/v1/users/revoke?{query}")).await?;
             return self.say("everything of", what, &revoked);
         }
+        // One that cannot be ended keeps none of the others alive.
+        let mut failed = None;
         for id in &self.ids {
-            let revoked = gateway.ask(Method::POST, &about(what, "revoke", id)).await?;
-            self.say(what.one(), what, &revoked)?;
+            match gateway.ask(Method::POST, &about(what, "revoke", id)).await {
+                Ok(revoked) => self.say(what.one(), what, &revoked)?,
+                Err(error) => {
+                    let before = failed.take();
+                    failed = Some(error.about(&table::plain(id)).after(before));
+                }
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn say(&self, of: &str, what: What, revoked: &Value) -> Result<(), Unreached> {

@@ -73,6 +73,24 @@ impl fmt::Display for Unreached {
 
 impl Error for Unreached {}
 
+impl Unreached {
+    /// The same, with what it is about in front.
+    pub(super) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Wrong(sentence) => Self::Wrong(format!("{what}: {sentence}")),
+            Self::Failed(sentence) => Self::Failed(format!("{what}: {sentence}")),
+        }
+    }
+
+    /// The same, after what went wrong before.
+    pub(super) fn after(self, before: Option<Self>) -> Self {
+        match before {
+            None => self,
+            Some(before) => Self::Failed(format!("{before}; {self}")),
+        }
+    }
+}
+
 /// The way to a gateway.
 #[derive(Clone, Debug)]
 pub(super) struct Gateway {

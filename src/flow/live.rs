@@ -117,11 +117,6 @@ impl LiveGrants {
         grants.iter().filter(|(_, ending)| ending.strong_count() > 0).map(|(id, _)| *id).collect()
     }
 
-    /// Whether somebody uses the grant here now.
-    pub fn is_in_use(&self, grant: GrantId) -> bool {
-        locked(&self.0).get(&grant).is_some_and(|ending| ending.strong_count() > 0)
-    }
-
     /// How many access tokens of a grant are watched.
     #[cfg(test)]
     pub(crate) fn watched(&self, grant: GrantId) -> usize {

@@ -213,7 +213,8 @@ impl Gateway {
         let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
         let metrics: Metrics = Arc::new(move || scraped.exposition());
         let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin = Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics));
+        let admin =
+            Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics), parts.site.mirror());
         let admin = Arc::new(admin.with_keys(Arc::clone(&self.keys)));
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });

@@ -21,6 +21,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
 };
 
+use super::mirror::Mirror;
 use crate::{
     domain::secret::Digest,
     flow::{Flows, keys::KeyDesk},
@@ -39,6 +40,8 @@ pub struct Admin {
     flows: CurrentFlows,
     /// What opens the API on the listener.
     token: Option<Digest>,
+    /// How requests arrive that the operator sends through `public_url`.
+    mirror: Arc<Mirror>,
     metrics: Metrics,
     /// What changes the keys.
     keys: Option<Arc<KeyDesk>>,
@@ -46,8 +49,8 @@ pub struct Admin {
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
-    pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics) -> Self {
-        Self { flows, token, metrics, keys: None }
+    pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics, mirror: Arc<Mirror>) -> Self {
+        Self { flows, token, mirror, metrics, keys: None }
     }
 
     /// With the keys, too.
@@ -79,6 +82,9 @@ impl Admin {
     }
 
     async fn answer_api(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        if let Some(answer) = api::mirrored(&self.mirror, request) {
+            return answer;
+        }
         match &self.keys {
             Some(keys) if keys::is_meant(request.uri().path()) => keys::answer(keys, request).await,
             _ => api::answer(&(self.flows)(), request, draining).await,

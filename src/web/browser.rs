@@ -21,6 +21,8 @@ use crate::domain::{
 pub const MAX_OF_A_KIND: usize = 8;
 
 const MAX_SUFFIX: usize = 32;
+/// How long the cookie of `web::mirror` is kept by whoever keeps it.
+const MIRROR_TTL: Duration = Duration::from_secs(1);
 
 /// How cookies are written here: by the scheme of `public_url`.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,11 @@ impl Jar {
     /// The session cookie.
     pub fn session(self, value: &Handle) -> HeaderValue {
         self.written("session", value.expose(), "/", Some(BROWSER_TTL))
+    }
+
+    /// A cookie that says nothing, written as all others: to see what is left of it (`web::mirror`).
+    pub fn mirror(self) -> HeaderValue {
+        self.written("mirror", "1", "/", Some(MIRROR_TTL))
     }
 
     /// Removes the session cookie.

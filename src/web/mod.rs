@@ -24,6 +24,7 @@ mod limit;
 mod limits;
 mod mcp;
 pub mod metadata;
+pub mod mirror;
 pub mod origin;
 pub mod page;
 pub mod parameters;

@@ -15,6 +15,7 @@ use http::{
 use super::{
     account, arrival, authorize, callback, consent, home, introspect, jwks, mcp,
     metadata::{ISSUER, RESOURCE},
+    mirror,
     origin::{self, Cors},
     page::ErrorKind,
     register,
@@ -208,12 +209,11 @@ impl Web {
             (Place::Token, &Method::POST) => token::answer(visit, body).await,
             (Place::Revoke, &Method::POST) => revoke::answer(visit, body).await,
             (Place::Nothing, _) => visit.nothing(ErrorKind::NotFound, "Nothing is here.\n"),
-            _ => {
-                let mut reply =
-                    visit.nothing(ErrorKind::MethodNotAllowed, "This method is not allowed here.\n");
-                reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-                reply
+            // Whoever has no nonce of the operator's learns nothing.
+            (Place::Consent, &Method::GET) => {
+                mirror::answer(&visit).unwrap_or_else(|| not_allowed(&visit, methods))
             }
+            _ => not_allowed(&visit, methods),
         };
         cors.apply(reply.headers_mut());
         reply
@@ -236,11 +236,18 @@ fn refused(visit: &Visit<'_>) -> Option<Reply> {
     if origin::is_ours(&visit.head.uri, &visit.head.headers, &visit.site.public_url) {
         return None;
     }
+    mirror::note_foreign(visit);
     if visit.is_worth_a_line() {
         let expected = visit.site.public_url.authority();
         tracing::info!(reason = "host_foreign", expected, "refused");
     }
     Some(reply::text(StatusCode::MISDIRECTED_REQUEST, "This host name is not served here.\n"))
+}
+
+fn not_allowed(visit: &Visit<'_>, methods: &'static str) -> Reply {
+    let mut reply = visit.nothing(ErrorKind::MethodNotAllowed, "This method is not allowed here.\n");
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    reply
 }
 
 impl Place<'_> {

@@ -11,6 +11,7 @@ use super::{
     browser::Jar,
     limits::{Limits, Rates},
     metadata::{self, Metadata},
+    mirror::Mirror,
     origin::AllowedOrigins,
     page::Pages,
     parameters::Parameters,
@@ -76,6 +77,8 @@ pub struct Site {
     /// Requests to MCP servers that are being answered, by person and by grant.
     pub(super) shares: Arc<Shares>,
     pub(super) max_requests_per_person: u32,
+    /// What the operator sends through everything in front of us.
+    pub(super) mirror: Arc<Mirror>,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
     rates: Rates,
@@ -88,6 +91,7 @@ struct Shared {
     held: Arc<Held>,
     streams: Streams,
     shares: Arc<Shares>,
+    mirror: Arc<Mirror>,
 }
 
 /// What stands at the door of an MCP server.
@@ -135,7 +139,8 @@ impl Site {
         let limits = Arc::new(Limits::new(parts.rates));
         let held = Held::for_bodies_of(parts.max_body);
         let streams = Streams::new(parts.max_streams);
-        Self::sharing(parts, Shared { limits, held, streams, shares: Shares::new() })
+        let mirror = Mirror::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
+        Self::sharing(parts, Shared { limits, held, streams, shares: Shares::new(), mirror })
     }
 
     /// Puts a site together that takes the place of `before`: what people and addresses have open and have used up counts
@@ -152,7 +157,8 @@ impl Site {
             Held::for_bodies_of(parts.max_body)
         };
         let (streams, shares) = (before.streams.clone(), Arc::clone(&before.shares));
-        Self::sharing(parts, Shared { limits, held, streams, shares })
+        let mirror = Arc::clone(&before.mirror);
+        Self::sharing(parts, Shared { limits, held, streams, shares, mirror })
     }
 
     fn sharing(parts: SiteParts, shared: Shared) -> Result<Arc<Self>, SiteError> {
@@ -180,6 +186,7 @@ impl Site {
                 flows.policy().documents != DocumentsFrom::Nowhere,
             )?,
             jar: Jar::new(&public_url),
+            mirror: shared.mirror,
             limits: shared.limits,
             shares: shared.shares,
             rates: parts.rates,
@@ -201,6 +208,17 @@ impl Site {
     /// Whether registrations can be managed here (RFC 7592).
     pub(super) fn manages_registrations(&self) -> bool {
         self.flows.policy().registration.management != Management::Off
+    }
+
+    /// What the admin API tells of requests that its operator sent.
+    pub fn mirror(&self) -> Arc<Mirror> {
+        Arc::clone(&self.mirror)
+    }
+
+    /// Whether the other end of a socket is a proxy whose `X-Forwarded-For` is believed.
+    pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 
     /// The address that a request counts against.

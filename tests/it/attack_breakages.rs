@@ -45,7 +45,7 @@ async fn breakage_domain_added_to_host_cookies() {
     assert_eq!(kept, None, "this is what browsers do with it");
     let page = ada.press(&page, "Approve").await;
     assert_eq!((page.status.as_u16(), page.leads_to()), (403, None));
-    for told in ["<code>cookie_missing</code>", "cookies are blocked", "start again", "Support id"] {
+    for told in ["<code>cookie_missing</code>", "Cookies may be blocked", "start again", "Support id"] {
         assert!(page.body.contains(told), "{told}: {}", page.body);
     }
     assert!(page.links().iter().any(|(to, _)| to.starts_with("/authorize?")), "and how to go on");
@@ -62,14 +62,14 @@ async fn breakage_webview_without_cookies() {
     ada.browser.jar().clear();
     let refused = ada.press(&page, "Approve").await;
     assert_eq!((refused.status.as_u16(), refused.leads_to()), (403, None));
-    assert!(refused.body.contains("a browser embedded in another app"), "{}", refused.body);
+    assert!(refused.body.contains("a browser inside another app"), "{}", refused.body);
     // Or it loses them on the way through the third party.
     let departure = ada.approve(&client.asks()).await;
     let callback = ada.callback_of(&departure).await;
     ada.browser.jar().clear();
     let refused = ada.open(&callback).await;
     assert_eq!((refused.status.as_u16(), refused.leads_to()), (403, None));
-    assert!(refused.body.contains("a browser embedded in another app"), "{}", refused.body);
+    assert!(refused.body.contains("a browser inside another app"), "{}", refused.body);
     assert!(ada.delivered().is_empty());
     // `Origin: null`, as some of them send it, is no reason to refuse our own form.
     let page = ada.consent_page(&client.asks()).await;

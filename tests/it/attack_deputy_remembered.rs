@@ -315,11 +315,11 @@ async fn attack_foreign_metadata_without_resource() {
     let client = two.client("App").await;
     let page = two.visitor(&ADA).open(&client.asks().without("resource").url()).await;
     assert_eq!(page.status, 400);
-    assert!(page.body.contains("<code>invalid_target</code>"), "{}", page.body);
+    assert!(page.body.contains("<code>bad_parameter</code>"), "{}", page.body);
 
     let tables = "[consent]\nmissing_resource = \"refuse\"\n".to_owned();
     let strict = Setup { tables, ..Setup::default() }.start().await;
     let client = strict.client("App").await;
     let page = strict.visitor(&ADA).open(&client.asks().without("resource").url()).await;
-    assert!(page.body.contains("<code>invalid_target</code>"), "{}", page.body);
+    assert!(page.body.contains("<code>bad_parameter</code>"), "{}", page.body);
 }

@@ -85,6 +85,8 @@ mod process_completions;
 #[cfg(test)]
 mod process_crash;
 #[cfg(test)]
+mod process_doctor;
+#[cfg(test)]
 mod process_files;
 #[cfg(test)]
 mod process_first;

@@ -32,7 +32,7 @@ fn bash_completes_commands_verbs_and_options() {
     let script = script("bash");
     for (line, found) in [
         (&["gr"][..], "grants"),
-        (&["clients", "re"], "revoke"),
+        (&["clients", "rev"], "revoke"),
         (&["grants", "list", "--us"], "--user"),
         (&["completions", "z"], "zsh"),
         (&["health", "--re"], "--ready"),
@@ -54,7 +54,7 @@ fn bash_completes_commands_verbs_and_options() {
 #[test]
 fn zsh_and_fish_take_their_scripts() {
     run("zsh", &["-f", "-n"], &script("zsh"));
-    let ask = format!("{}\ncomplete -C 'mcp-deputy clients re'\n", script("fish"));
+    let ask = format!("{}\ncomplete -C 'mcp-deputy clients rev'\n", script("fish"));
     if let Some(said) = run("fish", &["--no-config"], &ask) {
         assert!(said.starts_with("revoke\t"), "{said}");
     }

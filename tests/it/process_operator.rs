@@ -211,6 +211,18 @@ async fn lists_are_filtered_and_show_no_secret() {
     }
     assert_eq!(ids(&world.json(&["grants", "list", "--limit", "1"]).await).len(), 1);
 
+    // One that is not there keeps none of the others alive, and is named.
+    let third = world.visitor().tokens(&second).await;
+    let listed = world.json(&["grants", "list", "--client", &second.id]).await;
+    let last = items(&listed).iter().map(|item| item["id"].as_str().unwrap());
+    let last = last.filter(|id| *id != grant["id"]).collect::<Vec<_>>()[0];
+    let (status, said, error) = world.command(&["grants", "revoke", "AAAAAAAA", last]).await;
+    assert!(
+        status == Some(1) && said.contains("1 grant ended") && error.contains("AAAAAAAA: There is no"),
+        "{error}"
+    );
+    assert_eq!(world.admitted(&third.access).await, 401);
+
     // By the beginnings of their ids, as the table shows them.
     for what in ["clients", "consents", "grants"] {
         let (status, table, _) = world.command(&[what, "list", "--client", &second.id]).await;

@@ -151,11 +151,13 @@ async fn attack_token_of_another_mount() {
     let other = gateway.url("/other");
     assert_eq!(client.post("/token", &form(&other)).await.error(), "invalid_target");
     // A resource that is not ours, and none where there are two.
-    for asking in
-        [client.asks().with("resource", "https://evil.example/mcp"), client.asks().without("resource")]
-    {
+    for (asking, slug) in [
+        (client.asks().with("resource", "https://evil.example/mcp"), "invalid_target"),
+        (client.asks().without("resource"), "bad_parameter"),
+    ] {
         let page = ada.open(&asking.url()).await;
-        assert!(page.status == 400 && page.body.contains("<code>invalid_target</code>"), "{}", page.body);
+        let told = format!("<code>{slug}</code>");
+        assert!(page.status == 400 && page.body.contains(&told), "{}", page.body);
     }
     let both = client.asks().and("resource", &gateway.url("/other"));
     assert_eq!(ada.open(&both.url()).await.status, 400);

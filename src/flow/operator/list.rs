@@ -216,7 +216,7 @@ impl Flows {
         now: Timestamp,
     ) -> Result<GrantView, Unanswered> {
         let (user, client) = self.named(names, &grant.subject, &grant.client_id).await?;
-        Ok(GrantView::of(grant, user, client, self.live.is_in_use(grant.id), now))
+        Ok(GrantView::of(grant, user, client, self.live.use_of(grant.id), now))
     }
 
     async fn asked(self: &Arc<Self>, query: &Query) -> Result<Asked, Unanswered> {

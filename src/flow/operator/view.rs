@@ -118,7 +118,10 @@ pub struct GrantView {
     /// When it ends if it is not refreshed.
     #[serde(serialize_with = "moment")]
     pub expires_at: Timestamp,
-    /// Whether it is in use here now: a request of the last seconds, or an open stream.
+    /// When it was last in use, as far as this process knows: within `tokens.cache_ttl`.
+    #[serde(serialize_with = "maybe_moment")]
+    pub used_at: Option<Timestamp>,
+    /// Whether a request or a stream of it is open now.
     pub in_use: bool,
     /// When it ended.
     #[serde(serialize_with = "maybe_moment")]
@@ -191,7 +194,7 @@ impl GrantView {
         grant: &Grant,
         user: PersonView,
         client_name: Option<String>,
-        in_use: bool,
+        (last_use, in_use): (Option<Timestamp>, bool),
         now: Timestamp,
     ) -> Self {
         let (mut refreshed_at, mut ended) = (None, None);
@@ -221,6 +224,7 @@ impl GrantView {
             approved_at: grant.approved_at,
             refreshed_at,
             expires_at: grant.expires_at,
+            used_at: last_use.max(refreshed_at),
             in_use,
             ended_at: ended.map(|end| end.at),
             ended: ended.map(|end| end.why.as_str()),

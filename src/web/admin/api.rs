@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! GET  /admin/v1                                       which gateway this is
+//! POST /admin/v1/mirror                                a nonce for one request through public_url (`web::mirror`)
+//! GET  /admin/v1/mirror                                nonce: how that request arrived
 //! GET  /admin/v1/backup                                a backup, line by line (`domain::backup`)
 //! GET  /admin/v1/{clients|consents|grants}             a page of them: user, client, server, name, all, after, limit
 //! GET  /admin/v1/{clients|consents|grants}/show        id
@@ -33,6 +35,7 @@ use crate::{
         operator::{Query, Unanswered},
     },
     proxy::{Body, full},
+    web::mirror::{self, Mirror},
 };
 
 pub(super) const ROOT: &str = "/admin/v1";
@@ -169,6 +172,31 @@ fn about(flows: &Flows, draining: bool) -> Response<Body> {
         "version": env!("CARGO_PKG_VERSION"),
         "issuer": flows.catalog().public_url,
         "draining": draining,
+    }))
+}
+
+/// Answers what is asked about a request through `public_url`; `None`: something else is asked.
+pub(super) fn mirrored(looks: &Mirror, request: &Request<()>) -> Option<Response<Body>> {
+    const MISSING: Unanswered = Unanswered::Bad("This takes nonce, once, and nothing else.");
+    if request.uri().path().strip_prefix(ROOT) != Some("/mirror") {
+        return None;
+    }
+    if request.method() == Method::POST {
+        return Some(match looks.open() {
+            Ok(nonce) => said(&json!({ "nonce": nonce })),
+            Err(fault) => unanswered(Unanswered::Fault(fault)),
+        });
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    Some(only(&Method::GET, request).unwrap_or_else(|| match (parameters.next(), parameters.next()) {
+        (Some((key, nonce)), None) if key == "nonce" => match looks.seen(&nonce) {
+            Ok(seen) => said(&json!({ "seen": seen })),
+            Err(mirror::NoSuchNonce) => {
+                problem(StatusCode::NOT_FOUND, "not_found", "There is no such nonce.", None)
+            }
+        },
+        _ => unanswered(MISSING),
     }))
 }
 

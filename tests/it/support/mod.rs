@@ -7,6 +7,7 @@ pub(crate) mod account;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod documents;
+pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod metrics;
 pub(crate) mod process;
