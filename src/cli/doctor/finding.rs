@@ -405,17 +405,19 @@ mod tests {
     /// Set `MCP_DEPUTY_WRITE_DOCS` to have it written.
     #[test]
     fn the_documentation_holds_the_same_table() {
+        use std::fmt::Write as _;
+
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (head, _) = text.split_once("<!-- table -->\n").unwrap();
         let mut table = String::new();
         for check in Check::ALL {
             let problems: Vec<_> = PROBLEMS.iter().filter(|problem| problem.check == check).collect();
-            table += &format!("\n### `{}`\n\n{}.\n", check.name(), capital(check.looked_at()));
+            writeln!(table, "\n### `{}`\n\n{}.", check.name(), capital(check.looked_at())).unwrap();
             table += "\n| slug | level | what is wrong | what to do |\n| --- | --- | --- | --- |\n";
             for it in problems {
                 let level = if it.level == Level::Fault { "fault" } else { "warning" };
-                table += &format!("| `{}` | {level} | {} | {} |\n", it.slug, it.cause, it.remedy);
+                writeln!(table, "| `{}` | {level} | {} | {} |", it.slug, it.cause, it.remedy).unwrap();
             }
         }
         let expected = format!("{head}<!-- table -->\n{table}");

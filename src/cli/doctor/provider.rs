@@ -232,6 +232,7 @@ mod tests {
 
     const CALLBACK: &str = "https://x.example/callback/third";
 
+    #[expect(clippy::unnecessary_wraps, reason = "what is compared may be trouble as well")]
     fn answer(status: u16, location: Option<&str>) -> Result<Answer, Trouble> {
         let mut response = Response::builder().status(status);
         if let Some(location) = location {

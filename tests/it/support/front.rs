@@ -17,6 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// What it does otherwise than it should.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a mistake of its own, and several can be made at once"
+)]
 pub(crate) struct Twist {
     /// Names the backend instead of itself.
     pub(crate) drops_host: bool,
