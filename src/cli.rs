@@ -8,7 +8,7 @@ mod check;
 mod completions;
 mod configuration;
 mod doctor;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
 mod documents;
 mod health;
 mod keys;
