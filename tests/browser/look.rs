@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Pointer};
+use crate::support::{Browser, Pointer, seen};
 
 /// A person's way of looking.
 #[derive(Clone, Copy)]
@@ -62,11 +62,30 @@ impl Look {
 
     /// Takes a picture of the page that `browser` shows, as `NAME-LOOK.png`, and fails where something is wrong with it.
     pub(crate) async fn take(&self, browser: &Browser, name: &str) {
-        browser.screenshot(&format!("{name}-{}", self.name)).await;
+        self.picture(browser, &format!("{name}-{}", self.name)).await;
         let [wrong, measured] = judged(browser).await;
         assert_eq!(wrong, json!([]), "{name} {}", self.name);
         assert!(measured.as_u64().unwrap() >= 4, "{name}: texts were looked at: {measured}");
         assert_eq!(browser.ask("return document.documentElement.lang").await, self.language, "{name}");
+    }
+
+    /// The whole page. A window that grows for its picture loses a mouse, and Approve with it: it grows before.
+    async fn picture(&self, browser: &Browser, name: &str) {
+        let (width, height) = self.size;
+        let tall = browser.ask("return document.documentElement.scrollHeight").await.as_u64().unwrap();
+        let tall = u32::try_from(tall).unwrap();
+        let grows = tall > height
+            && matches!(self.pointer, Pointer::Mouse)
+            && browser.ask("return !!document.querySelector('.approve')").await == true;
+        if grows {
+            browser.screen(width, tall).await;
+            browser.point_at((i64::from(width) / 2, 301)).await;
+            browser.wait_for(&format!("return {}", seen(".approve"))).await;
+        }
+        browser.screenshot(name).await;
+        if grows {
+            browser.screen(width, height).await;
+        }
     }
 }
 
