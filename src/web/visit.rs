@@ -15,7 +15,7 @@ use super::{
     browser::Cookies,
     limits::Gate,
     page::{ErrorKind, Voice},
-    parameters::Parameters,
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     request_id::RequestId,
     site::Site,
@@ -60,6 +60,18 @@ impl<'a> Visit<'a> {
     /// The parameters in the query.
     pub(super) fn query(&self) -> Result<Parameters, Refusal> {
         Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// The parameters of the query, of which each of `once` must come at most once; or the page that says what is wrong.
+    pub(super) fn query_of(&self, once: &[&'static str]) -> Result<Parameters, Box<Reply>> {
+        let parameters = self.query().map_err(|refusal| {
+            reply::note_refused_page(&refusal);
+            reply::failure_page(self.voice(), &refusal.into(), self.id, None)
+        })?;
+        let Some(name) = parameters.repeated(once) else { return Ok(parameters) };
+        tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
+        Err(reply::error_page(self.voice(), ErrorKind::BadParameter(name), self.id, None).into())
     }
 
     /// The address that it counts against.
