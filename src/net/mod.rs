@@ -22,5 +22,6 @@ pub mod listen;
 pub mod local;
 pub(crate) mod pace;
 pub(crate) mod patience;
+mod socket;
 pub(crate) mod streams;
 pub mod tls;
