@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::net::{
     connection::{self, Answers},
-    handler::{ConnectionContext, Handler, Handlers},
+    handler::{ConnectionContext, Handlers},
     listen::{Accepted, Endpoint, Limits, accept},
 };
 
@@ -108,21 +108,12 @@ impl Server {
     /// and inside its runtime.
     ///
     /// Fails only when a thread or a runtime cannot be had.
-    pub async fn run<H, C>(
+    pub async fn run(
         self,
-        make: impl Fn(usize) -> Arc<H> + Send + Sync + 'static,
-        control: Arc<C>,
+        make: Make,
+        control: Arc<dyn Answers>,
         stop: CancellationToken,
-    ) -> io::Result<Drained>
-    where
-        H: Handler,
-        C: Handler,
-    {
-        self.run_any(Arc::new(move |index| make(index)), control, stop).await
-    }
-
-    /// The same, whatever they are.
-    async fn run_any(self, make: Make, control: Arc<dyn Answers>, stop: CancellationToken) -> io::Result<Drained> {
+    ) -> io::Result<Drained> {
         let limits = Arc::new(self.limits);
         let control_stop = CancellationToken::new();
         let mut controls = JoinSet::new();
@@ -188,8 +179,8 @@ impl Server {
     }
 }
 
-/// Makes the handler of a worker.
-type Make = Arc<dyn Fn(usize) -> Arc<dyn Answers> + Send + Sync>;
+/// Makes the handler of a worker, which has this number.
+pub type Make = Arc<dyn Fn(usize) -> Arc<dyn Answers> + Send + Sync>;
 
 /// A worker that is not running yet.
 struct Worker {
@@ -278,7 +269,7 @@ async fn serve_one(
     let Ok(local) = stream.local_addr() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let context = Arc::new(ConnectionContext { peer, local, tls: tls.is_some(), worker, draining });
-    connection::serve(stream, tls, &handlers, context, &limits).await;
+    connection::serve(stream, tls, handlers, context, limits).await;
     drop((place, seat, visitor));
 }
 

@@ -23,7 +23,7 @@ pub use keys::keys_of_resting;
 use metrics::Tallies;
 pub use reload::{NotReloaded, Origin, watch};
 pub use restore::{empty_store, now, seals};
-pub use run::{Bound, Gateway, Handle};
+pub use run::{Bound, Gateway, Handle, MakeDesk, desk};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{

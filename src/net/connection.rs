@@ -50,7 +50,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST: usize = 4096;
 
 /// A handler, whatever it is: so that serving connections, hyper with it, is compiled once and not for each.
-pub(crate) trait Answers: Send + Sync {
+pub trait Answers: Send + Sync {
     /// Answers a request on a connection where this goes on.
     fn answer(
         self: Arc<Self>,
@@ -93,7 +93,20 @@ impl<H: Handler> Answers for H {
 
 /// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
 /// and its requests are answered.
-pub(crate) async fn serve(
+///
+/// In a box, so that it is compiled here, where what is at work in every request is compiled for speed, and not where it is
+/// awaited.
+pub fn serve(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handlers: Arc<Handlers<dyn Answers>>,
+    context: Arc<ConnectionContext>,
+    limits: Arc<Limits>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { begin(stream, tls, &handlers, context, &limits).await })
+}
+
+async fn begin(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     handlers: &Arc<Handlers<dyn Answers>>,

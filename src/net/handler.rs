@@ -39,7 +39,7 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A worker's handler, which another one may take the place of.
 #[derive(Debug)]
-pub(crate) struct Handlers<H: ?Sized> {
+pub struct Handlers<H: ?Sized> {
     /// Rises when there is another one.
     generation: AtomicU64,
     current: Mutex<Arc<H>>,
@@ -47,12 +47,12 @@ pub(crate) struct Handlers<H: ?Sized> {
 
 impl<H: ?Sized> Handlers<H> {
     /// With this one for a start.
-    pub(crate) fn new(first: Arc<H>) -> Arc<Self> {
+    pub fn new(first: Arc<H>) -> Arc<Self> {
         Arc::new(Self { generation: AtomicU64::new(0), current: Mutex::new(first) })
     }
 
     /// From now on this one answers requests that begin.
-    pub(crate) fn exchange(&self, next: Arc<H>) {
+    pub fn exchange(&self, next: Arc<H>) {
         let before = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, next)
