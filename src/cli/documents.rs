@@ -26,7 +26,7 @@ struct Block<'a> {
 
 /// Every document that people follow.
 fn documents() -> Vec<Document> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut found = Vec::new();
     for folder in ["", "docs", "tests/clients", "deploy/compose", "deploy/systemd", "deploy/kubernetes"] {
         for entry in fs::read_dir(root.join(folder)).unwrap().flatten() {

@@ -184,7 +184,7 @@ mod tests {
     use crate::config::from_text;
 
     fn on_disk(path: &str, generated: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
         if env::var_os("UPDATE").is_some() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, generated).unwrap();

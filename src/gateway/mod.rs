@@ -23,7 +23,7 @@ pub use keys::keys_of_resting;
 use metrics::Tallies;
 pub use reload::{Hangups, NotReloaded, Origin, watch};
 pub use restore::{Filling, empty_store, now, readmission, seals};
-pub use run::{Bound, Gateway, Handle};
+pub use run::{Bound, Gateway, Handle, MakeDesk, desk};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{

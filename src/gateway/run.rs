@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    io, mem,
+    io,
+    marker::PhantomData,
+    mem,
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicU32},
@@ -29,6 +31,7 @@ use crate::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
         connect,
+        connection::Answers,
         files::{self, Places},
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
@@ -193,8 +196,8 @@ impl Gateway {
         Handle(Arc::clone(&self.running))
     }
 
-    /// Serves until `stop` is cancelled, and drains.
-    pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+    /// Serves until `stop` is cancelled, and drains. `make`: [`desk`], of the crate that calls this.
+    pub async fn run(self, make: MakeDesk, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
         let running = self.running;
         let parts = running.parts();
         let admin_at = bound.admin.address()?;
@@ -225,7 +228,7 @@ impl Gateway {
         // Whatever it is at may be cut off at any moment.
         let resealing = tokio::spawn(async move { keys.work(&stopping).await });
         let desks = Arc::clone(&running);
-        let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
+        let drained = server.run(Arc::new(move |index| make(desks.web(index))), control, stop).await;
         sweeper.abort();
         resealing.abort();
         operator.end().await;
@@ -322,13 +325,13 @@ impl Running {
     }
 
     /// One worker's share: its own sessions and its own connections.
-    fn desk(&self, index: usize) -> Desk {
+    fn web(&self, index: usize) -> Web {
         let traffic = self.tallies.traffic.worker(index);
         let parts = self.parts();
         // The mounts were made once before this configuration was taken: what fails there does not get here.
         let mounts = self.mounts(&parts.settings, &traffic).unwrap_or_default();
         let sessions = Sessions::counted(SESSIONS, Arc::clone(&traffic.sessions));
-        Desk(Web::new(Arc::clone(&parts.site), sessions, mounts, traffic))
+        Web::new(Arc::clone(&parts.site), sessions, mounts, traffic)
     }
 
     /// What `/metrics` says now.
@@ -471,10 +474,21 @@ fn rates(limits: &LimitSettings) -> Rates {
     }
 }
 
-/// A worker at the public listener.
-struct Desk(Web);
+/// Makes what answers at the public listener, for one worker.
+pub type MakeDesk = fn(Web) -> Arc<dyn Answers>;
 
-impl Handler for Desk {
+/// What answers at the public listener, for one worker.
+///
+/// `Here` is any type of the crate that asks. Generic code is compiled in that crate, and so is all that is awaited in it and not
+/// put into a box before: a request's way through the gateway. The binary is compiled for speed, this library for size.
+pub fn desk<Here: Send + Sync + 'static>(web: Web) -> Arc<dyn Answers> {
+    Arc::new(Desk::<Here>(web, PhantomData))
+}
+
+/// A worker at the public listener.
+struct Desk<Here>(Web, PhantomData<Here>);
+
+impl<Here: Send + Sync + 'static> Handler for Desk<Here> {
     async fn handle(&self, request: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         let caller = Caller { peer: connection.peer, draining: connection.draining.clone() };
         self.0.answer(request, &caller).await

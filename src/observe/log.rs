@@ -89,7 +89,13 @@ pub fn change(filter: &str) -> Result<(), LogError> {
 }
 
 fn parse(filter: &str) -> Result<Targets, LogError> {
-    let directives: Vec<_> = filter.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    // The room of the sockets is a package of its own, which nobody who writes a filter needs to know.
+    let directives: Vec<_> = filter
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .map(|one| one.replacen("mcp_deputy::net", "mcp_deputy_net", 1))
+        .collect();
     let wanted = if directives.is_empty() { DEFAULT_FILTER.to_owned() } else { directives.join(",") };
     let wanted: Targets = wanted.parse()?;
     let default = wanted.default_level().unwrap_or(LevelFilter::OFF);
@@ -265,6 +271,17 @@ mod tests {
             assert_eq!(lines(), 3);
         });
         assert!(judge("mcp_deputy=loud").is_err());
+    }
+
+    #[test]
+    fn every_room_is_named_alike() {
+        let say = || tracing::debug!(target: "mcp_deputy_net::connection", "one");
+        for filter in
+            ["warn,mcp_deputy=debug", "warn,mcp_deputy::net=debug", "mcp_deputy::net::connection=debug"]
+        {
+            assert_eq!(written(Some(filter), Form::Plain, say).lines().count(), 1, "{filter}");
+        }
+        assert_eq!(written(Some("debug,mcp_deputy::net=warn"), Form::Plain, say), "");
     }
 
     #[test]

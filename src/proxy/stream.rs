@@ -34,6 +34,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
+    #[inline]
     pub(super) fn new(inner: Body, limit: u64, stall: Duration) -> Self {
         Self { inner, left: limit, pace: Pace::new(stall) }
     }
@@ -43,6 +44,7 @@ impl HttpBody for Upload {
     type Data = Bytes;
     type Error = BodyError;
 
+    #[inline]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -64,10 +66,12 @@ impl HttpBody for Upload {
         Poll::Ready(frame)
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         self.inner.is_end_stream()
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
@@ -97,6 +101,7 @@ pub(super) enum Until {
 }
 
 impl Until {
+    #[inline]
     fn ended(&self) -> &CancellationToken {
         match self {
             Self::Events { ended, .. } | Self::Whole { ended, .. } => ended,
@@ -122,6 +127,7 @@ struct Waits {
 }
 
 impl Relay {
+    #[inline]
     pub(super) fn new(inner: Answer, until: Until) -> Self {
         let deadline = match &until {
             Until::Events { expires_in, .. } => expires_in.map(|left| Instant::now() + left),
@@ -131,6 +137,7 @@ impl Relay {
     }
 
     /// Ends here, cleanly or not, and lets go of the MCP server at once.
+    #[inline]
     fn end(&mut self, with: Option<BodyError>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.inner = None;
         self.waits = None;
@@ -142,6 +149,7 @@ impl HttpBody for Relay {
     type Data = Bytes;
     type Error = BodyError;
 
+    #[inline]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -185,10 +193,12 @@ impl HttpBody for Relay {
         Poll::Pending
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         match (&self.inner, &self.until) {
             (Some(inner), Until::Whole { .. }) => inner.size_hint(),
@@ -200,6 +210,7 @@ impl HttpBody for Relay {
 }
 
 impl Waits {
+    #[inline]
     fn new(until: &Until) -> Self {
         let wait = |token: &CancellationToken| Box::pin(token.clone().cancelled_owned());
         match until {
@@ -214,6 +225,7 @@ impl Waits {
         }
     }
 
+    #[inline]
     fn pause_anew(&mut self, stall: Duration) {
         if let Some(timer) = &mut self.timer {
             timer.as_mut().reset(Instant::now() + stall);

@@ -21,6 +21,9 @@ mod answer;
 mod contracts;
 mod discover;
 mod documents;
+#[cfg(test)]
+#[path = "../net/fake.rs"]
+pub(crate) mod fake;
 mod identify;
 mod membership;
 mod provider;

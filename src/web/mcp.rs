@@ -277,7 +277,7 @@ async fn forwarded(
             }
             Forwarded::Unauthorized => {
                 let verdict = match &borrowed {
-                    Some(borrowed) => Box::pin(site.flows.backend_refused(permit, borrowed.digest)).await,
+                    Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
                     None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
                 };
                 match (verdict, again.take()) {
@@ -300,6 +300,7 @@ async fn forwarded(
 }
 
 /// The request with this method and these headers, which are taken out of `head`. Nothing else of a head is forwarded.
+#[inline]
 fn taken(head: &mut Parts, body: Body) -> Request<Body> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
@@ -368,6 +369,7 @@ fn about(asked: Asked<'_>, event: Event) -> journal::Entry<'_> {
 }
 
 /// The part of what one person may have open, and of that what one grant may.
+#[inline]
 fn share(site: &Site, permit: &Permit) -> Result<Arc<(Taken, Taken)>, Failure> {
     let of_person = site.max_requests_per_person;
     let grant = permit.open_of_grant().take(Kind::Requests, of_person.div_ceil(2));
@@ -383,12 +385,14 @@ const SOON: Duration = Duration::from_secs(1);
 const EVENTS: &[u8] = b"text/event-stream";
 
 /// Whether the answer to this request stays open for as long as the client likes.
+#[inline]
 fn stays_open(head: &Parts) -> bool {
     head.method == Method::GET
         || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
 }
 
 /// An event stream keeps its place for as long as it is open; an ordinary answer gives it back.
+#[inline]
 fn placed(reply: Reply, place: Place, mount: &Mount) -> Reply {
     let is_stream = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))

@@ -28,7 +28,7 @@ use super::{
     visit::{Caller, Visit},
 };
 use crate::{
-    flow::admit::Sessions,
+    flow::{admit::Sessions, ports::BoxFuture},
     observe::request,
     proxy::{Body, full},
 };
@@ -115,7 +115,7 @@ impl Web {
                 outcome = visit.outcome;
                 reply
             }
-            (None, _) => Box::pin(self.judge(place, visit, body)).await,
+            (None, _) => self.judged(place, visit, body).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.now();
@@ -141,6 +141,7 @@ impl Web {
         reply
     }
 
+    #[inline]
     fn place(&self, path: &str) -> Place<'_> {
         match path {
             "/" => Place::Home,
@@ -170,6 +171,12 @@ impl Web {
                 }
             }
         }
+    }
+
+    /// [`Web::judge`], compiled here and not where a worker's requests are awaited: nothing of it is done often.
+    #[inline(never)]
+    fn judged<'a>(&'a self, place: Place<'a>, visit: Visit<'a>, body: Body) -> BoxFuture<'a, Reply> {
+        Box::pin(self.judge(place, visit, body))
     }
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
@@ -229,6 +236,7 @@ impl Web {
 }
 
 /// The answer to a request that is not for us, or that asks for too much.
+#[inline]
 fn refused(visit: &Visit<'_>) -> Option<Reply> {
     if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
         return Some(reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n"));
@@ -286,12 +294,14 @@ impl Place<'_> {
 }
 
 /// Whether anybody gets an answer there, as often as they like.
+#[inline]
 fn is_free(place: Place<'_>, method: &Method) -> bool {
     *method == Method::OPTIONS
         || matches!(place, Place::Home | Place::Jwks | Place::Metadata | Place::Nothing)
 }
 
 /// Whether this is what somebody gets who proved nothing.
+#[inline]
 fn is_strangers(status: StatusCode) -> bool {
     matches!(
         status,
@@ -306,6 +316,7 @@ fn is_strangers(status: StatusCode) -> bool {
 }
 
 /// Only methods that are known by name are logged.
+#[inline]
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

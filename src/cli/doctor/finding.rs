@@ -413,7 +413,7 @@ mod tests {
     fn the_documentation_holds_the_same_table() {
         use std::fmt::Write as _;
 
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (head, _) = text.split_once("<!-- table -->\n").unwrap();
         let mut table = String::new();
