@@ -153,6 +153,11 @@ fn load(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
     config::load(path, &|name| std::env::var(name).ok())
 }
 
+/// The same, for a process that runs already.
+fn load_again(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
+    config::load_again(path, &|name| std::env::var(name).ok())
+}
+
 /// Runs what asks the gateway something, to its end.
 fn asked(work: impl Future<Output = Result<(), reach::Unreached>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -44,7 +44,7 @@ pub use settings::{
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
     StoreUrl, TlsFiles, TokenSettings,
 };
-pub use sources::{Mark, mark};
+pub use sources::{Mark, is_lasting, mark};
 use toml::{Spanned, de::DeTable};
 
 /// The file that is read when none is named.
@@ -62,6 +62,20 @@ pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result
             })?;
             from_text(&path.display().to_string(), &text, env)
         }
+    }
+}
+
+/// Reads the configuration once more, for a process that runs already. Unlike [`load`] it takes neither something that cannot be read twice (a
+/// pipe) nor, for a file that is gone, the environment alone.
+pub fn load_again(
+    path: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    match path {
+        Some(path) if path.exists() && !is_lasting(path) => {
+            Err(ConfigError::about(path.display(), "cannot be read again, since it is no file"))
+        }
+        _ => load(path, env),
     }
 }
 
