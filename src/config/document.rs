@@ -21,7 +21,7 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Parses `text`, checks it against the table of keys and replaces references to the environment and to files.
 pub(super) fn read<'t>(text: &'t str, env: Lookup<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
-    walked(text, Walk { env, unknown: None })
+    walked(text, &Walk { env, unknown: None })
 }
 
 /// The same where variables need not be set and files need not be readable: `unknown` stands for what they hold.
@@ -30,10 +30,10 @@ pub(super) fn skim<'t>(
     env: Lookup<'_>,
     unknown: &'static str,
 ) -> Result<Spanned<DeTable<'t>>, Refused> {
-    walked(text, Walk { env, unknown: Some(unknown) })
+    walked(text, &Walk { env, unknown: Some(unknown) })
 }
 
-fn walked<'t>(text: &'t str, walk: Walk<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
+fn walked<'t>(text: &'t str, walk: &Walk<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
     let mut document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let Some(root) = keys::section("") else { return Ok(document) };
     walk.section(root, "", document.get_mut())?;
