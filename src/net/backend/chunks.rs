@@ -2,7 +2,7 @@
 //!
 //! As strict as hyper, whose place it takes for some answers (`direct`): what is not exactly the grammar is refused, and with
 //! it the rest of the connection, so that nobody ever disagrees with us about where a body ends. Extensions and trailers are
-//! read over and do not pass.
+//! read over, not looked into, and do not pass.
 //!
 //! Keeps nothing but where it stands: a stream that is idle needs no buffer.
 
