@@ -8,6 +8,8 @@ mod check;
 mod completions;
 mod configuration;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod health;
 mod keys;
 mod operator;
@@ -149,6 +151,11 @@ pub fn run() -> ExitCode {
 /// The configuration, from the file and the environment.
 fn load(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
     config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// The same, for a process that runs already.
+fn load_again(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
+    config::load_again(path, &|name| std::env::var(name).ok())
 }
 
 /// Runs what asks the gateway something, to its end.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{failed, load, wrong};
+use super::{failed, load_again, wrong};
 use crate::{
     config::{BrandingSettings, Settings},
-    gateway::{self, Bound, Gateway, Origin, Surroundings},
+    gateway::{self, Bound, Gateway, Hangups, Origin, Surroundings},
     net::files::{self, Raised},
     observe::log,
 };
@@ -32,6 +32,7 @@ pub(super) fn serve(settings: Settings, origin: Origin) -> ExitCode {
 }
 
 async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
+    let hangups = Hangups::awaited();
     let bound = match Bound::bind(&settings) {
         Ok(bound) => bound,
         Err(fault) => return failed(&fault),
@@ -46,7 +47,8 @@ async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let path = origin.path.clone();
-    tokio::spawn(gateway::watch(gateway.handle(), origin, move || load(path.as_deref()), stop.clone()));
+    let read = move || load_again(path.as_deref());
+    tokio::spawn(gateway::watch(gateway.handle(), origin, hangups, read, stop.clone()));
     match gateway.run(bound, stop).await {
         Ok(drained) if drained.is_graceful() => {
             tracing::info!("drained; every request was answered");

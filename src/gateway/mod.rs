@@ -21,8 +21,8 @@ use secrecy::ExposeSecret as _;
 pub use branding::pages;
 pub use keys::keys_of_resting;
 use metrics::Tallies;
-pub use reload::{NotReloaded, Origin, watch};
-pub use restore::{empty_store, now, seals};
+pub use reload::{Hangups, NotReloaded, Origin, watch};
+pub use restore::{Filling, empty_store, now, readmission, seals};
 pub use run::{Bound, Gateway, Handle};
 pub use system::{SystemClock, SystemEntropy};
 

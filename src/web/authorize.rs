@@ -7,10 +7,10 @@ use http::{StatusCode, header::SET_COOKIE};
 use super::{
     limits::Gate,
     page::{
-        self, Account, Age, Asking, Consent, ErrorKind, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
+        self, Account, Age, Asking, Consent, Face, Label, NameWarning, NamedBy, ScopeLine, Server,
         StartAgain, Verbatim,
     },
-    parameters::{Parameters, REPEATED},
+    parameters::Parameters,
     reply::{self, Reply},
     visit::Visit,
 };
@@ -51,18 +51,10 @@ pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
     if let Err(failure) = visit.pass_to_page(Gate::Authorizations) {
         return visit.turned_away(&failure);
     }
-    let parameters = match visit.query() {
+    let parameters = match visit.query_of(&ONCE) {
         Ok(parameters) => parameters,
-        Err(refusal) => {
-            reply::note_refused_page(&refusal);
-            return reply::failure_page(visit.voice(), &refusal.into(), visit.id, None);
-        }
+        Err(refused) => return *refused,
     };
-    if let Some(name) = parameters.repeated(&ONCE) {
-        tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
-        reply::note_refused_page(&REPEATED);
-        return reply::error_page(visit.voice(), ErrorKind::BadParameter(name), visit.id, None);
-    }
     let shown = match query(&parameters) {
         Ok(query) => {
             let cookies = visit.cookies();

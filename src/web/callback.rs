@@ -10,7 +10,7 @@ use super::{
     browser::{Cookies, surplus},
     limits::{Blame, Gate},
     page::{ErrorKind, StartAgain},
-    parameters::{Parameters, REPEATED},
+    parameters::Parameters,
     reply::{self, Reply},
     visit::Visit,
 };
@@ -25,18 +25,10 @@ const ONCE: [&str; 4] = ["state", "code", "error", "iss"];
 /// Takes the third party's answer.
 pub(super) async fn answer(visit: &Visit<'_>, provider: &str) -> Reply {
     let cookies = visit.cookies();
-    let parameters = match visit.query() {
+    let parameters = match visit.query_of(&ONCE) {
         Ok(parameters) => parameters,
-        Err(refusal) => {
-            reply::note_refused_page(&refusal);
-            return reply::failure_page(visit.voice(), &refusal.into(), visit.id, None);
-        }
+        Err(refused) => return *refused,
     };
-    if let Some(name) = parameters.repeated(&ONCE) {
-        tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
-        reply::note_refused_page(&REPEATED);
-        return reply::error_page(visit.voice(), ErrorKind::BadParameter(name), visit.id, None);
-    }
     let site = visit.site;
     let arriving = async { site.flows.arrive(callback(&parameters, provider, &cookies)?).await };
     let gate = Gate::FailedCallbacks;

@@ -15,7 +15,7 @@ use super::{
     browser::Cookies,
     limits::Gate,
     page::{ErrorKind, Voice},
-    parameters::Parameters,
+    parameters::{Parameters, REPEATED},
     reply::{self, Reply},
     request_id::RequestId,
     site::Site,
@@ -62,6 +62,18 @@ impl<'a> Visit<'a> {
         Parameters::parse(self.head.uri.query().unwrap_or_default().as_bytes())
     }
 
+    /// The parameters of the query, of which each of `once` must come at most once; or the page that says what is wrong.
+    pub(super) fn query_of(&self, once: &[&'static str]) -> Result<Parameters, Box<Reply>> {
+        let parameters = self.query().map_err(|refusal| {
+            reply::note_refused_page(&refusal);
+            reply::failure_page(self.voice(), &refusal.into(), self.id, None)
+        })?;
+        let Some(name) = parameters.repeated(once) else { return Ok(parameters) };
+        tracing::info!(reason = "parameter_repeated", parameter = name, "refused");
+        reply::note_refused_page(&REPEATED);
+        Err(reply::error_page(self.voice(), ErrorKind::BadParameter(name), self.id, None).into())
+    }
+
     /// The address that it counts against.
     pub(super) fn address(&self) -> Address {
         self.site.address(self.caller.peer, &self.head.headers)
@@ -94,8 +106,19 @@ impl<'a> Visit<'a> {
             "not_a_visit",
             "This address is for a browser window; something else asked for it.",
         );
-        let mut kinds = self.head.headers.get_all("sec-fetch-dest").iter();
-        if kinds.any(|kind| kind != "document") {
+        let headers = &self.head.headers;
+        let mut kinds = headers.get_all("sec-fetch-dest").iter();
+        // A page elsewhere that has a browser load this ahead of a visit that may never come. Whoever does come is not
+        // kept out: browsers ask again, and mean it.
+        let is_ahead = headers.get("sec-purpose").is_some_and(|purpose| {
+            purpose
+                .as_bytes()
+                .split(|byte| matches!(byte, b';' | b','))
+                .any(|word| word.trim_ascii() == b"prefetch")
+        });
+        let from_elsewhere =
+            headers.get_all("sec-fetch-site").iter().any(|site| site != "none" && site != "same-origin");
+        if kinds.any(|kind| kind != "document") || (is_ahead && from_elsewhere) {
             Err(self.refused_uncounted(UNSEEN))
         } else {
             self.pass(gate)

@@ -45,6 +45,8 @@ mod attack_metadata;
 #[cfg(test)]
 mod attack_methods;
 #[cfg(test)]
+mod attack_operator;
+#[cfg(test)]
 mod attack_pkce;
 #[cfg(test)]
 mod attack_policy;

@@ -235,11 +235,14 @@ impl KeyDesk {
         }
         self.begin(current);
         if self.keeper.known().len() < 2 {
-            self.progress(|progress| progress.stage = Stage::Done);
+            let unreadable = self.glance().await?.unreadable;
+            report_unknown(unreadable);
+            self.progress(|progress| (progress.stage, progress.unreadable) = (Stage::Done, unreadable));
             return Ok(true);
         }
         self.progress(|progress| progress.stage = Stage::Counting);
         let count = self.count(Some(current)).await?;
+        report_unknown(count.unreadable);
         self.progress(|progress| {
             let counted = count.others(current);
             progress.records = Some(counted.saturating_add(progress.resealed));
@@ -339,6 +342,19 @@ impl KeyDesk {
             resealed: if is_behind { 0 } else { progress.resealed },
             unreadable: if is_behind { 0 } else { progress.unreadable },
         }
+    }
+}
+
+/// Says that there is something that no key opens: mostly the key file is that of another day or machine. Nothing else tells before
+/// the first person is turned away.
+fn report_unknown(unreadable: u64) {
+    if unreadable > 0 {
+        tracing::error!(
+            reason = "key_unknown",
+            records = unreadable,
+            "the store holds what none of these encryption keys opens: is this its key file, or its store.encryption_key? The key that is missing \
+             can be given in store.previous_encryption_keys"
+        );
     }
 }
 

@@ -221,6 +221,22 @@ mod tests {
         assert_eq!(bytes(&path), [2]);
     }
 
+    /// Root changes it for the user that runs the gateway, who could not read it otherwise.
+    #[cfg(unix)]
+    #[test]
+    fn it_stays_the_property_of_its_owner() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+
+        let (_folder, path) = begun();
+        if chown(&path, Some(12_345), Some(12_346)).is_err() {
+            // Only root may give files away, and only root has this to lose.
+            return;
+        }
+        Held::at(&path).unwrap().write(&[key(2, 7)]).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (12_345, 12_346, 0o600));
+    }
+
     #[cfg(unix)]
     #[test]
     fn one_that_others_may_read_is_not_changed() {
