@@ -8,14 +8,17 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release},
+        atomic::{
+            AtomicBool,
+            Ordering::{AcqRel, Acquire, Release},
+        },
     },
     task::{Context, Poll, Wake, Waker},
 };
 
 /// A future beside another one.
 #[derive(Debug)]
-pub(crate) struct Beside<F> {
+pub(crate) struct Beside<F: ?Sized> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
     /// What rings in the task.
@@ -30,8 +33,14 @@ struct Bell {
 
 impl<F: Future> Beside<F> {
     pub(crate) fn new(future: F) -> Self {
+        Self::of(Box::pin(future))
+    }
+}
+
+impl<F: Future + ?Sized> Beside<F> {
+    pub(crate) fn of(future: Pin<Box<F>>) -> Self {
         let bell = Bell { was_rung: AtomicBool::new(true), task: Mutex::default() };
-        Self { future: Box::pin(future), bell: Arc::new(bell), hung: None }
+        Self { future, bell: Arc::new(bell), hung: None }
     }
 
     /// As of a future, and nearly for nothing while nothing has happened.
@@ -40,7 +49,8 @@ impl<F: Future> Beside<F> {
             self.hung = Some(context.waker().clone());
             self.bell.hang(context.waker().clone());
         }
-        if !self.bell.was_rung.swap(false, AcqRel) {
+        // Most often it was not: to look is cheaper than to take.
+        if !self.bell.was_rung.load(Acquire) || !self.bell.was_rung.swap(false, AcqRel) {
             return Poll::Pending;
         }
         let bell = Waker::from(Arc::clone(&self.bell));

@@ -105,6 +105,8 @@ mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
 #[cfg(test)]
+mod proxy_events;
+#[cfg(test)]
 mod proxy_policy;
 #[cfg(test)]
 mod proxy_refused;
