@@ -189,7 +189,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     let text = |value: &Spanned<DeValue<'_>>| matches!(value.get_ref(), DeValue::String(_));
     match (kind, value) {
         (Kind::Count | Kind::Size, DeValue::Integer(number)) => !number.as_str().starts_with('-'),
-        (Kind::Flag, DeValue::Boolean(_)) => true,
+        (Kind::Ratio, DeValue::Integer(_) | DeValue::Float(_)) | (Kind::Flag, DeValue::Boolean(_)) => true,
         (Kind::TextList | Kind::SecretList, DeValue::Array(items)) => items.iter().all(text),
         (Kind::Texts, DeValue::Table(entries)) => entries.values().all(text),
         (Kind::Lists, DeValue::Table(entries)) => entries
@@ -214,6 +214,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Duration => "a duration in quotes",
         Kind::Flag => "true or false",
         Kind::Lists => "a table of lists of texts",
+        Kind::Ratio => "a number from 0 to 1",
         Kind::SecretList | Kind::TextList => "a list of texts",
         Kind::Size => "a size",
         Kind::Texts => "a table of texts",

@@ -42,7 +42,7 @@ pub use settings::{
     AdminSocket, ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration,
     ElsewhereSettings, LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement,
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
-    StoreUrl, TlsFiles, TokenSettings,
+    StoreUrl, TlsFiles, TokenSettings, TracingSettings,
 };
 pub use sources::{Mark, is_lasting, mark};
 use toml::{Spanned, de::DeTable};

@@ -100,6 +100,8 @@ mod process_life;
 mod process_operator;
 #[cfg(test)]
 mod process_reload;
+#[cfg(all(test, not(feature = "otel")))]
+mod process_traces;
 #[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
