@@ -8,6 +8,8 @@ mod check;
 mod completions;
 mod configuration;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod health;
 mod keys;
 mod operator;

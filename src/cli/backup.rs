@@ -94,8 +94,9 @@ impl Backup {
 }
 
 fn done(clients: u64, place: &str) -> String {
+    let apps = if clients == 1 { "app" } else { "apps" };
     format!(
-        "Backed up {clients} apps to {place}. It holds no tokens and nothing about people, and not the encryption key: keep \
+        "Backed up {clients} {apps} to {place}. It holds no tokens and nothing about people, and not the encryption key: keep \
          that elsewhere."
     )
 }

@@ -267,14 +267,17 @@ impl Restore {
         let (would, not) =
             if self.dry_run { ("Would restore", " Nothing was written.") } else { ("Restored", "") };
         let usable = restored.usable.len();
-        writeln!(out, "{would} {usable} apps, as they were at {taken}.{not}")?;
-        if restored.revoked > 0 {
-            writeln!(out, "{} more come back revoked.", restored.revoked)?;
+        let (apps, are) = if usable == 1 { ("app", "it was") } else { ("apps", "they were") };
+        writeln!(out, "{would} {usable} {apps}, as {are} at {taken}.{not}")?;
+        match restored.revoked {
+            0 => {}
+            1 => writeln!(out, "1 more comes back revoked.")?,
+            more => writeln!(out, "{more} more come back revoked.")?,
         }
         if restored.expired > 0 {
             writeln!(
                 out,
-                "{} are left out: nobody used them for so long that they would be forgotten by now.",
+                "Left out: {}, since nobody used them for so long that they would be forgotten by now.",
                 restored.expired
             )?;
         }

@@ -45,6 +45,7 @@ pub use settings::{
     StoreUrl, TlsFiles, TokenSettings,
 };
 pub use sources::{Mark, mark};
+use toml::{Spanned, de::DeTable};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.toml";
@@ -103,11 +104,13 @@ pub fn locate(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Resu
     })?;
     let name = path.display().to_string();
     let source = Source::File { name: &name, text: &text };
-    let lenient = |name: &str| env(name).or_else(|| Some(UNKNOWN.to_owned()));
-    written(&text, &lenient).and_then(|file| found(file, env)).map_err(|refused| source.locate(refused))
+    document::skim(&text, env, UNKNOWN)
+        .and_then(understood)
+        .and_then(|file| found(file, env))
+        .map_err(|refused| source.locate(refused))
 }
 
-/// What stands in for a variable that is not set here.
+/// What stands for a variable that is not set here, or for a file that cannot be read.
 const UNKNOWN: &str = "?";
 
 fn found(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereabouts, Refused> {
@@ -116,7 +119,10 @@ fn found(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereab
 }
 
 fn written(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<File, Refused> {
-    let document = document::read(text, env)?;
+    document::read(text, env).and_then(understood)
+}
+
+fn understood(document: Spanned<DeTable<'_>>) -> Result<File, Refused> {
     File::deserialize(toml::de::Deserializer::from(document)).map_err(|error| {
         // The tree fits the table of keys, and a test holds the structs against the table, so this is not reached; its
         // message may contain a value, so it is not shown.

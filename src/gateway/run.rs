@@ -217,6 +217,7 @@ impl Gateway {
             Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics), parts.site.mirror());
         let admin = Arc::new(admin.with_keys(Arc::clone(&self.keys)));
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
+        let metrics = admin::at_most_once_a_second(metrics, Arc::clone(&running.surroundings.clock));
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));

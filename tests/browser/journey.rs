@@ -41,7 +41,8 @@ async fn approve_and_deny_work_with_the_policy_that_is_sent() {
 async fn a_second_client_is_asked_again() {
     let Some(browser) = Browser::start().await else { return };
     let stage = Stage::set().await;
-    let (first, second) = (stage.register("Example app").await, stage.register("Example app").await);
+    let (first, second) = (stage.register("Example app").await, stage.register_another("Example app").await);
+    assert_ne!(first.client_id, second.client_id);
     browser.goto(&stage.authorize(&first, "s1")).await;
     browser.click(APPROVE).await;
     log_in(&browser, &stage, ADA.login).await;

@@ -12,11 +12,15 @@ mod approve;
 #[cfg(test)]
 mod choices;
 #[cfg(test)]
-mod errors;
+mod extremes;
+#[cfg(test)]
+mod gallery;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]
 mod leave;
+#[cfg(test)]
+mod look;
 #[cfg(test)]
 mod looks;
 #[cfg(test)]
@@ -29,5 +33,7 @@ mod site;
 mod stage;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tour;
 #[cfg(test)]
 mod traces;

@@ -11,10 +11,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mcp_deputy::web::page::{
-    Arrival, Branding, Connected, Consent, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl, PageContext,
-    Pages, ProductName, SignedOut, Voice,
+    Arrival, Branding, Connected, Consent, ErrorKind, ErrorPage, Home, Label, Leave, LeaveTo, LeaveUrl,
+    PageContext, Pages, ProductName, SignedOut, Voice,
 };
 use tokio::net::TcpListener;
+
+use crate::extremes;
 
 /// One request as a handler sees it.
 pub(crate) struct Asked {
@@ -130,6 +132,7 @@ impl Site {
                 "home" => sample::<Home>(voice, index, query),
                 "leave" => sample::<Leave>(voice, index, query),
                 "signed-out" => sample::<SignedOut>(voice, index, query),
+                "extreme" => extremes::answer(voice, asked.path.trim_start_matches("/extreme/")),
                 _ => Response::builder().status(404).body(String::new()).unwrap(),
             }
         })
@@ -146,11 +149,51 @@ impl Site {
     }
 }
 
+/// A page of the site.
+pub(crate) struct Sample {
+    pub(crate) path: String,
+    /// What its pictures are called.
+    pub(crate) name: String,
+    /// Something can be approved there.
+    pub(crate) is_approval: bool,
+}
+
+/// Every page there is, with everything that it can show, and the extremes.
+pub(crate) fn every_page() -> Vec<Sample> {
+    let mut all = Vec::new();
+    for (kind, samples) in [
+        ("arrival", Arrival::samples().len()),
+        ("connected", Connected::samples().len()),
+        ("consent", Consent::samples().len()),
+        ("error", ErrorPage::samples().len()),
+        ("home", Home::samples().len()),
+        ("leave", Leave::samples().len()),
+        ("signed-out", SignedOut::samples().len()),
+    ] {
+        for index in 0..samples {
+            let stay = if kind == "leave" { "?stay" } else { "" };
+            let slug = (kind == "error").then(|| ErrorKind::ALL.get(index).map(|kind| kind.slug())).flatten();
+            all.push(Sample {
+                path: format!("/{kind}/{index}{stay}"),
+                name: slug.map_or_else(|| format!("{kind}-{index}"), |slug| format!("{kind}-{slug}")),
+                is_approval: matches!(kind, "arrival" | "consent"),
+            });
+        }
+    }
+    all.extend(extremes::NAMES.iter().map(|(name, is_approval)| Sample {
+        path: format!("/extreme/{name}"),
+        name: format!("extreme-{name}"),
+        is_approval: *is_approval,
+    }));
+    all
+}
+
 fn sample<C: PageContext>(voice: Voice<'_>, index: usize, query: &str) -> Response<String> {
     page(voice, &C::samples()[index], query)
 }
 
-fn page<C: PageContext>(voice: Voice<'_>, context: &C, query: &str) -> Response<String> {
+/// A page of ours with the headers that are really sent.
+pub(crate) fn page<C: PageContext>(voice: Voice<'_>, context: &C, query: &str) -> Response<String> {
     let mut body = voice.render(context).unwrap();
     let mut answer = Response::new(String::new());
     answer.headers_mut().extend(voice.pages().security_headers(C::KIND));

@@ -169,6 +169,11 @@ impl Stage {
         self.register_at(name, &self.redirect_uri).await
     }
 
+    /// Registers one that says the same of itself, but for the end of its redirect URI: identical ones would be one client.
+    pub(crate) async fn register_another(&self, name: &str) -> App {
+        self.register_at(name, &format!("{}?another", self.redirect_uri)).await
+    }
+
     /// Registers a client whose answers go elsewhere.
     pub(crate) async fn register_at(&self, name: &str, redirect_uri: &str) -> App {
         let metadata = json!({
@@ -238,7 +243,7 @@ impl Stage {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
             .append_pair("client_id", &app.client_id)
-            .append_pair("redirect_uri", &self.redirect_uri)
+            .append_pair("redirect_uri", &app.redirect_uri)
             .append_pair("code_verifier", VERIFIER)
             .append_pair("code", code)
             .finish();

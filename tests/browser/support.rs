@@ -34,6 +34,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// How many browsers run at a time: more of them make every delay a guess.
 static PLACES: Semaphore = Semaphore::const_new(2);
 
+/// What a person points with.
+#[derive(Clone, Copy)]
+pub(crate) enum Pointer {
+    /// It never hovers.
+    Finger,
+    Mouse,
+}
+
 /// A running browser with one window. Fields are dropped in this order: session, driver, profile.
 pub(crate) struct Browser {
     driver: WebDriver,
@@ -67,6 +75,20 @@ impl Browser {
     /// A browser that believes every certificate.
     pub(crate) async fn start_trusting_everybody() -> Option<Self> {
         Self::launch(&[MOUSE, "--ignore-certificate-errors"], json!({})).await
+    }
+
+    /// A browser for somebody who points like this and wants text of this size (16 where nobody changed it); it believes
+    /// every certificate.
+    pub(crate) async fn start_for(pointer: Pointer, text: u32) -> Option<Self> {
+        let pointer = match pointer {
+            Pointer::Finger => FINGER,
+            Pointer::Mouse => MOUSE,
+        };
+        let prefs = json!({
+            "webkit.webprefs.default_font_size": text,
+            "webkit.webprefs.default_fixed_font_size": text * 13 / 16,
+        });
+        Self::launch(&[pointer, "--ignore-certificate-errors"], prefs).await
     }
 
     async fn start_with(pointer: &str, prefs: Value) -> Option<Self> {

@@ -17,6 +17,8 @@ pub struct ErrorPage {
     sentence: &'static str,
     parameter: Option<&'static str>,
     start_again: Option<StartAgain>,
+    /// Its text says to start again, and there is no link for it.
+    starts_in_app: bool,
     support_id: Label,
 }
 
@@ -26,7 +28,8 @@ impl ErrorPage {
         let support_id = Label::new(support_id);
         let (text, parameter) = (kind.text(), kind.parameter());
         let sentence = if parameter == Some(ALL_PARAMETERS) { "unreadable" } else { "sentence" };
-        Self { slug: kind.slug(), text, sentence, parameter, start_again, support_id }
+        let starts_in_app = start_again.is_none() && kind.says_to_start_again();
+        Self { slug: kind.slug(), text, sentence, parameter, start_again, starts_in_app, support_id }
     }
 }
 
@@ -153,6 +156,23 @@ impl ErrorKind {
         }
     }
 
+    /// Whether what can be done now is to start again.
+    const fn says_to_start_again(self) -> bool {
+        matches!(
+            self,
+            Self::AlreadyDone
+                | Self::CookieMissing
+                | Self::CrossSitePost
+                | Self::NotAdmitted
+                | Self::NotConnected
+                | Self::NothingChosen
+                | Self::PageExpired
+                | Self::SessionEnded
+                | Self::SignInFailed
+                | Self::ThirdPartyUnavailable
+        )
+    }
+
     /// Where its texts stand: `title`, `sentence` and `next` below this name.
     fn text(self) -> String {
         format!("error.{}", self.slug())
@@ -185,7 +205,9 @@ impl PageContext for ErrorPage {
                     | ErrorKind::CookieMissing
                     | ErrorKind::NotConnected
                     | ErrorKind::NothingChosen
-                    | ErrorKind::PageExpired => again.clone(),
+                    | ErrorKind::PageExpired
+                    | ErrorKind::SessionEnded
+                    | ErrorKind::SignInFailed => again.clone(),
                     _ => None,
                 };
                 Self::new(kind, "7f3a9c0e", again)
@@ -198,6 +220,7 @@ impl PageContext for ErrorPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::page::{Pages, ProductName};
 
     #[test]
     fn a_start_again_link_stays_here() {
@@ -206,6 +229,29 @@ mod tests {
             ["//evil.example/", "/\\evil.example", "https://evil.example/", "javascript:x", "", "/a\tb"]
         {
             assert!(StartAgain::new(path).is_none(), "{path}");
+        }
+    }
+
+    /// Whoever is told to start again finds a way: the button, or a sentence about the app.
+    #[test]
+    fn starting_again_is_said_where_it_is_possible() {
+        let pages = Pages::new(ProductName::default()).unwrap();
+        for (language, tag) in pages.languages() {
+            let words = if tag == "de" {
+                ["ginnen Sie von vorn", "Um von vorn zu beginnen"]
+            } else {
+                ["tart again", "To start again, go"]
+            };
+            for kind in ErrorKind::ALL {
+                for again in [None, StartAgain::new("/account")] {
+                    let has_link = again.is_some();
+                    let page = pages.speaking(language).render(&ErrorPage::new(kind, "x", again)).unwrap();
+                    let (_, texts) = page.split_once("</h1>").unwrap();
+                    let says_so = texts.split("<a ").next().unwrap().contains(words[0]);
+                    assert_eq!(says_so, kind.says_to_start_again(), "{} {tag}", kind.slug());
+                    assert_eq!(texts.contains(words[1]), says_so && !has_link, "{} {tag}", kind.slug());
+                }
+            }
         }
     }
 

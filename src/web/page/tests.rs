@@ -57,6 +57,8 @@ fn pages_read_well_in_german() {
     let told = [
         read_aloud::<Consent>(voice),
         read_aloud::<Arrival>(voice),
+        read_aloud::<Connected>(voice),
+        read_aloud::<SignedOut>(voice),
         read_aloud::<ErrorPage>(voice),
         read_aloud::<Home>(voice),
         read_aloud::<Leave>(voice),

@@ -104,8 +104,39 @@ fn every_language_says_the_same() {
             assert!(!wording.contains(['<', '>', '&', '\n']) && !wording.contains("  "), "{name}: {wording}");
             let end = |text: &str| text.chars().last().filter(|c| ".?!:".contains(*c));
             assert_eq!(end(wording), end(first), "{name}: both are sentences, or none is");
-            let straight = wording.contains('"');
-            assert!(!straight, "{name}: quotation marks are those of the language");
+            let straight = wording.contains(['"', '\'']);
+            assert!(!straight, "{name}: quotation marks and apostrophes are those of the language");
+        }
+    }
+}
+
+/// Quotation marks as in the language, people addressed in one way, and one word for one thing.
+#[test]
+fn german_is_written_as_germans_write() {
+    for (name, wordings) in &texts().texts {
+        let [english, german] = &wordings[..] else { panic!("{name}") };
+        assert!(!german.contains(['“', '”', '’', '‘']) || german.contains('„'), "{name}: {german}");
+        assert_eq!(german.matches('„').count(), german.matches('“').count(), "{name}: {german}");
+        assert!(!german.contains('”') && !english.contains('„'), "{name}: {german}");
+        let words = || german.split(|c: char| !c.is_alphanumeric());
+        for word in
+            ["du", "dein", "deine", "deinem", "deinen", "deiner", "dich", "dir", "Du", "Dein", "Deine"]
+        {
+            assert!(!words().any(|said| said == word), "{name}: {german}");
+        }
+        // The left one stands in German wherever the right one stands in English.
+        for (theirs, ours) in [
+            ("gateway", "gateway"),
+            ("operator", "betreiber"),
+            ("app ", "app"),
+            ("sign-in service", "anmeldedienst"),
+            ("account", "kont"),
+            ("start again", "von vorn"),
+            ("disconnect", "renn"),
+        ] {
+            if english.replace("{account}", "").to_lowercase().contains(theirs) {
+                assert!(german.to_lowercase().contains(ours), "{name}: {ours} in {german}");
+            }
         }
     }
 }
@@ -118,7 +149,7 @@ fn a_text_is_escaped_and_its_places_are_not_escaped_twice() {
     let told = texts.told("destination.this_computer_port", english, port).unwrap();
     assert_eq!(told, "this computer (port <b>1&amp;2</b>)");
     let told = texts.told("error.bad_parameter.title", english, |_| None).unwrap();
-    assert_eq!(told, "The app&#39;s request is not valid");
+    assert_eq!(told, "The app’s request is not valid");
     assert_eq!(texts.told("choice.deny", german, |_| None).unwrap(), "Ablehnen");
     assert!(texts.told("destination.this_computer_port", german, |_| None).is_err(), "a place is not filled");
     assert!(texts.told("no.such.text", english, |_| None).is_err());
