@@ -8,6 +8,8 @@ mod check;
 mod completions;
 mod configuration;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod health;
 mod keys;
 mod operator;
@@ -32,7 +34,7 @@ use crate::sandbox;
 use crate::{
     config::{self, Settings},
     flow::fault,
-    gateway::Origin,
+    gateway::{MakeDesk, Origin},
 };
 
 /// The command line or the configuration is wrong.
@@ -111,8 +113,8 @@ enum Command {
     Sandbox(sandbox::command::Options),
 }
 
-/// Reads the command line and does what it says.
-pub fn run() -> ExitCode {
+/// Reads the command line and does what it says. `make`: [`crate::gateway::desk`], of the crate that calls this.
+pub fn run(make: MakeDesk) -> ExitCode {
     let arguments = match Arguments::try_parse_from(operator::with_ids_last(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -126,7 +128,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => {
             let origin = Origin::of(config);
             match load(origin.path.as_deref()) {
-                Ok(settings) => serve::serve(settings, origin),
+                Ok(settings) => serve::serve(make, settings, origin),
                 Err(error) => wrong(&error),
             }
         }
@@ -149,6 +151,11 @@ pub fn run() -> ExitCode {
 /// The configuration, from the file and the environment.
 fn load(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
     config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// The same, for a process that runs already.
+fn load_again(path: Option<&Path>) -> Result<Settings, config::ConfigError> {
+    config::load_again(path, &|name| std::env::var(name).ok())
 }
 
 /// Runs what asks the gateway something, to its end.

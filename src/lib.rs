@@ -27,7 +27,6 @@ pub mod config;
 pub mod domain;
 pub mod flow;
 pub mod gateway;
-pub mod net;
 pub mod observe;
 pub mod proxy;
 #[cfg(feature = "sandbox")]
@@ -36,3 +35,5 @@ pub mod serve;
 pub mod store;
 pub mod upstream;
 pub mod web;
+
+pub use mcp_deputy_net as net;

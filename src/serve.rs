@@ -25,8 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::net::{
-    connection,
-    handler::{ConnectionContext, Handler, Handlers},
+    connection::{self, Answers},
+    handler::{ConnectionContext, Handlers},
     listen::{Accepted, Endpoint, Limits, accept},
 };
 
@@ -108,18 +108,13 @@ impl Server {
     /// and inside its runtime.
     ///
     /// Fails only when a thread or a runtime cannot be had.
-    pub async fn run<H, C>(
+    pub async fn run(
         self,
-        make: impl Fn(usize) -> Arc<H> + Send + Sync + 'static,
-        control: Arc<C>,
+        make: Make,
+        control: Arc<dyn Answers>,
         stop: CancellationToken,
-    ) -> io::Result<Drained>
-    where
-        H: Handler,
-        C: Handler,
-    {
+    ) -> io::Result<Drained> {
         let limits = Arc::new(self.limits);
-        let make = Arc::new(make);
         let control_stop = CancellationToken::new();
         let mut controls = JoinSet::new();
         for endpoint in self.control {
@@ -184,6 +179,9 @@ impl Server {
     }
 }
 
+/// Makes the handler of a worker, which has this number.
+pub type Make = Arc<dyn Fn(usize) -> Arc<dyn Answers> + Send + Sync>;
+
 /// A worker that is not running yet.
 struct Worker {
     index: usize,
@@ -195,15 +193,12 @@ struct Worker {
 
 impl Worker {
     /// Starts the thread. Connections go in through the sender; the number of those that were cut comes out at the end.
-    fn start<H: Handler>(
-        self,
-        make: Arc<impl Fn(usize) -> Arc<H> + Send + Sync + 'static>,
-    ) -> io::Result<(mpsc::UnboundedSender<Dealt>, oneshot::Receiver<usize>)> {
+    fn start(self, make: Make) -> io::Result<(mpsc::UnboundedSender<Dealt>, oneshot::Receiver<usize>)> {
         let (desk, dealt) = mpsc::unbounded_channel();
         let (report, reported) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || {
-            let cut = runtime.block_on(self.work(make.as_ref(), dealt));
+            let cut = runtime.block_on(self.work(&make, dealt));
             // Not waiting for name look-ups that are still under way.
             runtime.shutdown_background();
             // Nobody listens any more when the server itself was dropped.
@@ -212,11 +207,7 @@ impl Worker {
         Ok((desk, reported))
     }
 
-    async fn work<H: Handler>(
-        self,
-        make: &impl Fn(usize) -> Arc<H>,
-        mut dealt: mpsc::UnboundedReceiver<Dealt>,
-    ) -> usize {
+    async fn work(self, make: &Make, mut dealt: mpsc::UnboundedReceiver<Dealt>) -> usize {
         let handlers = Handlers::new(make(self.index));
         let open = TaskTracker::new();
         let mut limits = self.limits;
@@ -243,9 +234,9 @@ impl Worker {
 }
 
 /// Serves a control listener on the current runtime until `stop`.
-async fn serve_here<C: Handler>(
+async fn serve_here(
     endpoint: Endpoint,
-    handler: Arc<C>,
+    handler: Arc<dyn Answers>,
     limits: Arc<Limits>,
     stop: CancellationToken,
 ) {
@@ -265,10 +256,10 @@ async fn serve_here<C: Handler>(
     }
 }
 
-async fn serve_one<H: Handler>(
+async fn serve_one(
     accepted: Accepted,
     tls: Option<TlsAcceptor>,
-    handlers: Arc<Handlers<H>>,
+    handlers: Arc<Handlers<dyn Answers>>,
     worker: Option<usize>,
     draining: CancellationToken,
     limits: Arc<Limits>,
@@ -278,7 +269,7 @@ async fn serve_one<H: Handler>(
     let Ok(local) = stream.local_addr() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let context = Arc::new(ConnectionContext { peer, local, tls: tls.is_some(), worker, draining });
-    connection::serve(stream, tls, &handlers, context, &limits).await;
+    connection::serve(stream, tls, handlers, context, limits).await;
     drop((place, seat, visitor));
 }
 

@@ -135,6 +135,7 @@ async fn look(place: &Where, world: &Arc<World>) -> Vec<Finding> {
     }
     let (known, mut findings) = gateway::look(place, &world.settings).await;
     findings.push(gateway::open_files(&known, &world.settings));
+    let in_use = gateway::keys_in_file(&known).await;
     let (user, visited) = (known.user, Arc::clone(world));
     waiting.push((Check::PublicUrl, PUBLIC.to_owned()));
     looks.spawn(async move { (PUBLIC.to_owned(), public::look(&visited, &known).await) });
@@ -142,7 +143,7 @@ async fn look(place: &Where, world: &Arc<World>) -> Vec<Finding> {
     waiting.push((Check::Store, STORE.to_owned()));
     looks.spawn_blocking(move || {
         let mut found = store::configuration(&kept.settings, kept.file.as_deref());
-        found.extend(store::look(&kept.settings, kept.file.as_deref(), user));
+        found.extend(store::look(&kept.settings, kept.file.as_deref(), user, &in_use));
         (STORE.to_owned(), found)
     });
     while let Ok(Some(looked)) = timeout_at(until, looks.join_next()).await {

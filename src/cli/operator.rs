@@ -227,7 +227,7 @@ impl List {
                 }
                 if self.json {
                     let comma = if shown == 0 { "\n" } else { ",\n" };
-                    written(write!(out, "{comma}{item}"))?;
+                    written(write!(out, "{comma}{}", table::json(&item.to_string())))?;
                 } else {
                     rows.push(what.row(item));
                 }
@@ -279,12 +279,12 @@ impl Show {
         let item = item.map_err(|error| error.about(&table::plain(&self.id)))?;
         let mut out = io::stdout().lock();
         if self.json {
-            return written(writeln!(out, "{item:#}"));
+            return written(writeln!(out, "{}", table::json(&format!("{item:#}"))));
         }
         let object = item.as_object().into_iter().flatten();
         let facts: Vec<(&str, String)> = object
             .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key.as_str(), fact(value)))
+            .map(|(key, value)| (key.as_str(), fact(key, value)))
             .collect();
         written(table::facts(&mut out, &facts))
     }
@@ -296,9 +296,9 @@ impl Show {
         let item = gateway.ask(Method::POST, &about(What::Clients, "reinstate", &self.id)).await?;
         let mut out = io::stdout().lock();
         if self.json {
-            return written(writeln!(out, "{item:#}"));
+            return written(writeln!(out, "{}", table::json(&format!("{item:#}"))));
         }
-        let id = table::plain(&text(&item, "id"));
+        let id = table::word(&text(&item, "id"));
         written(writeln!(out, "The app {id} may ask people again. What they had approved stays over."))
     }
 }
@@ -332,7 +332,7 @@ impl Revoke {
     fn say(&self, of: &str, what: What, revoked: &Value) -> Result<(), Unreached> {
         let mut out = io::stdout().lock();
         if self.json {
-            return written(writeln!(out, "{revoked}"));
+            return written(writeln!(out, "{}", table::json(&revoked.to_string())));
         }
         let ended = revoked.get("grants_ended").and_then(Value::as_u64).unwrap_or_default();
         let ended = match (ended, what) {
@@ -341,7 +341,7 @@ impl Revoke {
             (1, _) => "1 grant ended".to_owned(),
             (ended, _) => format!("{ended} grants ended"),
         };
-        let id = table::plain(&text(revoked, "id"));
+        let id = table::word(&text(revoked, "id"));
         written(writeln!(out, "Revoked {of} {id}: {ended}."))
     }
 }
@@ -376,13 +376,17 @@ fn list(item: &Value, key: &str) -> String {
     words.filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
 }
 
-fn fact(value: &Value) -> String {
+/// What people copy from here into another command.
+const COPIED: [&str; 5] = ["id", "client_id", "consent", "subject", "login"];
+
+fn fact(key: &str, value: &Value) -> String {
     match value {
+        Value::String(text) if COPIED.contains(&key) => table::word(text),
         Value::String(text) => text.clone(),
-        Value::Array(words) => words.iter().map(fact).collect::<Vec<_>>().join(" "),
+        Value::Array(words) => words.iter().map(|word| fact(key, word)).collect::<Vec<_>>().join(" "),
         Value::Object(inner) => {
             let facts = inner.iter().filter(|(_, value)| !value.is_null());
-            facts.map(|(key, value)| format!("{key} {}", fact(value))).collect::<Vec<_>>().join(", ")
+            facts.map(|(key, value)| format!("{key} {}", fact(key, value))).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }

@@ -206,7 +206,16 @@ impl Gateway {
             Way::Socket(path) => {
                 let stream = timeout(CONNECT, local::connect(path)).await;
                 let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                Box::new(stream.map_err(|error| no_socket(path, &error))?)
+                let stream = stream.map_err(|error| no_socket(path, &error))?;
+                if let Some(user) = local::stranger(&stream, path).map_err(|error| no_socket(path, &error))? {
+                    let shown = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                    return Err(Unreached::Failed(format!(
+                        "on the socket {} a process of the user {user} answers, who is neither you nor root nor the owner of its \
+                         folder: that is not the gateway. Set admin_socket to a path in a folder that nobody else may write to",
+                        shown.display()
+                    )));
+                }
+                Box::new(stream)
             }
             Way::Listener(authority) => {
                 let stream = timeout(CONNECT, TcpStream::connect(authority)).await;
@@ -281,8 +290,9 @@ fn refused(status: StatusCode, said: &Value) -> Unreached {
     let message =
         said.get("message").and_then(Value::as_str).unwrap_or("it answered nothing that can be read");
     let candidates = said.get("candidates").and_then(Value::as_array).into_iter().flatten();
-    let candidates: Vec<_> = candidates.filter_map(Value::as_str).map(super::table::plain).collect();
-    let mut sentence = message.trim_end_matches('.').to_owned();
+    let candidates: Vec<_> = candidates.filter_map(Value::as_str).map(super::table::word).collect();
+    // Whoever listens where the gateway should be writes nothing to this terminal but letters.
+    let mut sentence = super::table::plain(message.trim_end_matches('.'));
     if !candidates.is_empty() {
         sentence.push_str(": ");
         sentence.push_str(&candidates.join(", "));

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, BufRead, BufReader, Read as _, Write},
+    io::{self, BufRead, BufReader, Read as _, Seek as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -25,10 +25,11 @@ use crate::{
     },
     flow::{
         fault::Fault,
-        operator::{PutBack, Restoring, rfc3339},
+        journal,
+        operator::{PutBack, rfc3339},
         ports::Sealer as _,
     },
-    gateway,
+    gateway::{self, Filling},
 };
 
 /// Writes under way at once: the store syncs once for all of them.
@@ -82,7 +83,14 @@ struct Restored {
     usable: Vec<Vec<String>>,
     revoked: usize,
     expired: usize,
+    /// The ids of those that could not have become known here.
+    impossible: Vec<String>,
+    /// The file of the key that was made, since there was none.
+    new_key: Option<PathBuf>,
 }
+
+/// The most ids that are named in a sentence.
+const NAMED: usize = 20;
 
 /// Restores.
 pub(super) fn run(restore: &Restore) -> ExitCode {
@@ -112,18 +120,23 @@ impl Restore {
             revoked.extend(revoked_by(log)?);
         }
         let named: BTreeSet<String> = self.revoke.iter().cloned().collect();
+        // Opened once, so that what is restored is what was looked at.
+        let file = File::open(&self.file).map_err(|error| fault(&self.file, error))?;
+        if !file.metadata().is_ok_and(|it| it.is_file()) {
+            return Err(fault(&self.file, "it is no file that can be read twice").into());
+        }
         // The whole of it, before anything is written.
-        let (head, known) = self.verify(settings, &named)?;
+        let (head, known, sum) = self.verify(&file, settings, &named)?;
         if let Some(missing) = named.iter().find(|id| !known.contains(*id)) {
             let what = format!("revoke {}", table::plain(missing));
             return Err(Fault::caused(what, "the backup has no app with this id").into());
         }
         revoked.extend(named);
         let restored = if self.dry_run {
-            self.would(&revoked)?
+            self.would(&file, settings, &revoked)?
         } else {
-            let store = gateway::empty_store(folder)?;
-            self.fill(store, &revoked).await?
+            let filling = gateway::empty_store(folder, settings)?;
+            self.fill(file, sum, filling, &revoked).await?
         };
         let _ = self.report(&mut io::stdout().lock(), settings, &head, restored);
         Ok(())
@@ -132,11 +145,12 @@ impl Restore {
     /// Whether the file is whole and ours. Which of `asked` are in it.
     fn verify(
         &self,
+        file: &File,
         settings: &Settings,
         asked: &BTreeSet<String>,
-    ) -> Result<(Head, BTreeSet<String>), Stopped> {
+    ) -> Result<(Head, BTreeSet<String>, Digest), Stopped> {
         let (mut head, mut known) = (None, BTreeSet::new());
-        let End { sum, seal, key } = each(&self.file, |read| {
+        let End { sum, seal, key } = each(&self.file, file, |read| {
             match read {
                 Read::Head(first) => head = Some(first),
                 Read::Client(client) if asked.contains(&client.id) => _ = known.insert(client.id),
@@ -174,22 +188,18 @@ impl Restore {
             return Err(fault(&self.file, why).into());
         }
         let head = head.ok_or_else(|| fault(&self.file, "it is not whole"))?;
-        Ok((head, known))
+        Ok((head, known, sum))
     }
 
     /// What would come back.
-    fn would(&self, revoked: &BTreeSet<String>) -> Result<Restored, Fault> {
-        let now = gateway::now();
+    fn would(&self, file: &File, settings: &Settings, revoked: &BTreeSet<String>) -> Result<Restored, Fault> {
+        let rules = gateway::readmission(settings);
         let mut restored = Restored::default();
-        each(&self.file, |read| {
+        each(&self.file, file, |read| {
             if let Read::Client(client) = read {
-                let is_revoked = client.revoked_at.is_some() || revoked.contains(&client.id);
-                let becomes = match (is_revoked, client.expires_at().has_passed(now)) {
-                    (true, _) => PutBack::Revoked,
-                    (false, true) => PutBack::Expired,
-                    (false, false) => PutBack::Usable,
-                };
-                restored.count(becomes, row(&client));
+                let row = row(&client);
+                let revoke = revoked.contains(&client.id);
+                restored.count(rules.would(*client, revoke), row);
             }
             Ok(())
         })?;
@@ -197,23 +207,29 @@ impl Restore {
     }
 
     /// Writes what the file holds. It is read on a thread of its own, so that it need not be in memory whole.
-    async fn fill(&self, store: Restoring, revoked: &BTreeSet<String>) -> Result<Restored, Fault> {
+    async fn fill(
+        &self,
+        file: File,
+        verified: Digest,
+        filling: Filling,
+        revoked: &BTreeSet<String>,
+    ) -> Result<Restored, Fault> {
         let (sender, mut clients) = mpsc::channel::<Client>(AT_ONCE);
-        let file = self.file.clone();
+        let path = self.file.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            each(&file, |read| match read {
+            each(&path, &file, |read| match read {
                 Read::Client(client) => {
-                    sender.blocking_send(*client).map_err(|_| fault(&file, "the store does not take it"))
+                    sender.blocking_send(*client).map_err(|_| fault(&path, "the store does not take it"))
                 }
                 Read::Head(_) | Read::End(..) => Ok(()),
             })
         });
-        let mut restored = Restored::default();
+        let mut restored = Restored { new_key: filling.new_key.clone(), ..Restored::default() };
         let mut under_way = JoinSet::new();
         loop {
             let next = if under_way.len() < AT_ONCE { clients.recv().await } else { None };
             if let Some(client) = next {
-                let (store, revoke) = (store.clone(), revoked.contains(&client.id));
+                let (store, revoke) = (filling.store.clone(), revoked.contains(&client.id));
                 under_way.spawn(async move {
                     let row = row(&client);
                     store.put_back(client, revoke).await.map(|becomes| (becomes, row))
@@ -229,9 +245,17 @@ impl Restore {
                 None => break,
             }
         }
-        reading.await.map_err(|_| fault(&self.file, "it could not be read"))??;
+        let end = reading.await.map_err(|_| fault(&self.file, "it could not be read"))??;
+        if end.sum != verified {
+            return Err(fault(
+                &self.file,
+                "somebody has changed it meanwhile: remove the folder of the store, and begin again",
+            ));
+        }
+        filling.end()?;
         Ok(restored)
     }
+
     fn report(
         &self,
         out: &mut impl Write,
@@ -243,15 +267,36 @@ impl Restore {
         let (would, not) =
             if self.dry_run { ("Would restore", " Nothing was written.") } else { ("Restored", "") };
         let usable = restored.usable.len();
-        writeln!(out, "{would} {usable} apps, as they were at {taken}.{not}")?;
-        if restored.revoked > 0 {
-            writeln!(out, "{} more come back revoked.", restored.revoked)?;
+        let (apps, are) = if usable == 1 { ("app", "it was") } else { ("apps", "they were") };
+        writeln!(out, "{would} {usable} {apps}, as {are} at {taken}.{not}")?;
+        match restored.revoked {
+            0 => {}
+            1 => writeln!(out, "1 more comes back revoked.")?,
+            more => writeln!(out, "{more} more come back revoked.")?,
         }
         if restored.expired > 0 {
             writeln!(
                 out,
-                "{} are left out: nobody used them for so long that they would be forgotten by now.",
+                "Left out: {}, since nobody used them for so long that they would be forgotten by now.",
                 restored.expired
+            )?;
+        }
+        if !restored.impossible.is_empty() {
+            let named: Vec<String> =
+                restored.impossible.iter().take(NAMED).map(|id| table::plain(id)).collect();
+            let more = if restored.impossible.len() > NAMED { ", …" } else { "" };
+            writeln!(
+                out,
+                "{} are left out: they could not register here as they stand there: {}{more}",
+                restored.impossible.len(),
+                named.join(", ")
+            )?;
+        }
+        if let Some(path) = &restored.new_key {
+            writeln!(
+                out,
+                "A new encryption key is in {}. Keep a copy of it somewhere else than the backups.",
+                path.display()
             )?;
         }
         writeln!(
@@ -285,8 +330,9 @@ impl Restore {
 }
 
 impl Restored {
-    fn count(&mut self, becomes: PutBack, row: Vec<String>) {
+    fn count(&mut self, becomes: PutBack, mut row: Vec<String>) {
         match becomes {
+            PutBack::Impossible => self.impossible.extend(row.drain(..).next()),
             PutBack::Expired => self.expired += 1,
             PutBack::Revoked => self.revoked += 1,
             PutBack::Usable => self.usable.push(row),
@@ -304,8 +350,8 @@ struct End {
 }
 
 /// Reads a backup, line by line, to its end.
-fn each(path: &Path, mut take: impl FnMut(Read) -> Result<(), Fault>) -> Result<End, Fault> {
-    let file = File::open(path).map_err(|error| fault(path, error))?;
+fn each(path: &Path, mut file: &File, mut take: impl FnMut(Read) -> Result<(), Fault>) -> Result<End, Fault> {
+    file.rewind().map_err(|error| fault(path, error))?;
     let (mut file, mut reader, mut line) = (BufReader::new(file), Reader::default(), Vec::new());
     let mut end = None;
     loop {
@@ -337,17 +383,118 @@ fn row(client: &Client) -> Vec<String> {
     vec![client.id.clone(), name, used, uris]
 }
 
-/// The apps of which a log says that the operator revoked them, or that they withdrew.
+/// The apps of which a log says that the operator revoked them, or that they withdrew. Fails where it has no line of the journal at all:
+/// that is another file, and says nothing about what was revoked.
 fn revoked_by(log: &Path) -> Result<BTreeSet<String>, Fault> {
-    let fault = |error: io::Error| Fault::caused(format!("read the log {}", log.display()), error);
-    let mut ids = BTreeSet::new();
-    for line in BufReader::new(File::open(log).map_err(fault)?).split(b'\n') {
-        let line = line.map_err(fault)?;
-        let Ok(event) = serde_json::from_slice::<Value>(&line) else { continue };
+    let what = || format!("read the log {}", log.display());
+    let failed = |error: io::Error| Fault::caused(what(), error);
+    let (mut ids, mut is_ours) = (BTreeSet::new(), false);
+    for line in BufReader::new(File::open(log).map_err(failed)?).split(b'\n') {
+        let line = line.map_err(failed)?;
+        let Some(event) = event_of(&line) else { continue };
         let at = |key| event.get(key).and_then(Value::as_str);
+        is_ours |= at("target") == Some(journal::TARGET);
         if at("event") == Some("client_revoked") && matches!(at("reason"), Some("operator" | "withdrawn")) {
             ids.extend(at("client_id").map(ToOwned::to_owned));
         }
     }
+    if !is_ours {
+        return Err(Fault::caused(
+            what(),
+            "it has no line of the gateway's journal (JSON, target mcp_deputy::journal)",
+        ));
+    }
     Ok(ids)
+}
+
+/// A line of the log, as it is or as keepers of logs wrap it: Docker's `log`, journald's `MESSAGE`.
+fn event_of(line: &[u8]) -> Option<Value> {
+    let event: Value = serde_json::from_slice(line).ok()?;
+    let wrapped = ["log", "MESSAGE"].iter().find_map(|member| event.get(member)?.as_str());
+    match wrapped.map(serde_json::from_str) {
+        Some(Ok(inner)) => Some(inner),
+        _ => Some(event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        backup::Writer,
+        handle::{Handle, Kind},
+    };
+
+    /// A backup of one app, and a configuration for where it is to be restored.
+    fn begun(folder: &Path) -> (Restore, Settings) {
+        let text = format!(
+            "public_url = \"http://localhost:8080\"\n[provider.github]\npreset = \"github\"\nclient_id = \"x\"\n\
+             client_secret = \"y\"\n[[mcp_server]]\nupstream_url = \"http://127.0.0.1:3000/mcp\"\n[store]\nurl = \"disk:{}\"\n",
+            folder.join("data").display()
+        );
+        let settings = crate::config::from_text("proxy.toml", &text, &|_| None).unwrap();
+        let file = folder.join("backup");
+        std::fs::write(&file, backup("http://127.0.0.1/")).unwrap();
+        let restore = Restore {
+            file,
+            config: None,
+            revoke: Vec::new(),
+            journal: Vec::new(),
+            without_seal: true,
+            dry_run: false,
+        };
+        (restore, settings)
+    }
+
+    fn backup(redirect_uri: &str) -> Vec<u8> {
+        let now = gateway::now();
+        let id = Handle::derived(Kind::Client, &Digest::of("a")).expose().to_owned();
+        let body = format!(r#"{{"redirect_uris":["{redirect_uri}"],"token_endpoint_auth_method":"none"}}"#);
+        let (mut writer, mut lines) = Writer::begin(now, "http://localhost:8080", "1");
+        lines.extend(writer.client(crate::domain::client::tests::client(&id, &body, None, now)));
+        lines.extend(writer.end(|_| [0; 32]));
+        lines
+    }
+
+    fn words(stopped: &Stopped) -> String {
+        match stopped {
+            Stopped::Wrong(fault) | Stopped::Failed(fault) => crate::flow::fault::chain(fault),
+        }
+    }
+
+    /// Somebody who may write to the file waits until it was looked at.
+    #[tokio::test]
+    async fn what_changes_between_the_look_and_the_writing_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (restore, settings) = begun(folder.path());
+        let file = File::open(&restore.file).unwrap();
+        let Ok((_, _, sum)) = restore.verify(&file, &settings, &BTreeSet::new()) else { panic!() };
+        // Within the same file; and another one of its name.
+        for replaced in [true, false] {
+            if replaced {
+                std::fs::remove_file(&restore.file).unwrap();
+            }
+            std::fs::write(&restore.file, backup("https://evil.example/")).unwrap();
+            let path = folder.path().join(format!("data-{replaced}"));
+            let filling = gateway::empty_store(&path, &settings).unwrap();
+            let file = if replaced { file.try_clone().unwrap() } else { File::open(&restore.file).unwrap() };
+            let filled = restore.fill(file, sum, filling, &BTreeSet::new()).await;
+            assert_eq!(filled.is_ok(), replaced, "what was opened is what is written");
+            // A gateway would not start on it.
+            assert_eq!(
+                gateway::empty_store(&path, &settings)
+                    .is_err_and(|it| { crate::flow::fault::chain(&it).contains("cut off") }),
+                !replaced
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_twice_is_no_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let (restore, settings) = begun(folder.path());
+        let restore = Restore { file: folder.path().to_owned(), ..restore };
+        let Err(stopped) = restore.restore(&settings).await else { panic!() };
+        assert!(words(&stopped).contains("no file that can be read twice"), "{}", words(&stopped));
+    }
 }

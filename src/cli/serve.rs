@@ -5,16 +5,16 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{failed, load, wrong};
+use super::{failed, load_again, wrong};
 use crate::{
     config::{BrandingSettings, Settings},
-    gateway::{self, Bound, Gateway, Origin, Surroundings},
+    gateway::{self, Bound, Gateway, Hangups, MakeDesk, Origin, Surroundings},
     net::files::{self, Raised},
     observe::log,
 };
 
 /// Runs the gateway until a signal says that it is enough.
-pub(super) fn serve(settings: Settings, origin: Origin) -> ExitCode {
+pub(super) fn serve(make: MakeDesk, settings: Settings, origin: Origin) -> ExitCode {
     // A mistake in what the operator wrote for people, said as any other of the configuration.
     if settings.branding != BrandingSettings::default()
         && let Err(error) = gateway::pages(&settings)
@@ -26,12 +26,13 @@ pub(super) fn serve(settings: Settings, origin: Origin) -> ExitCode {
     }
     raise_open_files();
     match control_runtime() {
-        Ok(runtime) => runtime.block_on(serve_here(settings, origin)),
+        Ok(runtime) => runtime.block_on(serve_here(make, settings, origin)),
         Err(error) => failed(&error),
     }
 }
 
-async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
+async fn serve_here(make: MakeDesk, settings: Settings, origin: Origin) -> ExitCode {
+    let hangups = Hangups::awaited();
     let bound = match Bound::bind(&settings) {
         Ok(bound) => bound,
         Err(fault) => return failed(&fault),
@@ -46,8 +47,9 @@ async fn serve_here(settings: Settings, origin: Origin) -> ExitCode {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let path = origin.path.clone();
-    tokio::spawn(gateway::watch(gateway.handle(), origin, move || load(path.as_deref()), stop.clone()));
-    match gateway.run(bound, stop).await {
+    let read = move || load_again(path.as_deref());
+    tokio::spawn(gateway::watch(gateway.handle(), origin, hangups, read, stop.clone()));
+    match gateway.run(make, bound, stop).await {
         Ok(drained) if drained.is_graceful() => {
             tracing::info!("drained; every request was answered");
             ExitCode::SUCCESS

@@ -5,7 +5,7 @@
 //! `file`.
 //!
 //! Must never put a value into an error, since it may be a secret; only names are repeated. Relative paths are seen from the working directory.
-//! Called by `config::load` only.
+//! Called by `config` only.
 
 use std::borrow::Cow;
 use std::fs;
@@ -21,9 +21,22 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Parses `text`, checks it against the table of keys and replaces references to the environment and to files.
 pub(super) fn read<'t>(text: &'t str, env: Lookup<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
+    walked(text, &Walk { env, unknown: None })
+}
+
+/// The same where variables need not be set and files need not be readable: `unknown` stands for what they hold.
+pub(super) fn skim<'t>(
+    text: &'t str,
+    env: Lookup<'_>,
+    unknown: &'static str,
+) -> Result<Spanned<DeTable<'t>>, Refused> {
+    walked(text, &Walk { env, unknown: Some(unknown) })
+}
+
+fn walked<'t>(text: &'t str, walk: &Walk<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
     let mut document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let Some(root) = keys::section("") else { return Ok(document) };
-    Walk { env }.section(root, "", document.get_mut())?;
+    walk.section(root, "", document.get_mut())?;
     Ok(document)
 }
 
@@ -37,6 +50,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> Refused {
 
 struct Walk<'e> {
     env: Lookup<'e>,
+    /// What stands for a value that cannot be had here; `None`: it must be had.
+    unknown: Option<&'static str>,
 }
 
 impl Walk<'_> {
@@ -133,6 +148,7 @@ impl Walk<'_> {
             _ => return Ok(None),
         };
         let refuse = |why| Refused::at(place, format!("{} has no value: {why}", key.name));
+        let text = text.or_else(|why| self.unknown.map(str::to_owned).ok_or(why));
         let text = text.map_err(refuse)?.trim_end_matches(['\r', '\n']).to_owned();
         if text.is_empty() {
             return Err(refuse(format!(
@@ -173,7 +189,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     let text = |value: &Spanned<DeValue<'_>>| matches!(value.get_ref(), DeValue::String(_));
     match (kind, value) {
         (Kind::Count | Kind::Size, DeValue::Integer(number)) => !number.as_str().starts_with('-'),
-        (Kind::Flag, DeValue::Boolean(_)) => true,
+        (Kind::Ratio, DeValue::Integer(_) | DeValue::Float(_)) | (Kind::Flag, DeValue::Boolean(_)) => true,
         (Kind::TextList | Kind::SecretList, DeValue::Array(items)) => items.iter().all(text),
         (Kind::Texts, DeValue::Table(entries)) => entries.values().all(text),
         (Kind::Lists, DeValue::Table(entries)) => entries
@@ -198,6 +214,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Duration => "a duration in quotes",
         Kind::Flag => "true or false",
         Kind::Lists => "a table of lists of texts",
+        Kind::Ratio => "a number from 0 to 1",
         Kind::SecretList | Kind::TextList => "a list of texts",
         Kind::Size => "a size",
         Kind::Texts => "a table of texts",

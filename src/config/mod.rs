@@ -42,9 +42,10 @@ pub use settings::{
     AdminSocket, ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration,
     ElsewhereSettings, LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement,
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
-    StoreUrl, TlsFiles, TokenSettings,
+    StoreUrl, TlsFiles, TokenSettings, TracingSettings,
 };
 pub use sources::{Mark, mark};
+use toml::{Spanned, de::DeTable};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.toml";
@@ -61,6 +62,18 @@ pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result
             })?;
             from_text(&path.display().to_string(), &text, env)
         }
+    }
+}
+
+/// Reads the configuration once more, for a process that runs already. Unlike [`load`] it takes neither something that cannot be read twice (a
+/// pipe) nor, for a file that is gone, the environment alone.
+pub fn load_again(
+    path: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    match path.and_then(sources::fleeting) {
+        Some(pipe) => Err(ConfigError::about(pipe.display(), "cannot be read again, since it is no file")),
+        None => load(path, env),
     }
 }
 
@@ -91,11 +104,13 @@ pub fn locate(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Resu
     })?;
     let name = path.display().to_string();
     let source = Source::File { name: &name, text: &text };
-    let lenient = |name: &str| env(name).or_else(|| Some(UNKNOWN.to_owned()));
-    written(&text, &lenient).and_then(|file| found(file, env)).map_err(|refused| source.locate(refused))
+    document::skim(&text, env, UNKNOWN)
+        .and_then(understood)
+        .and_then(|file| found(file, env))
+        .map_err(|refused| source.locate(refused))
 }
 
-/// What stands in for a variable that is not set here.
+/// What stands for a variable that is not set here, or for a file that cannot be read.
 const UNKNOWN: &str = "?";
 
 fn found(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereabouts, Refused> {
@@ -104,7 +119,10 @@ fn found(mut file: File, env: &dyn Fn(&str) -> Option<String>) -> Result<Whereab
 }
 
 fn written(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<File, Refused> {
-    let document = document::read(text, env)?;
+    document::read(text, env).and_then(understood)
+}
+
+fn understood(document: Spanned<DeTable<'_>>) -> Result<File, Refused> {
     File::deserialize(toml::de::Deserializer::from(document)).map_err(|error| {
         // The tree fits the table of keys, and a test holds the structs against the table, so this is not reached; its
         // message may contain a value, so it is not shown.

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn all_are_in_the_documentation_with_what_is_unverified() {
         let text =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/providers.md")).unwrap();
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/providers.md")).unwrap();
         for preset in PRESETS {
             assert!(text.contains(&format!("`preset = \"{}\"`", preset.name)), "{}", preset.name);
         }

@@ -2,7 +2,8 @@
 //! read from (`{ file = "PATH" }`), and what its pages are made of.
 //!
 //! Contents are compared and not times: what Kubernetes mounts changes by a symbolic link that points elsewhere, and some
-//! file systems count time in whole seconds. The certificate is not among them; it is watched by itself (`net::tls`), so
+//! file systems count time in whole seconds. What is no file (a pipe, a terminal) can be read once only, so it is never looked at here. The
+//! certificate is not among them; it is watched by itself (`net::tls`), so
 //! that a mistake in the configuration does not keep it from being renewed.
 
 use std::{
@@ -25,7 +26,7 @@ pub struct Mark(u64);
 pub fn mark(path: Option<&Path>) -> Mark {
     let path = path.unwrap_or(Path::new(DEFAULT_FILE));
     let mut hasher = DefaultHasher::new();
-    let text = fs::read(path).ok();
+    let text = content(path);
     text.hash(&mut hasher);
     let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
     for file in referred(&text) {
@@ -37,13 +38,30 @@ pub fn mark(path: Option<&Path>) -> Mark {
 /// What a file holds; of a folder (templates of pages), what its files hold.
 fn hash(path: &Path, hasher: &mut DefaultHasher) {
     path.hash(hasher);
-    let Ok(entries) = fs::read_dir(path) else { return fs::read(path).ok().hash(hasher) };
+    let Ok(entries) = fs::read_dir(path) else { return content(path).hash(hasher) };
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     for file in files {
         file.hash(hasher);
-        fs::read(&file).ok().hash(hasher);
+        content(&file).hash(hasher);
     }
+}
+
+/// What a file holds. `None`: it cannot be read, or not twice.
+fn content(path: &Path) -> Option<Vec<u8>> {
+    let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());
+    is_file.then(|| fs::read(path).ok()).flatten()
+}
+
+/// What of this configuration can be read once only, if anything: itself, or a file that it names. Reading a pipe again would find nothing, or
+/// wait for ever.
+pub(super) fn fleeting(path: &Path) -> Option<PathBuf> {
+    let is_fleeting = |path: &Path| fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
+    if is_fleeting(path) {
+        return Some(path.to_owned());
+    }
+    let text = content(path).and_then(|text| String::from_utf8(text).ok())?;
+    referred(&text).into_iter().find(|path| is_fleeting(path))
 }
 
 /// The files that values are read from, and those that `[branding]` names.
@@ -124,6 +142,30 @@ mod tests {
             assert_ne!(now, before, "{name}");
             before = now;
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_can_be_read_only_once_is_left_for_whoever_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (main, pipe) = (folder.path().join("proxy.toml"), folder.path().join("pipe"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::write(&main, format!("client_secret = {{ file = {pipe:?} }}\n")).unwrap();
+        // Reading it would wait for somebody who writes.
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            mark(Some(&pipe));
+            mark(Some(&main));
+            for path in [&main, &pipe] {
+                assert_eq!(fleeting(path).as_ref(), Some(&pipe));
+                let again = crate::config::load_again(Some(path), &|_| None).unwrap_err();
+                assert!(again.sentence().contains("cannot be read again"), "{again}");
+            }
+            fs::write(&main, "client_secret = { file = \"none\" }\n").unwrap();
+            assert_eq!(fleeting(&main), None);
+            said.send(())
+        });
+        assert!(heard.recv_timeout(std::time::Duration::from_secs(5)).is_ok());
     }
 
     #[cfg(unix)]

@@ -157,7 +157,7 @@ mod tests {
 
     fn browser(subject: &str) -> Browser {
         let known = Known { subject: subject.to_owned(), login: "ada".to_owned() };
-        Browser { people: BTreeMap::from([("github".to_owned(), known)]), since: NOW }
+        Browser::default().with("github", known, NOW)
     }
 
     fn post() -> SameOriginPost {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"format":"mcp-deputy backup","version":1,"taken_at":…,"issuer":…,"made_by":…,"holds":…,"lacks":…}
-//! {"client":{…}}                                              one line for each app
+//! {"client":{…}}                                              one line for each app, in the order of their ids
 //! {"end":{"clients":…,"sha256":…,"seal":…,"key":…}}           SHA-256 over all lines before; a MAC over that; under which key
 //! ```
 //!
@@ -75,6 +75,9 @@ pub enum Damaged {
     /// The sum is another one.
     #[error("it is damaged: its sum is wrong")]
     Sum,
+    /// The apps are not in the order of their ids, each once.
+    #[error("it is damaged: an app stands there twice, or in another's place")]
+    Order,
 }
 
 /// What the seal of a backup is a MAC over, part by part.
@@ -155,11 +158,13 @@ pub struct Reader {
     begun: bool,
     ended: bool,
     key: Option<String>,
+    /// The id of the client that was read last.
+    last: Option<String>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { sum: Running::new(), clients: 0, begun: false, ended: false, key: None }
+        Self { sum: Running::new(), clients: 0, begun: false, ended: false, key: None, last: None }
     }
 }
 
@@ -177,6 +182,10 @@ impl Reader {
         }
         match serde_json::from_slice(line).map_err(|_| Damaged::Line)? {
             Line::Client(client) => {
+                if self.last.as_ref().is_some_and(|last| *last >= client.id) {
+                    return Err(Damaged::Order);
+                }
+                self.last = Some(client.id.clone());
                 self.clients = self.clients.saturating_add(1);
                 self.sum.add(line);
                 Ok(Read::Client(client))
@@ -286,12 +295,20 @@ mod tests {
         assert_eq!(read(&cut), Err(Damaged::CutOff));
         let twice = [whole.clone(), vec![whole[1].clone()]].concat();
         assert_eq!(read(&twice), Err(Damaged::CutOff));
-        for (index, other) in [(1, vec![]), (1, whole[2].clone())] {
-            let mut swapped = whole.clone();
-            swapped[index] = other;
-            swapped.retain(|line| !line.is_empty());
-            assert_eq!(read(&swapped), Err(Damaged::Sum));
+        let mut other = whole.clone();
+        other[1] = String::from_utf8(other[1].clone()).unwrap().replace("a.example", "b.example").into();
+        assert_eq!(read(&other), Err(Damaged::Sum));
+        let mut fewer = whole.clone();
+        fewer.remove(1);
+        assert_eq!(read(&fewer), Err(Damaged::Sum));
+        for (index, other) in [(1, 2), (2, 1)] {
+            let mut twice = whole.clone();
+            twice[index] = whole[other].clone();
+            assert_eq!(read(&twice), Err(Damaged::Order));
         }
+        let mut swapped = whole.clone();
+        swapped.swap(1, 2);
+        assert_eq!(read(&swapped), Err(Damaged::Order));
         let mut later = whole.clone();
         later[0] =
             String::from_utf8(later[0].clone()).unwrap().replace("\"version\":1", "\"version\":2").into();

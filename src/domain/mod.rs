@@ -39,6 +39,7 @@ pub mod redirect;
 pub mod refusal;
 pub mod request;
 pub mod resource;
+pub mod restored;
 pub mod scope;
 pub mod secret;
 pub mod showing;

@@ -3,7 +3,7 @@
 //! A person is identified by the third party's issuer and its immutable user id, everywhere (D19). Login names and e-mail
 //! addresses are for display: they can be given to somebody else.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,9 +65,39 @@ impl Person {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Browser {
     /// Provider name to (subject, login).
-    pub people: std::collections::BTreeMap<String, Known>,
-    /// Since when.
+    pub people: BTreeMap<String, Known>,
+    /// When somebody last signed in.
     pub since: Timestamp,
+    /// When each of them did, by provider name. Where that is not written (in records of before), it was then.
+    #[serde(default)]
+    pub signed_in: BTreeMap<String, Timestamp>,
+}
+
+impl Browser {
+    /// With those only whose sign-in is not over at this moment.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        let (since, signed_in) = (self.since, &self.signed_in);
+        let since = |provider: &String| signed_in.get(provider).copied().unwrap_or(since);
+        self.people.retain(|provider, _| !since(provider).after(BROWSER_TTL).has_passed(now));
+        let people = &self.people;
+        self.signed_in.retain(|provider, _| people.contains_key(provider));
+        self
+    }
+
+    /// With somebody who signed in just now. Nobody else's sign-in becomes longer by that, nor does one come back that was
+    /// over: whoever holds a browser that was left signed in could keep it so for ever, with an account of their own.
+    #[must_use]
+    pub fn with(self, provider: &str, known: Known, now: Timestamp) -> Self {
+        let mut browser = self.at(now);
+        for provider in browser.people.keys() {
+            browser.signed_in.entry(provider.clone()).or_insert(browser.since);
+        }
+        browser.people.insert(provider.to_owned(), known);
+        browser.signed_in.insert(provider.to_owned(), now);
+        browser.since = now;
+        browser
+    }
 }
 
 /// Whom a browser is known for.
@@ -85,6 +115,35 @@ pub const BROWSER_TTL: Duration = Duration::from_hours(336);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each sign-in lasts as long as it says, whatever else happens in that browser.
+    #[test]
+    fn attack_a_sign_in_that_another_account_prolongs() {
+        const DAY: Duration = Duration::from_hours(24);
+        let known = |subject: &str| Known { subject: subject.to_owned(), login: subject.to_owned() };
+        let begun = Timestamp::from_millis(1_900_000_000_000);
+        let names = |browser: &Browser| browser.people.keys().cloned().collect::<Vec<_>>();
+        let mut browser = Browser::default().with("hers", known("a|1"), begun);
+        for days in [10, 13] {
+            browser = browser.with("his", known("b|2"), begun.after(days * DAY));
+            assert_eq!(names(&browser), ["hers", "his"]);
+        }
+        assert_eq!(names(&browser.clone().at(begun.after(13 * DAY))), ["hers", "his"]);
+        assert_eq!(names(&browser.clone().at(begun.after(14 * DAY))), ["his"]);
+        let later = browser.clone().with("his", known("b|2"), begun.after(20 * DAY));
+        assert_eq!(
+            (names(&later), later.signed_in.len()),
+            (vec!["his".to_owned()], 1),
+            "it does not come back"
+        );
+        // Records of before say it once for all.
+        let old: Browser = serde_json::from_value(serde_json::json!({
+            "people": { "hers": known("a|1") }, "since": begun
+        }))
+        .unwrap();
+        let old = old.with("his", known("b|2"), begun.after(10 * DAY));
+        assert_eq!(names(&old.at(begun.after(14 * DAY))), ["his"]);
+    }
 
     #[test]
     fn people_of_two_issuers_never_meet() {

@@ -40,6 +40,7 @@ use super::{
     Failure, Flows,
     count::SessionTally,
     live::{Ending, LinkCell},
+    ports::BoxFuture,
     sign::Assertion,
     tally::Tally,
 };
@@ -248,10 +249,7 @@ impl Flows {
             sessions.1.misses.one_more();
             let presented =
                 Presented::parse(Kind::AccessToken, token).ok_or(invalid_token("token_malformed"))?;
-            // In a box, so that the usual case is small.
-            let loading = self.detached(move |flows| async move { flows.load_session(&presented).await });
-            let loaded = Box::pin(loading).await;
-            match loaded {
+            match self.load(presented).await {
                 Ok(session) => {
                     sessions.0.insert(digest, Arc::clone(&session));
                     session
@@ -267,6 +265,12 @@ impl Flows {
             return Err(invalid_token("token_for_another_resource").into());
         }
         Ok(Permit { session })
+    }
+
+    /// In a box, so that the usual case is small; and compiled here, not where requests are awaited.
+    #[inline(never)]
+    fn load(self: &Arc<Self>, presented: Presented) -> BoxFuture<'_, Result<Arc<Session>, Failure>> {
+        Box::pin(self.detached(move |flows| async move { flows.load_session(&presented).await }))
     }
 
     /// Subscribes to the end of the grant first and reads the store second.

@@ -15,7 +15,7 @@ use super::{
     journal::{self, Event},
     live::{Borrowed, LinkCell},
     outcome::arriving,
-    ports::{Table, ThirdPartyError, ThirdPartyTokens},
+    ports::{BoxFuture, Table, ThirdPartyError, ThirdPartyTokens},
     records::GrantsOf,
     vault::borrowed,
 };
@@ -58,9 +58,17 @@ impl Flows {
             return Ok(current);
         }
         let (cell, provider) = (Arc::clone(permit.link()), permit.provider().to_owned());
-        let task = self.detached(move |flows| async move { Ok(flows.borrow_from(&cell, &provider).await) });
-        // In a box, so that the usual case is small.
-        Box::pin(task).await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
+        self.borrow_later(cell, provider).await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
+    }
+
+    /// In a box, so that the usual case is small; and compiled here, not where requests are awaited.
+    #[inline(never)]
+    fn borrow_later(
+        self: &Arc<Self>,
+        cell: Arc<LinkCell>,
+        provider: String,
+    ) -> BoxFuture<'_, Result<Result<Arc<Borrowed>, ThirdPartyError>, Failure>> {
+        Box::pin(self.detached(move |flows| async move { Ok(flows.borrow_from(&cell, &provider).await) }))
     }
 
     /// The same, from a cell. Already on the control runtime.
@@ -295,7 +303,18 @@ impl Flows {
     }
 
     /// The MCP server answered 401 to the token `used`. It says little about whom it refuses: the third party decides.
-    pub async fn backend_refused(self: &Arc<Self>, permit: &Permit, used: Digest) -> BackendVerdict {
+    ///
+    /// In a box: compiled here, not where requests are awaited.
+    #[inline(never)]
+    pub fn backend_refused<'a>(
+        self: &'a Arc<Self>,
+        permit: &'a Permit,
+        used: Digest,
+    ) -> BoxFuture<'a, BackendVerdict> {
+        Box::pin(self.judge_backend(permit, used))
+    }
+
+    async fn judge_backend(self: &Arc<Self>, permit: &Permit, used: Digest) -> BackendVerdict {
         if permit.link().current().digest != used {
             return BackendVerdict::Challenge;
         }

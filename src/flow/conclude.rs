@@ -240,11 +240,8 @@ impl Flows {
         {
             browser = known.record;
         }
-        browser.since = now;
-        browser.people.insert(
-            provider.to_owned(),
-            Known { subject: person.subject.clone(), login: person.login.clone() },
-        );
+        let known = Known { subject: person.subject.clone(), login: person.login.clone() };
+        let browser = browser.with(provider, known, now);
         let session = Handle::plain(Kind::Cookie, self.random()?);
         let key = session.digest();
         self.records.index_expiry(now.after(BROWSER_TTL), Table::Browser, key.as_bytes(), now).await?;

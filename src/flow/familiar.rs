@@ -10,7 +10,7 @@ use crate::domain::{
     consent::Consent,
     handle::{Kind, is_plain},
     link::Link,
-    person::{BROWSER_TTL, Browser, Known, Person, personal_key, subject_key},
+    person::{Browser, Known, Person, personal_key, subject_key},
     provider::{NAMING_SCOPES, Provider},
     redirect::MatchedRedirect,
     request::AuthorizationRequest,
@@ -49,8 +49,8 @@ impl Flows {
             return Ok(None);
         };
         let browser = self.records.load::<Browser>(Digest::of(session).as_bytes()).await?;
-        let browser = browser.filter(|it| !it.record.since.after(BROWSER_TTL).has_passed(self.now()));
-        Ok(browser.map(|browser| browser.record))
+        let browser = browser.map(|browser| browser.record.at(self.now()));
+        Ok(browser.filter(|browser| !browser.people.is_empty()))
     }
 
     /// How much of the page is shown: by the record of the person whom this browser is known for, and nobody else's.

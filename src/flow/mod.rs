@@ -55,11 +55,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use fault::Fault;
 use key_sets::KeySets;
 use live::{LinkCells, LiveGrants};
-use ports::{Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
+use ports::{BoxFuture, Clock, Documents, Entropy, Sealer, Store, ThirdParties, ThirdParty};
 use records::Records;
 use resolve::Reading;
 use sign::SigningKeys;
 use tally::People;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -289,11 +290,23 @@ impl Flows {
         if live::seam::is_modelled() {
             return step(Arc::clone(self)).await;
         }
-        let step = journal::quietly(journal::is_quiet(), step(Arc::clone(self)));
+        let (sender, mut receiver) = oneshot::channel();
+        let step = step(Arc::clone(self));
+        // In a box and without its answer: what carries a step is compiled once then, and not for each of them.
+        let task = self.start(Box::pin(async move {
+            // Nobody may wait for it any more.
+            let _ = sender.send(step.await);
+        }));
+        // The answer is there when the task has ended, unless the step panicked.
+        let _ = task.await;
+        receiver.try_recv().unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
+    }
+
+    fn start(&self, step: BoxFuture<'static, ()>) -> JoinHandle<()> {
+        let step = journal::quietly(journal::is_quiet(), step);
         // So that the id of the request stands beside what the step decides.
         let step = request::continued(request::current(), step);
-        let task = self.tasks.spawn_on(self.steps.counted(step), &self.runtime);
-        task.await.unwrap_or_else(|_| Err(Fault::new("finish a step: it panicked").into()))
+        self.tasks.spawn_on(self.steps.counted(step), &self.runtime)
     }
 
     /// Runs something that nobody waits for.
@@ -301,7 +314,11 @@ impl Flows {
     where
         F: Future<Output = Result<(), Fault>> + Send + 'static,
     {
-        let work = self.steps.counted(step(Arc::clone(self)));
+        self.start_unheard(what, Box::pin(step(Arc::clone(self))));
+    }
+
+    fn start_unheard(&self, what: &'static str, step: BoxFuture<'static, Result<(), Fault>>) {
+        let work = self.steps.counted(step);
         let work = async move {
             if let Err(fault) = work.await {
                 tracing::error!(

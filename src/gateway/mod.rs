@@ -13,6 +13,7 @@ mod reload;
 mod restore;
 mod run;
 mod system;
+mod traces;
 
 use std::{path::Path, sync::Arc};
 
@@ -21,9 +22,9 @@ use secrecy::ExposeSecret as _;
 pub use branding::pages;
 pub use keys::keys_of_resting;
 use metrics::Tallies;
-pub use reload::{NotReloaded, Origin, watch};
-pub use restore::{empty_store, now, seals};
-pub use run::{Bound, Gateway, Handle};
+pub use reload::{Hangups, NotReloaded, Origin, watch};
+pub use restore::{Filling, empty_store, now, readmission, seals};
+pub use run::{Bound, Gateway, Handle, MakeDesk, desk};
 pub use system::{SystemClock, SystemEntropy};
 
 use crate::{

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     config::{AdminSocket, Settings},
     flow::fault::{Fault, chain},
-    net::local::{LocalError, LocalSocket},
+    net::local::{self, LocalError, LocalSocket},
     web::admin::Admin,
 };
 
@@ -22,6 +22,13 @@ pub(super) fn socket(settings: &Settings) -> Result<Option<LocalSocket>, Fault> 
     match LocalSocket::bind(&path) {
         Ok(socket) => {
             tracing::info!(path = %socket.path().display(), "the operator's commands are answered on this socket");
+            if settings.admin_socket != AdminSocket::Beside && local::is_open_to_others(&path) {
+                tracing::warn!(
+                    reason = "socket_folder_open",
+                    path = %path.display(),
+                    "others may write to the folder of the admin socket: while no gateway runs they can put theirs in its place",
+                );
+            }
             Ok(Some(socket))
         }
         Err(error) if settings.admin_socket == AdminSocket::Beside && !matches!(error, LocalError::Taken) => {

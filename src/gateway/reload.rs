@@ -19,7 +19,7 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,6 +28,7 @@ use super::{
     documents, policy,
     run::{Handle, Parts, Running, pem_files, settled, unmade},
     third_parties,
+    traces::Traces,
 };
 use crate::{
     config::{self, ConfigError, Mark, Settings},
@@ -163,6 +164,7 @@ impl Running {
         });
         let site = Site::renewed(&before.site, self.site_parts(&settings, &flows)?).map_err(unmade)?;
         self.mounts(&settings, &WorkerTraffic::default())?;
+        let traces = Traces::prepare(&settings, &self.surroundings)?;
         let certificate = self.certificate.get().zip(pem_files(&settings));
         let pair = match &certificate {
             Some((_, files)) => Some(
@@ -184,6 +186,7 @@ impl Running {
             }
         }
         drop(before);
+        self.traces.take(traces);
         self.hold(Parts { settings, flows: Arc::clone(&flows), site });
         if tokio::time::timeout(PATIENCE, self.renewer.renew(limits)).await.is_err() {
             tracing::error!(reason = "workers_slow", "a worker has not taken the new configuration yet");
@@ -215,7 +218,8 @@ impl Running {
 /// Where the configuration is from.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The file that the command line names.
+    /// The file that the command line names, or else the default one, where it was there. A process that began with a file never goes on
+    /// without one: what it said, and the environment does not, would be gone, rules of `[access]` among it.
     pub path: Option<PathBuf>,
     /// What its files held, marked before they were read for the start: what changed since then is a change.
     pub mark: Mark,
@@ -224,7 +228,34 @@ pub struct Origin {
 impl Origin {
     /// To be made before the configuration is read.
     pub fn of(path: Option<PathBuf>) -> Self {
+        let default = PathBuf::from(config::DEFAULT_FILE);
+        let path = path.or_else(|| default.exists().then_some(default));
         Self { mark: config::mark(path.as_deref()), path }
+    }
+}
+
+/// SIGHUP, from the moment at which this is made. Before that it ends the process, as signals do by themselves.
+#[derive(Debug)]
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// To be made before anything that takes a while: whoever restarts a service may tell it to read its configuration in the same second.
+    pub fn awaited() -> Self {
+        Self(
+            signal(SignalKind::hangup())
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "SIGHUP cannot be waited for; the files of the configuration are watched all the same");
+                })
+                .ok(),
+        )
+    }
+
+    /// Waits for the next one, or for one that came since.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -232,29 +263,18 @@ impl Origin {
 pub async fn watch(
     gateway: Handle,
     origin: Origin,
+    mut hangups: Hangups,
     read: impl Fn() -> Result<Settings, ConfigError> + Send,
     stop: CancellationToken,
 ) {
-    let hangups = signal(SignalKind::hangup());
-    let mut hangups = match hangups {
-        Ok(hangups) => Some(hangups),
-        Err(error) => {
-            tracing::warn!(%error, "SIGHUP cannot be waited for; the files of the configuration are watched all the same");
-            None
-        }
-    };
     let mark = || config::mark(origin.path.as_deref());
     // Of what was taken or refused last, and of what the last look found.
     let mut known = origin.mark;
     let mut seen = known;
-    let hung_up = async |hangups: &mut Option<tokio::signal::unix::Signal>| match hangups {
-        Some(hangups) => drop(hangups.recv().await),
-        None => std::future::pending().await,
-    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = hung_up(&mut hangups) => tracing::info!(trigger = "SIGHUP", "reading the configuration again"),
+            () = hangups.next() => tracing::info!(trigger = "SIGHUP", "reading the configuration again"),
             () = tokio::time::sleep(LOOK) => {
                 let now = mark();
                 let has_settled = now == seen;

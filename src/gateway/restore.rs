@@ -1,6 +1,9 @@
 //! What a restore needs of the configuration: the store, empty and held by nobody else, and the seals, if their key is there.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{SystemEntropy, system::SystemClock};
 use crate::{
@@ -8,11 +11,11 @@ use crate::{
     domain::time::Timestamp,
     flow::{
         fault::Fault,
-        operator::Restoring,
+        operator::{Readmission, Restoring},
         ports::{Clock as _, Entropy},
     },
     store::{
-        disk::{DiskOptions, DiskStore},
+        disk::{self, DiskOptions, DiskStore},
         keyfile::KeyFile,
         seal::{MasterKey, Seals},
     },
@@ -34,14 +37,50 @@ pub fn seals(settings: &Settings) -> Result<Option<Arc<Seals>>, Fault> {
     Ok(Some(Arc::new(Seals::new(&key, &previous, entropy)?)))
 }
 
-/// Opens the store in this folder, to be filled. Fails where a gateway runs on it, or where it holds anything.
-pub fn empty_store(path: &Path) -> Result<Restoring, Fault> {
+/// By which rules apps come back under this configuration.
+pub fn readmission(settings: &Settings) -> Readmission {
+    Readmission {
+        now: now(),
+        own_origin: settings.public_url.as_str().to_owned(),
+        private_schemes: settings.registration.allowed_redirect_schemes.clone(),
+    }
+}
+
+/// A store that is being filled. Until [`Filling::end`] no gateway starts on it, whatever happens.
+pub struct Filling {
+    /// What writes into it.
+    pub store: Restoring,
+    /// The file of an encryption key that was made just now, since there was none.
+    pub new_key: Option<PathBuf>,
+    folder: PathBuf,
+}
+
+impl Filling {
+    /// Everything is written.
+    pub fn end(self) -> Result<(), Fault> {
+        disk::filled(&self.folder).map_err(|error| fault(&self.folder, error))
+    }
+}
+
+fn fault(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
+    Fault::caused(format!("restore into the store at {}", path.display()), why)
+}
+
+/// Opens the store in this folder, to be filled. Fails where a gateway runs on it, or where it holds anything. Where the configuration names
+/// no key, and there is no key file, makes one: a gateway makes none for a store that holds records.
+pub fn empty_store(path: &Path, settings: &Settings) -> Result<Filling, Fault> {
     let store = DiskStore::open(path, DiskOptions::default())?;
     if !store.is_empty()? {
-        let why = "it is not empty: move its folder away (an earlier restore that was cut off also leaves one that is not)";
-        return Err(Fault::caused(format!("restore into the store at {}", path.display()), why));
+        return Err(fault(path, "it is not empty: move its folder away"));
     }
-    Ok(Restoring::into(Arc::new(store), now()))
+    disk::filling(path).map_err(|error| fault(path, error))?;
+    let beside = KeyFile::path_beside(path);
+    let is_new = settings.store.key.is_none() && KeyFile::open(&beside, true, &SystemEntropy)?.is_new;
+    Ok(Filling {
+        store: Restoring::into(Arc::new(store), readmission(settings)),
+        new_key: is_new.then_some(beside),
+        folder: path.to_owned(),
+    })
 }
 
 /// The time.

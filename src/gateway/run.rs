@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    io, mem,
+    io,
+    marker::PhantomData,
+    mem,
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicU32},
@@ -20,6 +22,7 @@ use super::{
     flows,
     metrics::{Moment, Tallies},
     operator,
+    traces::Traces,
 };
 use crate::{
     config::{self, LimitSettings, Settings},
@@ -29,12 +32,14 @@ use crate::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
         connect,
+        connection::Answers,
         files::{self, Places},
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
         local::LocalSocket,
         tls::{Certificates, PemFiles, TlsError},
     },
+    observe::trace::Tracer,
     proxy::{Credential, Route},
     serve::{self, Drained, Renewals, Renewer, Server},
     web::{
@@ -133,6 +138,7 @@ pub(super) struct Running {
     upstream_tls: Arc<rustls::ClientConfig>,
     places: Places,
     pub(super) tallies: Tallies,
+    pub(super) traces: Traces,
     pub(super) renewer: Renewer,
     /// One at a time.
     pub(super) reloading: tokio::sync::Mutex<()>,
@@ -157,7 +163,9 @@ impl Gateway {
         let runtime = tokio::runtime::Handle::current();
         let (flows, keys) = flows(&settings, surroundings, runtime, &tallies)?;
         let places = places(&settings, files::limit());
-        let site = Site::new(site_parts(&settings, &flows, surroundings, places)?).map_err(unmade)?;
+        let traces = Traces::new(&settings, surroundings, &tallies.traces)?;
+        let parts = site_parts(&settings, &flows, surroundings, places, traces.tracer())?;
+        let site = Site::new(parts).map_err(unmade)?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
         let (renewer, renewals) = serve::renewals();
@@ -167,6 +175,7 @@ impl Gateway {
             upstream_tls: Arc::new(upstream_tls),
             places,
             tallies,
+            traces,
             renewer,
             reloading: tokio::sync::Mutex::default(),
             look_again: AtomicU32::new(0),
@@ -193,8 +202,8 @@ impl Gateway {
         Handle(Arc::clone(&self.running))
     }
 
-    /// Serves until `stop` is cancelled, and drains.
-    pub async fn run(self, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
+    /// Serves until `stop` is cancelled, and drains. `make`: [`desk`], of the crate that calls this.
+    pub async fn run(self, make: MakeDesk, bound: Bound, stop: CancellationToken) -> io::Result<Drained> {
         let running = self.running;
         let parts = running.parts();
         let admin_at = bound.admin.address()?;
@@ -215,22 +224,26 @@ impl Gateway {
         let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
         let admin =
             Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics), parts.site.mirror());
-        let admin = Arc::new(admin.with_keys(Arc::clone(&self.keys)));
+        let admin = admin.with_keys(Arc::clone(&self.keys)).with_tracer(running.traces.tracer());
+        let admin = Arc::new(admin);
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
+        let metrics = admin::at_most_once_a_second(metrics, Arc::clone(&running.surroundings.clock));
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
+        running.traces.begin();
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));
         let (keys, stopping) = (self.keys, stop.clone());
         // Whatever it is at may be cut off at any moment.
         let resealing = tokio::spawn(async move { keys.work(&stopping).await });
         let desks = Arc::clone(&running);
-        let drained = server.run(move |index| Arc::new(desks.desk(index)), control, stop).await;
+        let drained = server.run(Arc::new(move |index| make(desks.web(index))), control, stop).await;
         sweeper.abort();
         resealing.abort();
         operator.end().await;
         if !running.parts().flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
         }
+        running.traces.end().await;
         drained
     }
 }
@@ -265,6 +278,7 @@ fn site_parts(
     flows: &Arc<Flows>,
     surroundings: &Surroundings,
     places: Places,
+    tracer: Tracer,
 ) -> Result<SiteParts, Fault> {
     let pages = super::pages(settings)?;
     let allowed_origins = settings.servers.iter().map(|server| {
@@ -286,6 +300,7 @@ fn site_parts(
         max_streams: places.streams,
         max_body: settings.limits.mcp_max_body_bytes,
         max_requests_per_person: settings.limits.max_requests_per_person,
+        tracer,
     })
 }
 
@@ -302,7 +317,7 @@ impl Running {
 
     /// What a site is made of under this configuration.
     pub(super) fn site_parts(&self, settings: &Settings, flows: &Arc<Flows>) -> Result<SiteParts, Fault> {
-        site_parts(settings, flows, &self.surroundings, self.places)
+        site_parts(settings, flows, &self.surroundings, self.places, self.traces.tracer())
     }
 
     /// What connections may cost.
@@ -321,13 +336,13 @@ impl Running {
     }
 
     /// One worker's share: its own sessions and its own connections.
-    fn desk(&self, index: usize) -> Desk {
+    fn web(&self, index: usize) -> Web {
         let traffic = self.tallies.traffic.worker(index);
         let parts = self.parts();
         // The mounts were made once before this configuration was taken: what fails there does not get here.
         let mounts = self.mounts(&parts.settings, &traffic).unwrap_or_default();
         let sessions = Sessions::counted(SESSIONS, Arc::clone(&traffic.sessions));
-        Desk(Web::new(Arc::clone(&parts.site), sessions, mounts, traffic))
+        Web::new(Arc::clone(&parts.site), sessions, mounts, traffic)
     }
 
     /// What `/metrics` says now.
@@ -470,10 +485,21 @@ fn rates(limits: &LimitSettings) -> Rates {
     }
 }
 
-/// A worker at the public listener.
-struct Desk(Web);
+/// Makes what answers at the public listener, for one worker.
+pub type MakeDesk = fn(Web) -> Arc<dyn Answers>;
 
-impl Handler for Desk {
+/// What answers at the public listener, for one worker.
+///
+/// `Here` is any type of the crate that asks. Generic code is compiled in that crate, and so is all that is awaited in it and not
+/// put into a box before: a request's way through the gateway. The binary is compiled for speed, this library for size.
+pub fn desk<Here: Send + Sync + 'static>(web: Web) -> Arc<dyn Answers> {
+    Arc::new(Desk::<Here>(web, PhantomData))
+}
+
+/// A worker at the public listener.
+struct Desk<Here>(Web, PhantomData<Here>);
+
+impl<Here: Send + Sync + 'static> Handler for Desk<Here> {
     async fn handle(&self, request: &mut Request<Body>, connection: &ConnectionContext) -> Response<Body> {
         let caller = Caller { peer: connection.peer, draining: connection.draining.clone() };
         self.0.answer(request, &caller).await

@@ -102,7 +102,7 @@ impl Service<Uri> for Connector {
 }
 
 /// A TLS client that trusts these roots. Without ALPN: whoever connects says what it speaks.
-pub(crate) fn tls(roots: &TrustRoots) -> Result<ClientConfig, TrustError> {
+pub fn tls(roots: &TrustRoots) -> Result<ClientConfig, TrustError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match roots {

@@ -27,7 +27,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _},
     net::TcpStream,
     time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
@@ -40,6 +40,7 @@ use super::{
     handler::{ConnectionContext, Handler, Handlers},
     listen::Limits,
     patience::{Activity, Patient},
+    socket::Socket,
     streams::{self, Watching},
 };
 
@@ -48,45 +49,105 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much is read at first, in bytes: most requests of HTTP/1.1 whole.
 const FIRST: usize = 4096;
 
-/// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
-/// and its requests are answered.
-pub(crate) async fn serve<H: Handler>(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    handlers: &Arc<Handlers<H>>,
-    context: Arc<ConnectionContext>,
-    limits: &Limits,
-) {
-    match tls {
-        None => speak(stream, handlers, context, limits).await,
-        // In a box, so that plain connections are small.
-        Some(acceptor) => Box::pin(secure(acceptor, stream, handlers, context, limits)).await,
+/// A handler, whatever it is: so that serving connections, hyper with it, is compiled once and not for each.
+pub trait Answers: Send + Sync {
+    /// Answers a request on a connection where this goes on.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Body>,
+        context: Arc<ConnectionContext>,
+        activity: Arc<Activity>,
+    ) -> Answering;
+}
+
+/// The answer to be. In a box: hyper keeps a place for it as long as the connection lives, and a stream needs none of it.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<H: Handler> Answers for H {
+    fn answer(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+        context: Arc<ConnectionContext>,
+        activity: Arc<Activity>,
+    ) -> Answering {
+        Box::pin(async move {
+            let mut asked = Asked { activity: &activity, is_answered: false };
+            let mut answer = unless_it_panics(pin!(self.handle(&mut request, &context))).await;
+            asked.is_answered = true;
+            drop(asked);
+            // What is left of the request's body is not read, so this connection is of no more use. A client that is not
+            // told would send its next request into it.
+            if activity.is_left_unread() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let progress = streams::current();
+            Ok(answer.map(|body| {
+                let body = body.hold(activity);
+                let Some(progress) = progress else { return body };
+                progress.begins();
+                body.watched(progress)
+            }))
+        })
     }
 }
 
-async fn secure<H: Handler>(
-    acceptor: TlsAcceptor,
+/// Serves a connection until it ends: by the client, by a limit, or because [`ConnectionContext::draining`] was cancelled
+/// and its requests are answered.
+///
+/// In a box, so that it is compiled here, where what is at work in every request is compiled for speed, and not where it is
+/// awaited.
+pub fn serve(
     stream: TcpStream,
-    handlers: &Arc<Handlers<H>>,
+    tls: Option<TlsAcceptor>,
+    handlers: Arc<Handlers<dyn Answers>>,
+    context: Arc<ConnectionContext>,
+    limits: Arc<Limits>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { begin(stream, tls, &handlers, context, &limits).await })
+}
+
+async fn begin(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handlers: &Arc<Handlers<dyn Answers>>,
     context: Arc<ConnectionContext>,
     limits: &Limits,
 ) {
+    let socket = match tls {
+        None => Socket::Plain(stream),
+        // In a box, so that plain connections are small.
+        Some(acceptor) => match Box::pin(secured(acceptor, stream, &context, limits)).await {
+            Some(socket) => socket,
+            None => return,
+        },
+    };
+    speak(socket, handlers, context, limits).await;
+}
+
+async fn secured(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    context: &ConnectionContext,
+    limits: &Limits,
+) -> Option<Socket> {
     // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
     match timeout(limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, handlers, context, limits).await,
+        Ok(Ok(stream)) => return Some(Socket::Secure(Box::new(stream))),
         Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
         Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
     }
+    None
 }
 
-async fn speak<H, S>(stream: S, handlers: &Arc<Handlers<H>>, context: Arc<ConnectionContext>, limits: &Limits)
-where
-    H: Handler,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn speak(
+    socket: Socket,
+    handlers: &Arc<Handlers<dyn Answers>>,
+    context: Arc<ConnectionContext>,
+    limits: &Limits,
+) {
     let draining = context.draining.clone();
     let activity = Activity::new();
-    let stream = Patient::new(stream, Arc::clone(&activity), limits);
+    let stream = Patient::new(socket, Arc::clone(&activity), limits);
     // Who has said nothing yet has nothing to lose when the gateway drains.
     let (version, stream) = match draining.run_until_cancelled(opening(stream)).await {
         Some(Ok(opened)) => opened,
@@ -97,26 +158,8 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, context, activity) = (held.current(), Arc::clone(asked_on), Arc::clone(active));
         activity.begins(request.version(), !request.body().is_end_stream());
-        // In a box: hyper keeps a place for it as long as the connection lives, and a stream needs none of it.
-        let mut request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
-        Box::pin(async move {
-            let mut asked = Asked { activity: &activity, is_answered: false };
-            let mut answer = unless_it_panics(pin!(handler.handle(&mut request, &context))).await;
-            asked.is_answered = true;
-            drop(asked);
-            // What is left of the request's body is not read, so this connection is of no more use. A client that is not
-            // told would send its next request into it.
-            if activity.is_left_unread() {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            let progress = streams::current();
-            Ok::<_, Infallible>(answer.map(|body| {
-                let body = body.hold(activity);
-                let Some(progress) = progress else { return body };
-                progress.begins();
-                body.watched(progress)
-            }))
-        })
+        let request = request.map(|body| Body::from(body).telling(Arc::clone(&activity)));
+        handler.answer(request, context, activity)
     });
     let mut look = interval_at(Instant::now() + limits.keep_alive, limits.keep_alive);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -106,7 +106,7 @@ fn networks(address: IpAddr) -> Vec<(Network, usize)> {
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub struct Seat {
     taken: Option<(Arc<Crowd>, Vec<Network>)>,
 }
 

@@ -39,20 +39,20 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A worker's handler, which another one may take the place of.
 #[derive(Debug)]
-pub(crate) struct Handlers<H> {
+pub struct Handlers<H: ?Sized> {
     /// Rises when there is another one.
     generation: AtomicU64,
     current: Mutex<Arc<H>>,
 }
 
-impl<H> Handlers<H> {
+impl<H: ?Sized> Handlers<H> {
     /// With this one for a start.
-    pub(crate) fn new(first: Arc<H>) -> Arc<Self> {
+    pub fn new(first: Arc<H>) -> Arc<Self> {
         Arc::new(Self { generation: AtomicU64::new(0), current: Mutex::new(first) })
     }
 
     /// From now on this one answers requests that begin.
-    pub(crate) fn exchange(&self, next: Arc<H>) {
+    pub fn exchange(&self, next: Arc<H>) {
         let before = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, next)
@@ -69,25 +69,25 @@ impl<H> Handlers<H> {
 }
 
 /// A handler as one connection holds it.
-pub(crate) struct Held<H> {
+pub(crate) struct Held<H: ?Sized> {
     handlers: Arc<Handlers<H>>,
     generation: Cell<u64>,
-    current: RefCell<Weak<H>>,
+    current: RefCell<Option<Weak<H>>>,
 }
 
-impl<H> Held<H> {
+impl<H: ?Sized> Held<H> {
     /// The one for a request that begins now.
     pub(crate) fn current(&self) -> Arc<H> {
         let generation = self.handlers.generation.load(Acquire);
         if generation == self.generation.get()
-            && let Some(current) = self.current.borrow().upgrade()
+            && let Some(current) = self.current.borrow().as_ref().and_then(Weak::upgrade)
         {
             return current;
         }
         // In this order: what is read later is at least as new.
         self.generation.set(generation);
         let current = Arc::clone(&self.handlers.current.lock().unwrap_or_else(PoisonError::into_inner));
-        self.current.replace(Arc::downgrade(&current));
+        self.current.replace(Some(Arc::downgrade(&current)));
         current
     }
 }

@@ -79,7 +79,7 @@ impl Door {
 
 /// A connection that is counted as open until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Visitor(Arc<Door>);
+pub struct Visitor(Arc<Door>);
 
 impl Drop for Visitor {
     fn drop(&mut self) {
@@ -129,20 +129,22 @@ impl Endpoint {
 
 /// An accepted connection that belongs to no runtime yet.
 #[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) stream: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
+pub struct Accepted {
+    /// Its socket.
+    pub stream: std::net::TcpStream,
+    /// Its other end.
+    pub peer: SocketAddr,
     /// Its place under the cap.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub place: OwnedSemaphorePermit,
     /// Its seat among those of its address.
-    pub(crate) seat: Seat,
+    pub seat: Seat,
     /// That it is there.
-    pub(crate) visitor: Visitor,
+    pub visitor: Visitor,
 }
 
 /// Accepts until `stop`, at most as many connections at a time as `limits` say, and hands each to `deal`. The socket
 /// closes at the end.
-pub(crate) async fn accept(
+pub async fn accept(
     listener: std::net::TcpListener,
     limits: &Limits,
     stop: CancellationToken,

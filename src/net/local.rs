@@ -188,6 +188,29 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(path).await
 }
 
+/// Who answers there, where that cannot be whoever the socket is meant to be of: in a folder that others may write to, anybody
+/// can put theirs in its place while it is not there, and answer whatever they like.
+pub fn stranger(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::metadata(folder.unwrap_or(Path::new(".")))?.uid();
+    let own = UnixStream::pair()?.0.peer_cred()?.uid();
+    let peer = stream.peer_cred()?.uid();
+    Ok((!is_meant(peer, own, folder)).then_some(peer))
+}
+
+/// Whether a process of this user may have the socket: whoever asks, root, or the owner of the folder, without whom nobody
+/// can keep a file there.
+fn is_meant(peer: u32, own: u32, folder: u32) -> bool {
+    peer == own || peer == 0 || peer == folder
+}
+
+/// Whether others than its owner may put files beside this one.
+pub fn is_open_to_others(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::metadata(folder.unwrap_or(Path::new(".")))
+        .is_ok_and(|folder| folder.permissions().mode() & 0o022 != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +247,33 @@ mod tests {
         drop(first);
         assert!(connect(&path).await.is_ok());
         drop(second);
+    }
+
+    /// A socket that somebody else put where the gateway's is missing: what answers there is not believed.
+    #[tokio::test]
+    async fn attack_a_socket_in_the_place_of_the_gateways() {
+        const GATEWAY: u32 = 990;
+        const MALLORY: u32 = 1001;
+        for (peer, own, folder, meant) in [
+            (GATEWAY, GATEWAY, GATEWAY, true),
+            (GATEWAY, 0, GATEWAY, true),
+            (0, GATEWAY, 0, true),
+            (GATEWAY, GATEWAY, 0, true),
+            (MALLORY, GATEWAY, 0, false),
+            (MALLORY, 0, 0, false),
+            (MALLORY, 0, GATEWAY, false),
+        ] {
+            assert_eq!(is_meant(peer, own, folder), meant, "{peer} answers {own} in a folder of {folder}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _socket = LocalSocket::bind(&path).unwrap();
+        let stream = connect(&path).await.unwrap();
+        assert_eq!(stranger(&stream, &path).unwrap(), None);
+        for (mode, open) in [(0o700, false), (0o755, false), (0o1777, true), (0o770, true)] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open_to_others(&path), open, "{mode:o}");
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ const BYTES_PER_SECOND: u64 = 2048;
 
 /// Patience with one other side, for one direction.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     whole: Duration,
     left: Duration,
     waiting: Option<Waiting>,
@@ -33,19 +33,19 @@ struct Waiting {
 
 impl Pace {
     /// With so much patience.
-    pub(crate) fn new(patience: Duration) -> Self {
+    pub fn new(patience: Duration) -> Self {
         Self { whole: patience, left: patience, waiting: None }
     }
 
     /// To be called whenever the other side keeps us waiting. Ready when patience is used up.
-    pub(crate) fn waits(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub fn waits(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let left = self.left;
         let begin = || Waiting { since: Instant::now(), until: Box::pin(sleep(left)) };
         self.waiting.get_or_insert_with(begin).until.as_mut().poll(context)
     }
 
     /// To be called when the other side does not keep us waiting (any more), with the bytes that it has moved.
-    pub(crate) fn moves(&mut self, bytes: u64) {
+    pub fn moves(&mut self, bytes: u64) {
         if let Some(waiting) = self.waiting.take() {
             self.left = self.left.saturating_sub(waiting.since.elapsed());
         }

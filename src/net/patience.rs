@@ -43,7 +43,7 @@ const FAR_TOO_MANY: u64 = 1000;
 
 /// What goes on on a connection. Whoever answers a request holds it, until the last byte of the answer has left.
 #[derive(Debug)]
-pub(crate) struct Activity {
+pub struct Activity {
     requests: AtomicU64,
     awaits_request: AtomicBool,
     body_is_read: AtomicBool,

@@ -12,7 +12,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -59,11 +59,16 @@ pub enum TlsError {
 /// The certificate that the gateway shows, and its key. Can be swapped while it runs.
 pub struct Certificates {
     current: RwLock<Arc<CertifiedKey>>,
+    /// What the files held that the present pair is from, where it is from files.
+    from: Mutex<Option<Pem>>,
     provider: Arc<CryptoProvider>,
 }
 
-/// A certificate and its key, which fit together.
-pub struct Pair(Arc<CertifiedKey>);
+/// What a certificate file and a key file hold.
+type Pem = (Vec<u8>, Zeroizing<Vec<u8>>);
+
+/// A certificate and its key, which fit together, and what the files held.
+pub struct Pair(Arc<CertifiedKey>, Pem);
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,37 +81,46 @@ impl Certificates {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let current = RwLock::new(Arc::new(certified(chain, key, &provider)?));
-        Ok(Arc::new(Self { current, provider }))
+        Ok(Arc::new(Self { current, from: Mutex::default(), provider }))
     }
 
     /// From a PEM chain file and a PEM key file.
     pub fn from_files(files: &PemFiles) -> Result<Arc<Self>, TlsError> {
-        let (chain, key) = files.read()?;
-        Self::from_pem(&chain, &key)
+        let pem = files.read()?;
+        let certificates = Self::from_pem(&pem.0, &pem.1)?;
+        certificates.note(Some(pem));
+        Ok(certificates)
     }
 
     /// Uses this pair from the next handshake on. On an error nothing changes.
     pub fn reload(&self, chain: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        self.show(Pair(Arc::new(certified(chain, key, &self.provider)?)));
+        let pem = (chain.to_vec(), Zeroizing::new(key.to_vec()));
+        self.show(Pair(Arc::new(certified(chain, key, &self.provider)?), pem));
         Ok(())
     }
 
     /// Reads a pair that fits together, to be shown later.
     pub fn pair(files: &PemFiles) -> Result<Pair, TlsError> {
-        let (chain, key) = files.read()?;
-        Ok(Pair(Arc::new(certified(&chain, &key, &aws_lc_rs::default_provider())?)))
+        let pem = files.read()?;
+        Ok(Pair(Arc::new(certified(&pem.0, &pem.1, &aws_lc_rs::default_provider())?), pem))
     }
 
     /// Uses this pair from the next handshake on.
     pub fn show(&self, pair: Pair) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair.0;
+        self.note(Some(pair.1));
+    }
+
+    fn note(&self, from: Option<Pem>) {
+        *self.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
     }
 
     /// Looks at the files again and again, `every` so often, and reloads when their content changed. Ends with `stop`.
     ///
-    /// Content is compared, not times: a renewed secret in a container is a changed symbolic link.
+    /// Content is compared, not times: a renewed secret in a container is a changed symbolic link. It is compared with what is shown and
+    /// not with what the first look finds: files that changed before it have changed too.
     pub async fn watch(self: Arc<Self>, files: PemFiles, every: Duration, stop: CancellationToken) {
-        let mut known = files.read().ok();
+        let mut known = self.from.lock().unwrap_or_else(PoisonError::into_inner).clone();
         while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             let pair = match files.read() {
                 Ok(pair) => pair,
@@ -163,7 +177,7 @@ pub struct PemFiles {
 }
 
 impl PemFiles {
-    fn read(&self) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), TlsError> {
+    fn read(&self) -> Result<Pem, TlsError> {
         Ok((read(&self.certificate)?, Zeroizing::new(read(&self.key)?)))
     }
 }
@@ -251,6 +265,39 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(5), changed).await.unwrap();
         stop.cancel();
         watching.await.unwrap();
+    }
+
+    /// A start takes a while, and so does a reload: what is renewed between the reading of the files and the first look at them is
+    /// no smaller change than any other.
+    #[tokio::test]
+    async fn files_that_changed_before_the_watch_began_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = PemFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
+        let write = |(chain, key): (String, String)| {
+            std::fs::write(&files.certificate, chain).unwrap();
+            std::fs::write(&files.key, key).unwrap();
+        };
+        let every = Duration::from_millis(10);
+        for reloads in [false, true] {
+            write(pair());
+            let certificates = Certificates::from_files(&files).unwrap();
+            if reloads {
+                write(pair());
+                certificates.show(Certificates::pair(&files).unwrap());
+            }
+            let before = shown(&certificates);
+            write(pair());
+            let stop = CancellationToken::new();
+            let watching = tokio::spawn(Arc::clone(&certificates).watch(files.clone(), every, stop.clone()));
+            let changed = async {
+                while shown(&certificates) == before {
+                    tokio::time::sleep(every).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), changed).await.unwrap();
+            stop.cancel();
+            watching.await.unwrap();
+        }
     }
 
     #[test]

@@ -89,7 +89,13 @@ pub fn change(filter: &str) -> Result<(), LogError> {
 }
 
 fn parse(filter: &str) -> Result<Targets, LogError> {
-    let directives: Vec<_> = filter.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    // The room of the sockets is a package of its own, which nobody who writes a filter needs to know.
+    let directives: Vec<_> = filter
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .map(|one| one.replacen("mcp_deputy::net", "mcp_deputy_net", 1))
+        .collect();
     let wanted = if directives.is_empty() { DEFAULT_FILTER.to_owned() } else { directives.join(",") };
     let wanted: Targets = wanted.parse()?;
     let default = wanted.default_level().unwrap_or(LevelFilter::OFF);
@@ -187,7 +193,10 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::{super::request::Request, *};
+    use super::{
+        super::{request::Request, trace::Span},
+        *,
+    };
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -214,7 +223,12 @@ mod tests {
     #[test]
     fn a_line_is_json_and_carries_the_span_of_its_request() {
         let text = written(None, Form::Json, || {
-            let request = Request { id: [0x0a, 0x1b, 0, 0, 0, 0], method: "GET", path: "/token".into() };
+            let request = Request {
+                id: [0x0a, 0x1b, 0, 0, 0, 0],
+                method: "GET",
+                path: "/token".into(),
+                span: Span::default(),
+            };
             request.during(|| {
                 tracing::info!(reason = "client_unknown", "refused");
                 tracing::debug!("not said by default");
@@ -268,6 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn every_room_is_named_alike() {
+        let say = || tracing::debug!(target: "mcp_deputy_net::connection", "one");
+        for filter in
+            ["warn,mcp_deputy=debug", "warn,mcp_deputy::net=debug", "mcp_deputy::net::connection=debug"]
+        {
+            assert_eq!(written(Some(filter), Form::Plain, say).lines().count(), 1, "{filter}");
+        }
+        assert_eq!(written(Some("debug,mcp_deputy::net=warn"), Form::Plain, say), "");
+    }
+
+    #[test]
     fn libraries_that_log_headers_cannot_be_turned_up() {
         let say = || {
             tracing::trace!(target: "mcp_deputy", "ours");
@@ -294,7 +319,12 @@ mod tests {
         let text =
             written(None, Form::Json, || tracing::info!(path = "/x\n{\"message\":\"forged\"}", "refused"));
         assert_eq!(text.lines().count(), 1);
-        let request = Request { id: [0; 6], method: "GET", path: "/x\"}\n{\"message\":\"forged\"".into() };
+        let request = Request {
+            id: [0; 6],
+            method: "GET",
+            path: "/x\"}\n{\"message\":\"forged\"".into(),
+            span: Span::default(),
+        };
         let text = written(None, Form::Json, || request.clone().during(|| tracing::info!("refused")));
         let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!(line["message"], "refused");

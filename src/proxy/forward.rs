@@ -180,11 +180,13 @@ async fn filtered(answer: Response<Body>, sight: &Sight, route: &Route) -> Optio
 }
 
 /// Whether the answer is a stream that has no end of its own (MCP 2026-07-28). Only a hint for drain, so a header will do.
+#[inline]
 fn is_subscription(headers: &HeaderMap) -> bool {
     headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
 }
 
 /// Bounds the body of a request in size and time.
+#[inline]
 fn bound(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
     if ![Method::POST, Method::GET, Method::DELETE].contains(request.method()) {
         return Err(Failure::MethodNotAllowed);
@@ -200,6 +202,7 @@ fn bound(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
     Ok(())
 }
 
+#[inline]
 fn relay(
     answer: Response<Answer>,
     permit: &Permit,
@@ -224,6 +227,7 @@ fn relay(
 }
 
 /// What ends an answer early that is still on its way.
+#[inline]
 fn until(
     headers: &HeaderMap,
     permit: &Permit,

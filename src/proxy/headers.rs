@@ -29,12 +29,14 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 const ASSERTION: HeaderName = HeaderName::from_static("x-mcp-deputy-assertion");
 
 /// Cleans the headers of a client's request in place. What remains may be sent to the MCP server.
+#[inline]
 pub fn clean_request(headers: &mut HeaderMap, credential: &Credential) {
     let own = own(credential);
     remove(headers, |name| own.as_deref() == Some(name.as_str()) || may_not_be_said(name, own.as_deref()));
 }
 
 /// Whether a client may not say this to an MCP server. `own` is the name of the header that carries the token.
+#[inline]
 fn may_not_be_said(name: &HeaderName, own: Option<&str>) -> bool {
     match name.as_str() {
         // What nearly every request has, judged without being looked at closely.
@@ -53,6 +55,7 @@ fn may_not_be_said(name: &HeaderName, own: Option<&str>) -> bool {
     }
 }
 
+#[inline]
 fn is_not_to_be_said(name: &HeaderName, own: Option<&str>) -> bool {
     let proper = proper(name);
     let odd = matches!(proper, Cow::Owned(_));
@@ -66,6 +69,7 @@ fn is_not_to_be_said(name: &HeaderName, own: Option<&str>) -> bool {
 ///
 /// `None` when the route wants a token and there is none that fits into a header; nothing may be sent then.
 #[must_use]
+#[inline]
 pub fn sign(
     headers: &mut HeaderMap,
     route: &Route,
@@ -89,6 +93,7 @@ pub fn sign(
 }
 
 /// Cleans the headers of the MCP server's answer in place and adds ours. What remains may be sent to the client.
+#[inline]
 pub fn clean_response(headers: &mut HeaderMap, credential: &Credential) {
     let own = own(credential);
     remove(headers, |name| {
@@ -102,6 +107,7 @@ pub fn clean_response(headers: &mut HeaderMap, credential: &Credential) {
 }
 
 /// Whether an MCP server may not say this to a client.
+#[inline]
 fn may_not_be_answered(name: &HeaderName, own: Option<&str>) -> bool {
     match name.as_str() {
         "content-length" | "transfer-encoding" => true,
@@ -110,6 +116,7 @@ fn may_not_be_answered(name: &HeaderName, own: Option<&str>) -> bool {
     }
 }
 
+#[inline]
 fn is_not_to_be_answered(name: &HeaderName, own: Option<&str>) -> bool {
     let proper = proper(name);
     is_hop_by_hop(&proper) || is_not_the_servers_to_say(&proper) || own == Some(proper.as_ref())
@@ -117,6 +124,7 @@ fn is_not_to_be_answered(name: &HeaderName, own: Option<&str>) -> bool {
 
 /// What the MCP server says about caching (RFC 9111 section 5.2.2), without what would let shared caches keep the answer.
 /// Where it says nothing, or what cannot be read: `no-store`.
+#[inline]
 fn private(headers: &HeaderMap) -> HeaderValue {
     const NOTHING: HeaderValue = HeaderValue::from_static("no-store");
     if !headers.contains_key(CACHE_CONTROL) {
@@ -146,6 +154,7 @@ fn private(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// Whether these headers announce an event stream.
+#[inline]
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
@@ -175,6 +184,7 @@ fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
 }
 
 /// The name of the header that carries the third party's token, where it is one of its own.
+#[inline]
 fn own(credential: &Credential) -> Option<Cow<'_, str>> {
     match credential {
         Credential::Header(name) => Some(proper(name)),
@@ -183,6 +193,7 @@ fn own(credential: &Credential) -> Option<Cow<'_, str>> {
 }
 
 /// The name with everything but letters and digits as `-`. Borrowed when it was spelled so already.
+#[inline]
 fn proper(name: &HeaderName) -> Cow<'_, str> {
     let name = name.as_str();
     // A name is ASCII, in lower case.
@@ -192,6 +203,7 @@ fn proper(name: &HeaderName) -> Cow<'_, str> {
     Cow::Owned(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
 }
 
+#[inline]
 fn is_hop_by_hop(name: &str) -> bool {
     match name {
         "connection" | "keep-alive" | "te" | "trailer" | "trailers" | "transfer-encoding" | "upgrade"
@@ -201,6 +213,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// What a client may not say to an MCP server.
+#[inline]
 fn is_for_us(name: &str) -> bool {
     matches!(
         name,
@@ -278,6 +291,7 @@ const X_PREFIXES: &[&str] = &[
 ];
 
 /// Names that pass in their proper spelling and are looked at on the way. Parameters of tools may be spelled freely.
+#[inline]
 fn means_something(name: &str) -> bool {
     match name {
         "accept" | "content-type" | "content-encoding" | "last-event-id" | "traceparent" | "tracestate" => {
@@ -288,6 +302,7 @@ fn means_something(name: &str) -> bool {
 }
 
 /// What an MCP server may not say to a client under our origin.
+#[inline]
 fn is_not_the_servers_to_say(name: &str) -> bool {
     matches!(
         name,

@@ -39,6 +39,7 @@ pub struct Owner<'a> {
 
 impl Owner<'_> {
     /// Puts the MCP server's own id back into the headers of a request. Headers without a session pass.
+    #[inline]
     pub fn unbind(&self, headers: &mut HeaderMap) -> Result<(), UnknownSession> {
         let mut given = headers.get_all(SESSION_ID).iter();
         let Some(bound) = given.next() else {
@@ -53,6 +54,7 @@ impl Owner<'_> {
     }
 
     /// Binds the id in the headers of an answer, where there is one. An id that is not visible ASCII is dropped.
+    #[inline]
     pub fn bind(&self, headers: &mut HeaderMap) {
         let Some(id) = headers.get(SESSION_ID) else { return };
         if let Some(bound) = self.close(id.as_bytes()) {

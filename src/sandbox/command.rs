@@ -139,11 +139,14 @@ fn greeting(actors: &Actors, attack_page: &str) -> String {
 
       {url}
 
-  Claude Code     claude mcp add --transport http deputy {url}
+  Claude Code     claude mcp add --transport http deputy {url}    (then: claude mcp login deputy)
+  Codex           codex mcp add deputy --url {url}
   VS Code         code --add-mcp '{{"name":"deputy","type":"http","url":"{url}"}}'
   Cursor          {{"mcpServers":{{"deputy":{{"url":"{url}"}}}}}}    (in ~/.cursor/mcp.json)
   MCP Inspector   npx @modelcontextprotocol/inspector    (Streamable HTTP, and the URL above)
   mcp-remote      npx mcp-remote {url}
+
+  Claude Code and Codex say who they are by a web address, which the gateway looks up: they need the internet to sign in.
 
   Approve in the browser, sign in as Ada or Grace with one click, and ask your client to call "whoami".
 

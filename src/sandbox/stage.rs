@@ -171,8 +171,8 @@ impl Stage {
         let gateway = Gateway::new(settings, &surroundings)
             .await
             .map_err(|fault| StageError::Gateway(Box::new(fault)))?;
-        let running =
-            gateway.run(gateway::Bound { public, admin, metrics: None, certificates: None }, stop.clone());
+        let bound = gateway::Bound { public, admin, metrics: None, certificates: None };
+        let running = gateway.run(gateway::desk::<()>, bound, stop.clone());
         let gateway = tokio::spawn(async move { running.await.map(drop) });
 
         let around = naive_proxy::Surroundings {

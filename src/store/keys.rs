@@ -3,6 +3,9 @@
 //! Owns the one way in which the keys of a running gateway change: first the key file, durably, then what is in memory. So nothing is
 //! ever sealed with a key that a crash would take away. Keys of the configuration are known here and never changed. Called by
 //! the flow of key rotation, and by the command line where no gateway runs.
+//!
+//! **What somebody does to the file meanwhile** never takes a key away: an older copy that was put over it lacks what the store is sealed
+//! with, and this process may be the last that knows it. Such keys are written back with the next change.
 
 use std::{
     path::PathBuf,
@@ -40,8 +43,11 @@ pub struct Keeper {
     /// The previous keys of the configuration.
     configured: Vec<MasterKey>,
     entropy: Arc<dyn Entropy>,
-    /// Whoever changes the keys holds this, from before the file is read until the seals have them.
+    /// Held for a moment only: whoever asks which keys there are does not wait for a file.
     known: Mutex<Vec<KnownKey>>,
+    /// The keys of the file, as this process knows them. Whoever changes the keys holds this, from before the file is read until the
+    /// seals have them.
+    in_file: Mutex<Vec<FileKey>>,
 }
 
 impl Keeper {
@@ -52,12 +58,13 @@ impl Keeper {
             Source::Configuration(key) => (None, vec![undated(key)], KeyOrigin::Configuration),
             Source::Memory(key) => (None, vec![undated(key)], KeyOrigin::Memory),
         };
-        let known = known(&keys, origin, &previous)?;
+        let known = Mutex::new(known(&keys, origin, &previous)?);
+        let in_file = Mutex::new(if file.is_some() { keys.clone() } else { Vec::new() });
         let mut all = keys.into_iter().map(|key| key.key);
         let current = all.next().ok_or_else(|| Fault::new("use the encryption keys: there is none"))?;
         let others: Vec<_> = all.chain(previous.iter().cloned()).collect();
         let seals = Arc::new(Seals::new(&current, &others, Arc::clone(entropy))?);
-        Ok(Self { seals, file, configured: previous, entropy: Arc::clone(entropy), known: Mutex::new(known) })
+        Ok(Self { seals, file, configured: previous, entropy: Arc::clone(entropy), known, in_file })
     }
 
     /// The seals under these keys.
@@ -66,16 +73,60 @@ impl Keeper {
     }
 
     /// Takes over what the file holds by now.
-    fn install(&self, slot: &mut Vec<KnownKey>, keys: &[FileKey]) -> Result<(), Fault> {
-        let next = known(keys, KeyOrigin::File, &self.configured)?;
+    fn install(&self, slot: &mut Vec<FileKey>, keys: Vec<FileKey>) -> Result<(), Fault> {
+        let next = known(&keys, KeyOrigin::File, &self.configured)?;
         let (current, previous) =
             keys.split_first().ok_or_else(|| Fault::new("use the encryption keys: there is none"))?;
         let previous: Vec<_> =
             previous.iter().map(|key| key.key.clone()).chain(self.configured.iter().cloned()).collect();
         self.seals.install(&current.key, &previous)?;
-        *slot = next;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        *slot = keys;
         Ok(())
     }
+}
+
+impl Keeper {
+    /// Has the file hold these keys, durably, and then the seals.
+    fn settle(&self, held: Held, slot: &mut Vec<FileKey>, keys: Vec<FileKey>) -> Result<(), KeysUnchanged> {
+        if keys.len() > MOST_KEYS {
+            return Err(KeysUnchanged::TooMany);
+        }
+        if are_same(held.keys(), &keys) {
+            held.confirm()?;
+        } else {
+            held.write(&keys)?;
+        }
+        Ok(self.install(slot, keys)?)
+    }
+}
+
+/// What a file holds and what it should hold: `ours`, the current one first, are the keys that this process knows from it.
+fn put_back(held: &[FileKey], ours: &[FileKey]) -> Vec<FileKey> {
+    let has =
+        |keys: &[FileKey], key: &FileKey| keys.iter().any(|one| one.key.as_bytes() == key.key.as_bytes());
+    let lacking = |keys: &[FileKey], others: &[FileKey]| -> Vec<FileKey> {
+        others.iter().filter(|key| !has(keys, key)).cloned().collect()
+    };
+    let missing = lacking(held, ours);
+    if missing.is_empty() {
+        return held.to_vec();
+    }
+    tracing::warn!(
+        reason = "key_file_replaced",
+        keys = missing.len(),
+        "the key file lacks keys that it had; they are written back"
+    );
+    // Where it lacks the one in use, it is another file, and what is first in it was never in use here.
+    match ours.first() {
+        Some(current) if !has(held, current) => [ours.to_vec(), lacking(ours, held)].concat(),
+        _ => [held.to_vec(), missing].concat(),
+    }
+}
+
+/// Whether these are the same keys, in the same order.
+fn are_same(one: &[FileKey], other: &[FileKey]) -> bool {
+    one.iter().map(|key| key.key.as_bytes()).eq(other.iter().map(|key| key.key.as_bytes()))
 }
 
 /// Puts one more key in front of those of a file, and says which it is. `None`: there is no room.
@@ -124,9 +175,9 @@ impl KeyKeeper for Keeper {
     }
 
     fn renew(&self, instead_of: Option<KeyId>, now: Timestamp) -> Result<KeyId, KeysUnchanged> {
-        let mut slot = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.in_file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(path) = &self.file else {
-            let origin = slot.first().map_or(KeyOrigin::Memory, |key| key.origin);
+            let origin = self.known().first().map_or(KeyOrigin::Memory, |key| key.origin);
             return Err(KeysUnchanged::Elsewhere(origin));
         };
         let current = self.seals.current();
@@ -134,23 +185,22 @@ impl KeyKeeper for Keeper {
             return Err(KeysUnchanged::Changed);
         }
         let held = Held::at(path)?;
-        if let Some(first) = held.keys().first()
+        let keys = put_back(held.keys(), &slot);
+        if let Some(first) = keys.first()
             && id_of(&first.key)? != current
         {
             // Made while nobody told us, or by a change that failed at its very end: that one is it.
-            let keys = held.confirm()?;
-            self.install(&mut slot, &keys)?;
+            self.settle(held, &mut slot, keys)?;
             return Ok(self.seals.current());
         }
-        let (id, keys) = with_new(held.keys(), &*self.entropy, now)?.ok_or(KeysUnchanged::TooMany)?;
-        held.write(&keys)?;
-        self.install(&mut slot, &keys)?;
+        let (id, keys) = with_new(&keys, &*self.entropy, now)?.ok_or(KeysUnchanged::TooMany)?;
+        self.settle(held, &mut slot, keys)?;
         Ok(id)
     }
 
     fn forget(&self, id: KeyId) -> Result<(), KeysUnchanged> {
-        let mut slot = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let meant = slot.iter().find(|key| key.id == id).ok_or(KeysUnchanged::Unknown)?;
+        let mut slot = self.in_file.lock().unwrap_or_else(PoisonError::into_inner);
+        let meant = self.known().into_iter().find(|key| key.id == id).ok_or(KeysUnchanged::Unknown)?;
         let Some(path) = self.file.as_ref().filter(|_| meant.origin == KeyOrigin::File) else {
             return Err(KeysUnchanged::Elsewhere(meant.origin));
         };
@@ -159,24 +209,17 @@ impl KeyKeeper for Keeper {
         }
         let held = Held::at(path)?;
         let (mut kept, mut is_first) = (Vec::new(), false);
-        for (place, key) in held.keys().iter().enumerate() {
+        for (place, key) in put_back(held.keys(), &slot).into_iter().enumerate() {
             if id_of(&key.key)? == id {
                 is_first |= place == 0;
             } else {
-                kept.push(key.clone());
+                kept.push(key);
             }
         }
         if is_first {
             return Err(KeysUnchanged::Current);
         }
-        if kept.len() == held.keys().len() {
-            let keys = held.confirm()?;
-            self.install(&mut slot, &keys)?;
-            return Ok(());
-        }
-        held.write(&kept)?;
-        self.install(&mut slot, &kept)?;
-        Ok(())
+        self.settle(held, &mut slot, kept)
     }
 
     fn used(&self) -> Vec<KeyId> {
@@ -294,6 +337,64 @@ mod tests {
             let keys = Keeper::new(source, vec![], &entropy).unwrap();
             assert!(matches!(keys.renew(None, NOW), Err(KeysUnchanged::Elsewhere(from)) if from == origin));
         }
+    }
+
+    /// An older copy of the key file, put back over it while the gateway runs: what is sealed with the keys that it lacks could
+    /// never be opened again.
+    #[test]
+    fn an_older_key_file_in_its_place_takes_no_key_away() {
+        for drops in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("data.key");
+            let keys = keeper(&path, vec![]);
+            let first = keys.seals().current();
+            let copy = std::fs::read(&path).unwrap();
+            let second = keys.renew(None, NOW).unwrap();
+            let sealed = keys.seals().seal(Purpose::ConsentForm, b"r", b"since").unwrap();
+            std::fs::write(&path, copy).unwrap();
+            if drops {
+                keys.forget(first).unwrap();
+                assert_eq!(keys.seals().current(), second);
+            } else {
+                let third = keys.renew(None, NOW).unwrap();
+                assert!(third != first && third != second, "a new one was asked for");
+                assert_eq!(keys.seals().current(), third);
+            }
+            let opened = keys.seals().open(Purpose::ConsentForm, b"r", &sealed);
+            assert_eq!(opened.as_deref(), Some(b"since".as_slice()));
+            // And for the next start too.
+            let again = keeper(&path, vec![]);
+            assert_eq!(again.known(), keys.known());
+            assert!(again.known().iter().any(|key| key.id == second));
+            assert_eq!(again.known().iter().any(|key| key.id == first), !drops);
+        }
+    }
+
+    /// Somebody holds the file for long. The gateway goes on with the keys that it has.
+    #[test]
+    fn a_file_that_somebody_holds_keeps_nobody_from_the_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.key");
+        let keys = Arc::new(keeper(&path, vec![]));
+        let held = std::fs::File::open(&path).unwrap();
+        held.lock().unwrap();
+        let waiting = std::thread::spawn({
+            let keys = Arc::clone(&keys);
+            move || keys.renew(None, NOW).unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let keys = Arc::clone(&keys);
+            move || said.send(keys.known())
+        });
+        let known = heard
+            .recv_timeout(std::time::Duration::from_secs(5))
+            .expect("nobody is told which keys there are");
+        assert_eq!(known.len(), 1);
+        assert!(!waiting.is_finished());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), keys.seals().current());
     }
 
     #[test]

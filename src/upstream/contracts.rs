@@ -28,7 +28,7 @@ use crate::{
         time::Timestamp,
     },
     flow::ports::{Clock, Departure, Identity, ThirdParty as _, ThirdPartyError, ThirdPartyTokens},
-    net::fake::{Act, Fake, Seen},
+    upstream::fake::{Act, Fake, Seen},
 };
 
 /// The configuration in which a provider section says this, and a server section that.

@@ -90,7 +90,7 @@ fn verified_address(entry: &Map<String, Value>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        net::fake::{Act, Fake},
+        upstream::fake::{Act, Fake},
         upstream::tests::{client, forge},
     };
 

@@ -21,6 +21,9 @@ mod answer;
 mod contracts;
 mod discover;
 mod documents;
+#[cfg(test)]
+#[path = "../net/fake.rs"]
+pub(crate) mod fake;
 mod identify;
 mod membership;
 mod provider;
@@ -37,7 +40,7 @@ pub use self::{
     discover::discover,
     documents::GuardedDocuments,
     provider::ConfiguredProvider,
-    tally::{StepCounts, ThirdPartyTally},
+    tally::{StepCounts, ThirdPartyTally, Told},
 };
 use crate::{
     domain::provider::Provider,

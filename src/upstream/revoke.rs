@@ -126,7 +126,7 @@ fn basic(name: &str, password: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        net::fake::{Act, Fake},
+        upstream::fake::{Act, Fake},
         upstream::tests::{client, forge},
     };
 

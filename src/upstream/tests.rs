@@ -11,7 +11,12 @@ use rustls::RootCertStore;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::{ConfiguredProvider, quirks::CLIENT_CREDENTIALS_REFUSED, third_parties};
+use super::{
+    ConfiguredProvider,
+    fake::{Act, Fake},
+    quirks::CLIENT_CREDENTIALS_REFUSED,
+    third_parties,
+};
 use crate::{
     domain::{
         provider::{IssPolicy, Provider, Revocation, TokenAuthMethod, TokenRequest},
@@ -22,7 +27,6 @@ use crate::{
     net::{
         client::{Client, Limits},
         connect::TrustRoots,
-        fake::{Act, Fake},
     },
 };
 

@@ -13,19 +13,28 @@
 mod api;
 mod backup;
 mod keys;
+mod refused;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
 };
 
+use self::refused::Refusals;
 use super::mirror::Mirror;
 use crate::{
-    domain::secret::Digest,
-    flow::{Flows, keys::KeyDesk},
-    observe::exposition,
+    domain::{secret::Digest, time::Timestamp},
+    flow::{Flows, keys::KeyDesk, ports::Clock},
+    observe::{
+        exposition,
+        trace::{Step, Tracer},
+    },
     proxy::{Body, full},
 };
 
@@ -45,18 +54,34 @@ pub struct Admin {
     metrics: Metrics,
     /// What changes the keys.
     keys: Option<Arc<KeyDesk>>,
+    refusals: Refusals,
+    tracer: Tracer,
 }
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
     pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics, mirror: Arc<Mirror>) -> Self {
-        Self { flows, token, mirror, metrics, keys: None }
+        Self {
+            flows,
+            token,
+            mirror,
+            metrics,
+            keys: None,
+            refusals: Refusals::default(),
+            tracer: Tracer::default(),
+        }
     }
 
     /// With the keys, too.
     #[must_use]
     pub fn with_keys(self, keys: Arc<KeyDesk>) -> Self {
         Self { keys: Some(keys), ..self }
+    }
+
+    /// With its calls followed.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Answers a request on the listener.
@@ -67,7 +92,12 @@ impl Admin {
         if api::is_meant(request.uri().path()) {
             return match api::open(self.token.as_ref(), request.headers()) {
                 Ok(()) => self.answer_api(request, draining).await,
-                Err(refused) => *refused,
+                Err(closed) => {
+                    if let Some(reason) = closed.reason {
+                        self.refusals.note(reason, self.mirror.now());
+                    }
+                    *closed.reply
+                }
             };
         }
         self.probe(request, draining).await
@@ -82,6 +112,14 @@ impl Admin {
     }
 
     async fn answer_api(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        let method = if request.method() == Method::GET { "GET" } else { "POST" };
+        let entered = self.tracer.enters(Step::Operator, [0; 6], method, api::known(request.uri().path()));
+        let answer = self.answer_within(request, draining).await;
+        entered.ends(answer.status().as_u16(), "");
+        answer
+    }
+
+    async fn answer_within(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if let Some(answer) = api::mirrored(&self.mirror, request) {
             return answer;
         }
@@ -107,6 +145,26 @@ impl Admin {
             _ => line(StatusCode::NOT_FOUND, "Nothing is here.\n"),
         }
     }
+}
+
+/// The same text for listeners that others than the operator may reach: made once a second at most, however often it is
+/// asked for. Making it takes the thread on which people approve and log in.
+pub fn at_most_once_a_second(metrics: Metrics, clock: Arc<dyn Clock>) -> Metrics {
+    const KEPT: Duration = Duration::from_secs(1);
+    let kept: Mutex<Option<(Timestamp, String)>> = Mutex::default();
+    Arc::new(move || {
+        let now = clock.now();
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            // A clock that went back makes it anew.
+            Some((made, text)) if *made <= now && now.since(*made) < KEPT => text.clone(),
+            _ => {
+                let text = metrics();
+                *kept = Some((now, text.clone()));
+                text
+            }
+        }
+    })
 }
 
 /// Answers a request to the metrics listener.
@@ -153,7 +211,32 @@ fn line(status: StatusCode, text: &'static str) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
     use super::*;
+
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Relaxed))
+        }
+    }
+
+    #[test]
+    fn attack_a_flood_of_scrapes_is_made_once_a_second() {
+        let (clock, made) = (Arc::new(Hand(AtomicU64::new(1_000_000))), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&made);
+        let metrics: Metrics = Arc::new(move || (counted.fetch_add(1, Relaxed) + 1).to_string());
+        let metrics = at_most_once_a_second(metrics, Arc::clone(&clock) as Arc<dyn Clock>);
+        for (at, text) in [(0, "1"), (999, "1"), (1000, "2"), (1999, "2"), (2000, "3"), (10, "4")] {
+            clock.0.store(1_000_000 + at, Relaxed);
+            for _ in 0..100 {
+                assert_eq!(metrics(), text, "{at}");
+            }
+        }
+        assert_eq!(made.load(Relaxed), 4);
+    }
 
     #[test]
     fn only_addresses_and_localhost_are_direct() {

@@ -89,6 +89,7 @@ pub enum Bearer<'a> {
 }
 
 /// The bearer token of a request.
+#[inline]
 pub fn bearer(headers: &HeaderMap) -> Result<Bearer<'_>, Refusal> {
     let Some(header) = single(headers)? else { return Ok(Bearer::Absent) };
     let text = header.to_str().unwrap_or_default();
@@ -99,6 +100,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Bearer<'_>, Refusal> {
     })
 }
 
+#[inline]
 fn single(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -108,6 +110,7 @@ fn single(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refusal> {
 }
 
 /// What follows the name of the scheme, which is case-insensitive (RFC 9110 section 11.1).
+#[inline]
 fn after_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
     let (name, rest) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     name.eq_ignore_ascii_case(scheme).then(|| rest.trim())

@@ -38,6 +38,7 @@ use crate::{
         ports::ThirdPartyError,
         tally::{Kind, Taken},
     },
+    observe::trace,
     proxy::{
         Body, Context, Credential, Forwarded,
         answer::json_rpc_error,
@@ -191,6 +192,7 @@ async fn judged(
             return reply::mcp_error(&failure);
         }
     };
+    trace::current().admitted(&head.headers);
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let renewed;
     let (asked, payload, lists_tools) = if let Some((sessions, token)) = again {
@@ -258,7 +260,11 @@ async fn forwarded(
             Err(reply) => return reply,
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
-        match forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await {
+        let leg = trace::current().leg(request.headers_mut(), &mount.route.path);
+        let forwarded =
+            forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await;
+        leg.ends(|| told(&forwarded));
+        match forwarded {
             Forwarded::Answer(reply) => return placed(reply, place, mount),
             Forwarded::Ended => {
                 *outcome = Outcome::AccessEnded;
@@ -277,7 +283,7 @@ async fn forwarded(
             }
             Forwarded::Unauthorized => {
                 let verdict = match &borrowed {
-                    Some(borrowed) => Box::pin(site.flows.backend_refused(permit, borrowed.digest)).await,
+                    Some(borrowed) => site.flows.backend_refused(permit, borrowed.digest).await,
                     None => BackendVerdict::BadGateway("mcp_server_wants_a_token"),
                 };
                 match (verdict, again.take()) {
@@ -299,7 +305,18 @@ async fn forwarded(
     }
 }
 
+/// What a span says of a call to the MCP server.
+fn told(forwarded: &Forwarded) -> (Option<u16>, &'static str) {
+    match forwarded {
+        Forwarded::Answer(reply) | Forwarded::Forbidden(_, reply) => (Some(reply.status().as_u16()), ""),
+        Forwarded::Unauthorized => (Some(StatusCode::UNAUTHORIZED.as_u16()), ""),
+        Forwarded::Ended => (None, Outcome::AccessEnded.names().0),
+        Forwarded::Failed(reason, _) => (None, reason),
+    }
+}
+
 /// The request with this method and these headers, which are taken out of `head`. Nothing else of a head is forwarded.
+#[inline]
 fn taken(head: &mut Parts, body: Body) -> Request<Body> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
@@ -368,6 +385,7 @@ fn about(asked: Asked<'_>, event: Event) -> journal::Entry<'_> {
 }
 
 /// The part of what one person may have open, and of that what one grant may.
+#[inline]
 fn share(site: &Site, permit: &Permit) -> Result<Arc<(Taken, Taken)>, Failure> {
     let of_person = site.max_requests_per_person;
     let grant = permit.open_of_grant().take(Kind::Requests, of_person.div_ceil(2));
@@ -383,12 +401,14 @@ const SOON: Duration = Duration::from_secs(1);
 const EVENTS: &[u8] = b"text/event-stream";
 
 /// Whether the answer to this request stays open for as long as the client likes.
+#[inline]
 fn stays_open(head: &Parts) -> bool {
     head.method == Method::GET
         || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
 }
 
 /// An event stream keeps its place for as long as it is open; an ordinary answer gives it back.
+#[inline]
 fn placed(reply: Reply, place: Place, mount: &Mount) -> Reply {
     let is_stream = reply.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
@@ -396,6 +416,7 @@ fn placed(reply: Reply, place: Place, mount: &Mount) -> Reply {
     if !is_stream {
         return reply;
     }
+    trace::current().streams();
     let place = place.of_stream(&mount.traffic);
     reply.map(|body| body.hold(Arc::new(place)))
 }

@@ -83,6 +83,11 @@ impl Mirror {
         Arc::new(Self { clock, entropy, looks: Mutex::default() })
     }
 
+    /// The time by which nonces end.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// A new nonce.
     pub(super) fn open(&self) -> Result<String, Fault> {
         let nonce = URL_SAFE_NO_PAD.encode(random::<18>(&*self.entropy)?);

@@ -21,6 +21,7 @@ use http::{
 use crate::domain::origin::Origin;
 
 /// Whether the request is for us: every name it gives is `public_url`'s.
+#[inline]
 pub fn is_ours(uri: &Uri, headers: &HeaderMap, public_url: &Origin) -> bool {
     let scheme = if public_url.is_https() { "https" } else { "http" };
     let is_same = |authority: &str| {
@@ -60,6 +61,7 @@ pub enum Sender {
 
 impl AllowedOrigins {
     /// Judges the `Origin` of a request.
+    #[inline]
     pub fn judge(&self, headers: &HeaderMap) -> Sender {
         let mut values = headers.get_all(ORIGIN).iter();
         match (values.next(), values.next()) {
@@ -90,6 +92,7 @@ pub enum Cors {
 
 impl Cors {
     /// Adds what lets a page read the answer.
+    #[inline]
     pub fn apply(&self, headers: &mut HeaderMap) {
         let origin = match self {
             Self::Nobody => return,
@@ -119,6 +122,7 @@ impl Cors {
 }
 
 /// Whether this is a browser's question before the real request.
+#[inline]
 pub fn is_preflight(method: &Method) -> bool {
     method == Method::OPTIONS
 }

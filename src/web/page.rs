@@ -30,7 +30,7 @@ mod templates;
 mod text;
 mod texts;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -45,6 +45,8 @@ use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 
 use texts::Texts;
+
+use crate::flow::fault;
 
 pub use arrival::{Arrival, ArrivalReason};
 pub use branding::{Branding, MAX_LOGO, Written};
@@ -146,6 +148,10 @@ pub struct Pages {
     texts: Arc<Texts>,
     /// The templates for each language, in the order of the catalogue; the default first.
     speaking: Vec<Environment<'static>>,
+    /// Our own of them, where an operator has some.
+    ours: Vec<Environment<'static>>,
+    /// Links that the operator's templates put on each page that goes elsewhere by itself.
+    links: BTreeSet<String>,
     /// The policy of a page with a form, and of one without.
     policies: (HeaderValue, HeaderValue),
 }
@@ -180,12 +186,34 @@ impl Pages {
                 written.name
             )));
         }
-        let engine = templates::engine(&look, &branding.templates)?;
-        let speaking = texts.languages();
-        let speaking =
-            speaking.map(|(language, tag)| templates::speaking(&engine, &texts, language, tag)).collect();
+        let speaking = |written: &[Written]| -> Result<Vec<Environment<'static>>, PageError> {
+            let engine = templates::engine(&look, written)?;
+            let languages = texts.languages();
+            Ok(languages.map(|(language, tag)| templates::speaking(&engine, &texts, language, tag)).collect())
+        };
+        let theirs = &branding.templates;
+        let ours = if theirs.is_empty() { Vec::new() } else { speaking(&[])? };
+        let speaking = speaking(theirs)?;
         let policies = (policy(&look, "'self'")?, policy(&look, "'none'")?);
-        Ok(Self { look, texts, speaking, policies })
+        let mut pages = Self { look, texts, speaking, ours, links: BTreeSet::new(), policies };
+        if !pages.ours.is_empty() {
+            pages.links = pages.links_of_leave();
+        }
+        Ok(pages)
+    }
+
+    /// The links that stand on the page that goes elsewhere by itself, wherever it goes.
+    fn links_of_leave(&self) -> BTreeSet<String> {
+        let mut links = BTreeSet::new();
+        for (language, _) in self.languages() {
+            let voice = self.speaking(language);
+            // One that cannot be made is found by the check.
+            let pages =
+                Leave::samples().into_iter().filter_map(|sample| voice.written(&self.speaking, &sample).ok());
+            let in_each = pages.map(|page| guard::links(&page)).reduce(|known, more| &known & &more);
+            links.extend(in_each.unwrap_or_default());
+        }
+        links
     }
 
     /// The pages in the language that whoever sent `headers` wants most (`Accept-Language`).
@@ -275,24 +303,60 @@ impl<'a> Voice<'a> {
         self.language
     }
 
-    /// The page as HTML.
+    /// The page as HTML. One that an operator's template makes, and that does not show what it must, is made by ours.
     ///
     /// # Errors
     /// When template and context do not fit each other, or a text is missing: a fault of the build (see [`Pages::check`]).
     pub fn render<C: PageContext>(self, context: &C) -> Result<String, PageError> {
-        let engine = self.pages.speaking.get(self.language.0).ok_or(PageError::Language)?;
+        let page = self.written(&self.pages.speaking, context);
+        if self.pages.ours.is_empty() {
+            return page;
+        }
+        let judged = page.and_then(|page| match guard::judge(context, &page, &self.made(true)) {
+            Ok(()) => Ok(page),
+            Err(sentence) => Err(PageError::Branding(sentence)),
+        });
+        judged.or_else(|error| {
+            let (template, error) = (C::KIND.template(), fault::chain(&error));
+            tracing::error!(
+                reason = "template_refused",
+                template,
+                error,
+                "a page was made of our own templates"
+            );
+            self.written(&self.pages.ours, context)
+        })
+    }
+
+    fn written<C: PageContext>(
+        self,
+        speaking: &[Environment<'static>],
+        context: &C,
+    ) -> Result<String, PageError> {
+        let engine = speaking.get(self.language.0).ok_or(PageError::Language)?;
         let template = engine.get_template(C::KIND.template())?;
         Ok(template.render(Value::from(Serde(context)))?)
     }
 
+    /// What a page is judged by.
+    fn made(self, is_real: bool) -> guard::Made<'a> {
+        let Pages { look, texts, links, .. } = self.pages;
+        guard::Made {
+            texts,
+            language: self.language,
+            style: &look.style,
+            logo: look.logo.as_deref(),
+            contact: look.contact.as_deref(),
+            links,
+            is_real,
+        }
+    }
+
     fn check_samples<C: PageContext>(self) -> Result<usize, PageError> {
         let samples = C::samples();
-        let Pages { look, texts, .. } = self.pages;
-        let made =
-            guard::Made { texts, language: self.language, style: &look.style, logo: look.logo.as_deref() };
         for sample in &samples {
-            let page = self.render(sample)?;
-            guard::judge(sample, &page, &made)
+            let page = self.written(&self.pages.speaking, sample)?;
+            guard::judge(sample, &page, &self.made(false))
                 .map_err(|error| PageError::Branding(format!("{} {error}", C::KIND.template())))?;
         }
         Ok(samples.len())

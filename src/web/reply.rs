@@ -448,7 +448,7 @@ mod tests {
 
     /// docs/faq.md, section by section: the reason of the page, its text, and the reasons of the log behind it.
     fn documented() -> Vec<(String, String, Vec<String>)> {
-        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faq.md");
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faq.md");
         let document = std::fs::read_to_string(document).unwrap();
         let sections = document.split("\n## `").skip(1).map(|section| {
             let (slug, text) = section.split_once('`').unwrap();

@@ -28,8 +28,11 @@ use super::{
     visit::{Caller, Visit},
 };
 use crate::{
-    flow::admit::Sessions,
-    observe::request,
+    flow::{admit::Sessions, ports::BoxFuture},
+    observe::{
+        request,
+        trace::{Entered, Step},
+    },
     proxy::{Body, full},
 };
 
@@ -88,8 +91,10 @@ impl Web {
             Place::Registration => Cow::Borrowed("/register/(client)"),
             _ => Cow::Owned(request.uri().path().to_owned()),
         };
-        let label = request::Request { id: id.bytes(), method: method_name(request.method()), path };
-        label.within(self.told(place, request, caller, id)).await
+        let method = method_name(request.method());
+        let entered = self.site.tracer.enters(place.step(request.method()), id.bytes(), method, &path);
+        let label = request::Request { id: id.bytes(), method, path, span: entered.span() };
+        label.within(self.told(place, request, caller, id, entered)).await
     }
 
     /// Answers a request and says so in the log.
@@ -99,6 +104,7 @@ impl Web {
         request: &mut Request<Body>,
         caller: &Caller,
         id: RequestId,
+        entered: Entered,
     ) -> Response<Body> {
         let begun = self.site.clock.now();
         let (head, mut body) = mem::take(request).into_parts();
@@ -115,7 +121,7 @@ impl Web {
                 outcome = visit.outcome;
                 reply
             }
-            (None, _) => Box::pin(self.judge(place, visit, body)).await,
+            (None, _) => self.judged(place, visit, body).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.now();
@@ -125,6 +131,7 @@ impl Web {
             None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
         }
         let status = reply.status().as_u16();
+        entered.ends(status, if let Place::Mcp(_) = place { outcome.names().0 } else { "" });
         let is_quiet = match (place, reply.status()) {
             // What passes to an MCP server and back is the MCP server's to write of.
             (Place::Mcp(_), status) if status.is_success() => true,
@@ -141,6 +148,7 @@ impl Web {
         reply
     }
 
+    #[inline]
     fn place(&self, path: &str) -> Place<'_> {
         match path {
             "/" => Place::Home,
@@ -170,6 +178,12 @@ impl Web {
                 }
             }
         }
+    }
+
+    /// [`Web::judge`], compiled here and not where a worker's requests are awaited: nothing of it is done often.
+    #[inline(never)]
+    fn judged<'a>(&'a self, place: Place<'a>, visit: Visit<'a>, body: Body) -> BoxFuture<'a, Reply> {
+        Box::pin(self.judge(place, visit, body))
     }
 
     async fn judge(&self, place: Place<'_>, visit: Visit<'_>, body: Body) -> Reply {
@@ -229,6 +243,7 @@ impl Web {
 }
 
 /// The answer to a request that is not for us, or that asks for too much.
+#[inline]
 fn refused(visit: &Visit<'_>) -> Option<Reply> {
     if visit.head.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
         return Some(reply::text(StatusCode::URI_TOO_LONG, "This address is too long.\n"));
@@ -269,6 +284,26 @@ impl Place<'_> {
         }
     }
 
+    /// As what it is followed.
+    fn step(self, method: &Method) -> Step {
+        let is_post = *method == Method::POST;
+        match self {
+            _ if *method == Method::OPTIONS => Step::Nothing,
+            Place::Home | Place::Jwks | Place::Metadata | Place::Nothing => Step::Nothing,
+            Place::Account => Step::Of(if is_post { "account_action" } else { "account_page" }),
+            Place::Arrival => Step::Of(if is_post { "second_decision" } else { "second_page" }),
+            Place::Authorize => Step::Of("authorization_request"),
+            Place::Callback(_) => Step::Of("login_callback"),
+            Place::Consent => Step::Of("decision"),
+            Place::Introspect => Step::Of("introspection"),
+            Place::Mcp(_) => Step::Proxied,
+            Place::Register => Step::Of("registration"),
+            Place::Registration => Step::Of("registration_change"),
+            Place::Revoke => Step::Of("revocation"),
+            Place::Token => Step::Of("token"),
+        }
+    }
+
     /// The methods, for `Allow` and preflights, and which pages may read the answers.
     fn manners(self) -> (&'static str, Cors) {
         match self {
@@ -286,12 +321,14 @@ impl Place<'_> {
 }
 
 /// Whether anybody gets an answer there, as often as they like.
+#[inline]
 fn is_free(place: Place<'_>, method: &Method) -> bool {
     *method == Method::OPTIONS
         || matches!(place, Place::Home | Place::Jwks | Place::Metadata | Place::Nothing)
 }
 
 /// Whether this is what somebody gets who proved nothing.
+#[inline]
 fn is_strangers(status: StatusCode) -> bool {
     matches!(
         status,
@@ -306,6 +343,7 @@ fn is_strangers(status: StatusCode) -> bool {
 }
 
 /// Only methods that are known by name are logged.
+#[inline]
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

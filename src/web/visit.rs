@@ -106,8 +106,19 @@ impl<'a> Visit<'a> {
             "not_a_visit",
             "This address is for a browser window; something else asked for it.",
         );
-        let mut kinds = self.head.headers.get_all("sec-fetch-dest").iter();
-        if kinds.any(|kind| kind != "document") {
+        let headers = &self.head.headers;
+        let mut kinds = headers.get_all("sec-fetch-dest").iter();
+        // A page elsewhere that has a browser load this ahead of a visit that may never come. Whoever does come is not
+        // kept out: browsers ask again, and mean it.
+        let is_ahead = headers.get("sec-purpose").is_some_and(|purpose| {
+            purpose
+                .as_bytes()
+                .split(|byte| matches!(byte, b';' | b','))
+                .any(|word| word.trim_ascii() == b"prefetch")
+        });
+        let from_elsewhere =
+            headers.get_all("sec-fetch-site").iter().any(|site| site != "none" && site != "same-origin");
+        if kinds.any(|kind| kind != "document") || (is_ahead && from_elsewhere) {
             Err(self.refused_uncounted(UNSEEN))
         } else {
             self.pass(gate)

@@ -61,6 +61,44 @@ fn no_page_of_the_book_links_out_of_it() {
     }
 }
 
+/// Files of ours that are named, in prose and in what is to be pasted, and the steps of `tests/run`.
+#[test]
+fn files_and_steps_that_documents_name_exist() {
+    let run = read("tests/run").expect("it is there");
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for path in documents() {
+        let text = read(&path).expect("it was just found");
+        let beside = root().join(&path);
+        for (number, line) in text.lines().enumerate() {
+            for word in line.split(|c: char| c.is_whitespace() || "`()[]\"',;:|*".contains(c)) {
+                let word = word.strip_prefix("$REPO/").unwrap_or(word).trim_end_matches(['/', '.']);
+                if !is_file_of_ours(word) {
+                    continue;
+                }
+                seen += 1;
+                if !root().join(word).exists() && !beside.with_file_name(word).exists() {
+                    wrong.push(format!("{path}:{}: there is no {word}", number + 1));
+                }
+            }
+            let commands = line.split("`tests/run ").skip(1).filter_map(|rest| rest.split('`').next());
+            for step in commands.flat_map(str::split_whitespace).filter(|word| !word.starts_with('-')) {
+                if !run.contains(&format!("\n    \"{step}|")) {
+                    wrong.push(format!("{path}:{}: there is no step {step}", number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(seen > 400, "only {seen} names were found");
+}
+
+/// Whether it is written like the path of something in the repository.
+fn is_file_of_ours(word: &str) -> bool {
+    word.split_once('/')
+        .is_some_and(|(folder, _)| ["deploy", "docs", "src", "templates", "tests"].contains(&folder))
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+}
+
 #[test]
 fn ci_runs_the_command_of_the_readme() {
     let ci = read(".ci/run").expect(".ci/run is there");

@@ -20,7 +20,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
 use mcp_deputy::{
     config,
-    gateway::{Bound, Gateway, Surroundings},
+    gateway::{Bound, Gateway, Surroundings, desk},
     net::{
         client::Client,
         connect::TrustRoots,
@@ -140,7 +140,11 @@ impl Stage {
         let settings = config::from_text("proxy.toml", &text, &|_| None);
         let surroundings = Surroundings { roots: roots.clone(), ..Surroundings::default() };
         let running = Gateway::new(settings.unwrap(), &surroundings).await.unwrap();
-        tokio::spawn(running.run(Bound { public, admin, metrics: None, certificates: None }, stop.clone()));
+        tokio::spawn(running.run(
+            desk::<()>,
+            Bound { public, admin, metrics: None, certificates: None },
+            stop.clone(),
+        ));
         let client = Client::trusted(&roots).unwrap();
         Self {
             third_party,

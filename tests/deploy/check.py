@@ -1,4 +1,4 @@
-"""What is in deploy/, by the tools that will read it; run by `tests/run deploy`.
+"""What is in deploy/ and .github/workflows, by tools that read it; run by `tests/run deploy`.
 
 Nothing here starts a container, a cluster or a unit (the binary itself is started in a root folder like the image's): it says that they would be understood, and that what they are
 understood as keeps the promises of docs/deployment.md. Each check is one function; all of them run, and the first sentence
@@ -287,6 +287,26 @@ def book():
     return f"{len(pages)} pages"
 
 
+def workflows():
+    """Understood by GitHub; what they use is a commit and no tag, which somebody could move; tokens may read, but where a job publishes."""
+    folder = ROOT / ".github/workflows"
+    files = sorted(folder.glob("*.yml"))
+    run(TOOLS / "yamllint", "--strict", "-c", ROOT / "tests/deploy/yamllint.yaml", *files)
+    run(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files)
+    run(TOOLS / "zizmor", "--offline", "--quiet", folder)
+    for path in files:
+        said = yaml.safe_load(path.read_text())
+        must(said["permissions"] == {"contents": "read"}, f"{path.name}: the token of every job may read, and no more")
+        for name, job in said["jobs"].items():
+            needs = job.get("needs", [])
+            for needed in [needs] if isinstance(needs, str) else needs:
+                must(needed in said["jobs"], f"{path.name}: {name} needs {needed}, which there is not")
+            may = job.get("permissions")
+            runs = [step for step in job["steps"] if "run" in step]
+            must(not (may and runs), f"{path.name}: {name} runs something while it may {may}")
+    return ", ".join(path.name for path in files)
+
+
 # --- what they share --------------------------------------------------------------------------------------------------
 
 
@@ -390,7 +410,7 @@ def restricted(pod, name):
         must("hostPath" not in volume, f"{name}: no folder of the node")
 
 
-CHECKS = [yaml_is_tidy, dockerfile, context, bare_root, compose, kubernetes, chart, unit, schema, book]
+CHECKS = [yaml_is_tidy, dockerfile, context, bare_root, compose, kubernetes, chart, unit, schema, book, workflows]
 
 
 def main():

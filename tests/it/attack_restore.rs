@@ -251,7 +251,10 @@ async fn a_backup_replaces_nothing_and_a_restore_needs_an_empty_store_that_nobod
     assert!(!Path::new(&store).exists());
     let (status, said, error) = world.command(&["restore", path, "--revoke", &app.client.id]).await;
     assert_eq!(status, Some(0), "{error}");
-    assert!(said.contains("Restored 1 apps") && said.contains("1 more come back revoked"), "{said}");
+    assert!(
+        said.contains("Restored 1 app, as it was") && said.contains("1 more comes back revoked"),
+        "{said}"
+    );
     let _process = world.start().await;
     assert_eq!(world.json(&["clients", "show", &app.client.id]).await["state"], "revoked");
 }

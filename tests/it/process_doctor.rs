@@ -430,6 +430,47 @@ async fn planted_a_key_inside_the_store() {
     scene.doctor().await.finds("key_inside_store", "Move it out");
 }
 
+/// After a rotation the key file holds more than a key.
+#[tokio::test]
+async fn planted_a_copy_of_a_key_file_with_several_keys_inside_the_store() {
+    let mut scene = Scene::healthy().await;
+    scene.start().await;
+    let (status, _, error) = scene.world.command(&["keys", "new"]).await;
+    assert_eq!(status, Some(0), "{error}");
+    let (key, copy) = (scene.store().with_extension("key"), scene.store().join("copy"));
+    fs::copy(&key, &copy).unwrap();
+    mode(&copy, 0o600);
+    scene.doctor().await.finds("key_inside_store", "Move it out");
+    // One of before the rotation opens the copies of before it.
+    let text = fs::read_to_string(&key).unwrap();
+    let old = text.lines().last().unwrap().split(' ').next().unwrap();
+    fs::write(&copy, format!("{old}\n")).unwrap();
+    scene.doctor().await.finds("key_inside_store", "Move it out");
+}
+
+/// The gateway that runs goes on; it would not start any more.
+#[tokio::test]
+async fn planted_a_key_file_that_holds_no_key() {
+    let mut scene = Scene::healthy().await;
+    scene.start().await;
+    for text in ["", "half a k", "AAAA\n"] {
+        fs::write(scene.store().with_extension("key"), text).unwrap();
+        scene.doctor().await.finds("key_damaged", "Bring the key file back");
+    }
+}
+
+/// The gateway that runs still has the right one; the next start would not.
+#[tokio::test]
+async fn planted_the_key_file_of_another_day() {
+    let mut scene = Scene::healthy().await;
+    scene.start().await;
+    let key = scene.store().with_extension("key");
+    let copy = fs::read(&key).unwrap();
+    assert_eq!(scene.world.command(&["keys", "new"]).await.0, Some(0));
+    fs::write(&key, copy).unwrap();
+    scene.doctor().await.finds("key_of_another_day", "mcp-deputy keys new");
+}
+
 #[tokio::test]
 async fn planted_a_key_that_is_gone() {
     let mut scene = Scene::healthy().await;

@@ -321,7 +321,7 @@ async fn a_rotation_that_is_killed_goes_on_with_the_next_start() {
         assert!(round < 100, "no key is ever made");
         let socket = world.folder().join("data/admin.sock");
         let ask = tokio::spawn(ask_for_a_key(socket));
-        tokio::time::sleep(Duration::from_micros(600 * round)).await;
+        tokio::time::sleep(Duration::from_micros(600 * round + 100 * round * round)).await;
         process.kill();
         let _ = ask.await;
         let now = key_ids(&file);

@@ -17,7 +17,7 @@ use mcp_deputy::{
     net::files,
     sandbox::{
         fetch::Fetch,
-        third_party::{ADA, GRACE},
+        third_party::{ADA, GRACE, StaticClient},
     },
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use crate::support::{
-    PATIENCE, Visitor,
+    Client, PATIENCE, Visitor,
     backend::{Backend, events},
     process::World,
 };
@@ -440,4 +440,133 @@ async fn another_certificate_is_shown_from_then_on_and_a_broken_one_is_not() {
         }
     };
     timeout(PATIENCE, renewed).await.expect("a renewed certificate is never shown");
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_being_written_is_not_taken() {
+    let mut world = World::new().await;
+    let process = world.start().await;
+    let good = fs::read_to_string(world.config()).unwrap();
+    // Valid at every moment, and never the same for as long as two looks take.
+    let (mut text, until) = (with_other(&good), tokio::time::Instant::now() + Duration::from_secs(7));
+    while tokio::time::Instant::now() < until {
+        text.push_str("# One line more.\n");
+        fs::write(world.config(), &text).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    for event in ["configuration_reloaded", "configuration_refused"] {
+        assert!(process.told("event", event).is_empty(), "{event}");
+    }
+    assert_eq!(status(&world, "/other").await, 404);
+    process.journaled("configuration_reloaded", 1).await;
+    assert_eq!(status(&world, "/other").await, 401);
+}
+
+/// As an editor saves: another file takes the name, and for a moment there may be none.
+#[tokio::test]
+async fn a_file_that_is_replaced_is_taken_once() {
+    let mut world = World::new().await;
+    let process = world.start().await;
+    let text = with_other(&fs::read_to_string(world.config()).unwrap());
+    let (beside, backup) = (world.folder().join("proxy.toml.new"), world.folder().join("proxy.toml~"));
+    fs::write(&beside, text).unwrap();
+    fs::rename(world.config(), &backup).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fs::rename(&beside, world.config()).unwrap();
+    // Whoever is told of it at the same moment by several, and finds it changed as well, reads it once more at most.
+    for _ in 0..5 {
+        process.hang_up();
+    }
+    process.journaled("configuration_reloaded", 1).await;
+    assert_eq!(status(&world, "/other").await, 401);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(process.told("event", "configuration_refused").is_empty());
+    assert!(process.told("event", "configuration_reloaded").len() <= 6);
+    assert_eq!(world.probe("/readyz").await, Some(200));
+}
+
+#[tokio::test]
+async fn what_was_refused_is_not_tried_again_until_it_changes() {
+    let mut world = World::new().await;
+    let process = world.start().await;
+    let good = fs::read_to_string(world.config()).unwrap();
+    world.rewrite(|text| format!("{text}surprise = 1\n"));
+    process.journaled("configuration_refused", 1).await;
+    // As long as three looks take.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(process.told("event", "configuration_refused").len(), 1);
+    world.rewrite(|_| good);
+    process.journaled("configuration_reloaded", 1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(process.told("event", "configuration_reloaded").len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_secret_that_is_renewed_in_its_file_is_used() {
+    let mut world = World::new().await;
+    let between =
+        |text: &str, from: &str| text.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let text = fs::read_to_string(world.config()).unwrap();
+    let (id, secret) = (between(&text, "client_id = \""), between(&text, "client_secret = \""));
+    let file = world.folder().join("secret");
+    fs::write(&file, &secret).unwrap();
+    let from_file = format!("client_secret = {{ file = {file:?} }}");
+    world.rewrite(|text| text.replace(&format!("client_secret = \"{secret}\""), &from_file));
+    let process = world.start().await;
+    let client = world.client("App").await;
+    world.visitor().tokens(&client).await;
+    let provider = between(&text, "[provider.").split(']').next().unwrap().to_owned();
+    let renewed = format!("{secret}-renewed");
+    world.third_party.register_client(StaticClient {
+        client_id: id,
+        client_secret: renewed.clone().into(),
+        name: "The gateway".to_owned(),
+        redirect_uris: vec![format!("{}/callback/{provider}", world.origin)],
+    });
+    fs::write(&file, &renewed).unwrap();
+    process.journaled("configuration_reloaded", 1).await;
+    world.visitor().tokens(&client).await;
+    let log = fs::read_to_string(process.log()).unwrap();
+    assert!(!log.contains(&secret), "the log has a secret");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_the_configuration_loses_what_it_holds() {
+    let mut world = World::new().await;
+    let text = fs::read_to_string(world.config()).unwrap();
+    let uri = "http://127.0.0.1:33418/callback";
+    world.rewrite(|text| {
+        format!(
+            "{text}[[client]]\nclient_id = \"reports\"\nname = \"Our reports\"\nredirect_uris = [\"{uri}\"]\n"
+        )
+    });
+    let process = world.start().await;
+    let said =
+        json!({ "client_id": "reports", "redirect_uris": [uri], "token_endpoint_auth_method": "none" });
+    let client = Client::registered(&world.origin, &said);
+    let tokens = world.visitor().tokens(&client).await;
+    assert_eq!(world.admitted(&tokens.access).await, 200);
+    world.rewrite(|_| text);
+    process.hang_up();
+    process.journaled("configuration_reloaded", 1).await;
+    assert_eq!(world.admitted(&tokens.access).await, 401);
+    assert_ne!(client.try_refresh(&tokens.refresh).await.status, 200);
+    assert_ne!(world.visitor().open(&client.asks().url()).await.status, 200);
+    assert_eq!(process.told("reason", "not_configured_any_more").len(), 1);
+}
+
+/// The last thing that an operator does before a restart, or a supervisor in the same second.
+#[tokio::test]
+async fn a_hangup_while_it_drains_keeps_nobody_from_the_end() {
+    let mut world = World::new().await;
+    for early in [false, true] {
+        let mut process = world.start().await;
+        world.rewrite(|text| format!("{text}# One line more.\n"));
+        if early {
+            process.hang_up();
+        }
+        process.terminate();
+        process.hang_up();
+        assert_eq!(process.ended().await.code(), Some(0));
+    }
 }

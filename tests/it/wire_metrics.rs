@@ -1,15 +1,21 @@
 //! What `/metrics` says, where it is and where it is not, and that strangers cannot make it grow.
 
+use std::sync::Arc;
+
 use http::{Method, Request};
-use http_body_util::BodyExt as _;
-use mcp_deputy::sandbox::{
-    mcp_server::Refusal,
-    third_party::{ADA, Health},
+use http_body_util::{BodyExt as _, Full};
+use mcp_deputy::{
+    sandbox::{
+        mcp_server::Refusal,
+        third_party::{ADA, Health},
+    },
+    store::memory::MemoryStore,
 };
 use serde_json::json;
 
 use crate::support::{
-    Gateway, PATIENCE, Reply, Setup, client::Registration, metrics::Metrics, process::World, random,
+    Gateway, PATIENCE, Reply, Setup, backend::Backend, client::Registration, metrics::Metrics,
+    process::World, random,
 };
 
 const SERVER: (&str, &str) = ("server", "/mcp");
@@ -149,6 +155,51 @@ async fn open_streams_are_counted_until_they_end() {
     let ended = async { while open(&gateway.metrics().await) > 0 {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("the stream is counted for ever");
     assert!(gateway.metrics().await.value("mcp_deputy_streams_total", &[SERVER]) >= 1);
+}
+
+#[tokio::test]
+async fn a_request_is_in_flight_until_its_answer_begins() {
+    let (gate, opened) = tokio::sync::watch::channel(false);
+    let backend = Backend::start(move |_| {
+        let mut opened = opened.clone();
+        async move {
+            let _ = opened.wait_for(|is_open| *is_open).await;
+            let json = http::Response::builder().header("content-type", "application/json");
+            Ok(json.body(Full::from("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}").boxed()).unwrap())
+        }
+    })
+    .await;
+    let gateway = Setup { upstream: Some(backend.url.clone()), ..Setup::default() }.start().await;
+    let (_, tokens) = gateway.tokens(&ADA).await;
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let request = gateway.at("/mcp", "POST", &tokens.access).body(ping.to_string().into()).unwrap();
+    let in_flight = |metrics: &Metrics| metrics.value("mcp_deputy_mcp_requests_in_flight", &[SERVER]);
+    let seen = async {
+        while in_flight(&gateway.metrics().await) != 1 {}
+        gate.send(true).unwrap();
+    };
+    let both = async { tokio::join!(gateway.send(request), seen) };
+    let (answer, ()) = tokio::time::timeout(PATIENCE, both).await.expect("it is never in flight");
+    assert_eq!(answer.status, 200);
+    assert_eq!(in_flight(&gateway.metrics().await), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_and_a_worker_that_remembers_are_seen() {
+    let store = Arc::new(MemoryStore::new());
+    let gateway = Setup { store: Some(Arc::clone(&store) as _), ..Setup::default() }.start().await;
+    let (client, tokens) = gateway.tokens(&ADA).await;
+    for _ in 0..20 {
+        assert_eq!(gateway.whoami(&tokens.access).await, "ada");
+    }
+    let before = gateway.metrics().await;
+    let looked_up = |result| before.value("mcp_deputy_session_cache_total", &[("result", result)]);
+    // Each worker reads the store once; everything else is in its memory.
+    assert!(looked_up("hit") > looked_up("miss"), "{} {}", looked_up("hit"), looked_up("miss"));
+    assert_eq!(before.value("mcp_deputy_store_faults_total", &[]), 0);
+    store.fail_next(1);
+    assert_ne!(client.try_refresh(&tokens.refresh).await.status, 200);
+    assert_eq!(gateway.metrics().await.value("mcp_deputy_store_faults_total", &[]), 1);
 }
 
 /// Everything that a stranger can say in a request, each time something else.

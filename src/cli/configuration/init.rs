@@ -62,7 +62,10 @@ impl Init {
         let beside = self.secret_beside();
         for path in [Some(&self.file), self.writes_secret().then_some(&beside)].into_iter().flatten() {
             if path.symlink_metadata().is_ok() {
-                return Err(format!("{} is there already; nothing was written", path.display()));
+                return Err(format!(
+                    "{} is there already; nothing was written: give this gateway a folder of its own",
+                    path.display()
+                ));
             }
         }
         let mut starter = Starter::new(&self.provider);
@@ -80,12 +83,15 @@ impl Init {
             self.is_complete()?;
         }
         let mut questions = Questions { terminal, is_asked };
+        // As it is copied from a browser's address bar.
+        let without_slash = |url: &str| url.strip_suffix('/').unwrap_or(url).to_owned();
         starter.public_url = questions.answer(
             self.public_url.as_ref(),
             "The public URL of this gateway, as people's browsers and apps reach it",
             Some("http://localhost:8080"),
-            |public_url| judged(&Starter { public_url: public_url.to_owned(), ..starter.clone() }),
+            |public_url| judged(&Starter { public_url: without_slash(public_url), ..starter.clone() }),
         )?;
+        starter.public_url = without_slash(&starter.public_url);
         starter.upstream_url = questions.answer(
             self.upstream_url.as_ref(),
             "The URL of your MCP server, as this gateway reaches it",

@@ -316,8 +316,14 @@ problems! {
         "The key file belongs to another user than the gateway runs as",
         "chown it to the gateway's user";
     KEY_MISSING, Key, Fault, "key_missing",
-        "The store holds records and its key file is missing: after the next start nothing of it can be opened",
+        "The store holds records and its key file is missing: the gateway does not start any more",
         "Bring the key file back, or set store.encryption_key to that key";
+    KEY_DAMAGED, Key, Fault, "key_damaged",
+        "The key file does not hold keys of this form; the gateway does not start with it",
+        "Bring the key file back from where you keep a copy of it";
+    KEY_OF_ANOTHER_DAY, Key, Fault, "key_of_another_day",
+        "The key file lacks keys that the running gateway has: after the next start nothing opens that is sealed with them",
+        "Do not restart it; run mcp-deputy keys new, by which it writes its keys back";
     KEY_INSIDE_STORE, Key, Fault, "key_inside_store",
         "The encryption key lies in the folder of the store, so every copy of the folder opens itself",
         "Move it out of there; keep a copy of it elsewhere than the backups of the store";
@@ -407,7 +413,7 @@ mod tests {
     fn the_documentation_holds_the_same_table() {
         use std::fmt::Write as _;
 
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (head, _) = text.split_once("<!-- table -->\n").unwrap();
         let mut table = String::new();

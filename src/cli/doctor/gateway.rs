@@ -97,6 +97,14 @@ pub(super) async fn look(place: &Where, settings: &Settings) -> (Known, Vec<Find
     (known, vec![found])
 }
 
+/// The ids of the keys that it has from its key file. Empty where they are from elsewhere, or nobody answers.
+pub(super) async fn keys_in_file(known: &Known) -> Vec<String> {
+    let listed = known.ask(Method::GET, "/admin/v1/keys").await.unwrap_or_default();
+    let keys = listed.get("keys").and_then(Value::as_array).into_iter().flatten();
+    let from_file = keys.filter(|key| key.get("origin").and_then(Value::as_str) == Some("key_file"));
+    from_file.filter_map(|key| key.get("id").and_then(Value::as_str)).map(ToOwned::to_owned).collect()
+}
+
 /// How many files it may have open: of its process, where the system tells, or else of ours.
 pub(super) fn open_files(known: &Known, settings: &Settings) -> Finding {
     let of_process = known.process.and_then(limit_of);

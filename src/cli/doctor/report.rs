@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write};
 use serde::Serialize;
 
 use super::finding::{Finding, Level};
-use crate::cli::table::plain;
+use crate::cli::table::{json as shown, plain};
 
 /// The JSON document. Members may be added, and none is taken away or changes its meaning.
 #[derive(Serialize)]
@@ -28,8 +28,7 @@ pub(super) fn json(out: &mut impl Write, findings: &[Finding]) -> io::Result<()>
         skipped: count(findings, Level::Skipped),
         findings,
     };
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    writeln!(out, "{}", shown(&serde_json::to_string_pretty(&document)?))
 }
 
 /// Prints for people.

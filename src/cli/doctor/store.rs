@@ -13,16 +13,23 @@ use zeroize::Zeroizing;
 use super::finding::{self, Check, Finding};
 use crate::{
     config::{MasterKey, Settings, StoreUrl},
+    gateway,
     store::keyfile::KeyFile,
 };
 
-/// A file that holds a key and nothing else is not larger.
-const LARGEST_KEY: u64 = 4096;
+/// A file that holds keys and nothing else is not larger.
+const LARGEST_KEY: u64 = 8192;
 /// How many entries of the folder are looked at.
 const MOST_ENTRIES: usize = 1000;
 
-/// Everything about the store. `config` is the file that the settings are from, `gateway` the user that the gateway runs as.
-pub(super) fn look(settings: &Settings, config: Option<&Path>, gateway: Option<u32>) -> Vec<Finding> {
+/// Everything about the store. `config` is the file that the settings are from, `gateway` the user that the gateway runs as, `in_use` the
+/// ids of the keys that it has from its key file.
+pub(super) fn look(
+    settings: &Settings,
+    config: Option<&Path>,
+    gateway: Option<u32>,
+    in_use: &[String],
+) -> Vec<Finding> {
     let StoreUrl::Disk(folder) = &settings.store.url else {
         let found = if settings.public_url.is_loopback() {
             Finding::ok(Check::Store, "memory:", "in memory, which is right for trying it out only")
@@ -32,7 +39,7 @@ pub(super) fn look(settings: &Settings, config: Option<&Path>, gateway: Option<u
         return vec![found];
     };
     let mut found = self::folder(folder, gateway);
-    found.extend(key(settings, folder, config, gateway));
+    found.extend(key(settings, folder, config, gateway, in_use));
     found.extend(space(folder));
     found
 }
@@ -97,7 +104,13 @@ fn replaceable(folder: &Path) -> Option<Finding> {
     is_open.then(|| Finding::of(&finding::STORE_REPLACEABLE, shown(parent)).because(mode(&metadata)))
 }
 
-fn key(settings: &Settings, folder: &Path, config: Option<&Path>, gateway: Option<u32>) -> Vec<Finding> {
+fn key(
+    settings: &Settings,
+    folder: &Path,
+    config: Option<&Path>,
+    gateway: Option<u32>,
+    in_use: &[String],
+) -> Vec<Finding> {
     let mut found = Vec::new();
     let beside = KeyFile::path_beside(folder);
     let place = shown(&beside);
@@ -113,6 +126,9 @@ fn key(settings: &Settings, folder: &Path, config: Option<&Path>, gateway: Optio
             }
             if gateway.is_some_and(|gateway| gateway != metadata.uid()) {
                 found.push(Finding::of(&finding::KEY_WRONG_OWNER, place.clone()));
+            }
+            if found.is_empty() {
+                found.extend(content(settings, &beside, &place, in_use));
             }
         }
         Err(_) if has_records(folder) => found.push(Finding::of(&finding::KEY_MISSING, place.clone())),
@@ -133,6 +149,21 @@ fn key(settings: &Settings, folder: &Path, config: Option<&Path>, gateway: Optio
     found
 }
 
+/// Whether the key file is one, and that of the gateway that runs.
+fn content(settings: &Settings, beside: &Path, place: &str, in_use: &[String]) -> Option<Finding> {
+    if fs::File::open(beside).is_err() {
+        return Some(Finding::skipped(Check::Key, place, "this user may not read it"));
+    }
+    let Ok(Some(seals)) = gateway::seals(settings) else {
+        return Some(Finding::of(&finding::KEY_DAMAGED, place));
+    };
+    let held: Vec<String> = seals.ids().iter().map(ToString::to_string).collect();
+    let missing: Vec<&str> = in_use.iter().filter(|id| !held.contains(id)).map(String::as_str).collect();
+    (!missing.is_empty()).then(|| {
+        Finding::of(&finding::KEY_OF_ANOTHER_DAY, place).because(format!("without {}", missing.join(", ")))
+    })
+}
+
 fn has_records(folder: &Path) -> bool {
     folder.join("tree").exists()
 }
@@ -148,7 +179,7 @@ fn inside(settings: &Settings, folder: &Path, beside: &Path, config: Option<&Pat
     }
     let mut keys: Vec<MasterKey> =
         settings.store.key.iter().chain(&settings.store.previous_keys).cloned().collect();
-    keys.extend(read(beside));
+    keys.extend(read(beside).unwrap_or_default());
     let files = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(MOST_ENTRIES);
         entries.map(|entry| entry.path()).collect()
@@ -156,23 +187,30 @@ fn inside(settings: &Settings, folder: &Path, beside: &Path, config: Option<&Pat
     let mut candidates = files(&real);
     let folders: Vec<PathBuf> = candidates.iter().filter(|path| path.is_dir()).cloned().collect();
     candidates.extend(folders.iter().flat_map(|folder| files(folder)));
-    candidates
-        .into_iter()
-        .find(|path| read(path).is_some_and(|key| keys.iter().any(|known| known.expose() == key.expose())))
+    candidates.into_iter().find(|path| {
+        read(path).is_some_and(|held| {
+            held.iter().any(|key| keys.iter().any(|known| known.expose() == key.expose()))
+        })
+    })
 }
 
-/// The key that a file holds, where it holds one and nothing else.
-fn read(path: &Path) -> Option<MasterKey> {
+/// The keys that a file holds, where it holds keys and nothing else: one as it may be configured, or those of a key file.
+fn read(path: &Path) -> Option<Vec<MasterKey>> {
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > LARGEST_KEY {
         return None;
     }
     let text = Zeroizing::new(fs::read_to_string(path).ok()?);
-    let bare = || {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).ok().map(Zeroizing::new)?;
+    if let Ok(key) = MasterKey::parse(&text) {
+        return Some(vec![key]);
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let key = |line: &str| {
+        let bytes =
+            URL_SAFE_NO_PAD.decode(line.split(' ').next().unwrap_or_default()).ok().map(Zeroizing::new)?;
         bytes.as_slice().try_into().ok().map(MasterKey::from_bytes)
     };
-    MasterKey::parse(&text).ok().or_else(bare)
+    lines.map(key).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
 }
 
 /// What is written to the disk when the gateway has to write much.
@@ -186,13 +224,17 @@ fn space(folder: &Path) -> Vec<Finding> {
     let Ok(disk) = rustix::fs::statvfs(existing) else {
         return vec![Finding::skipped(Check::DiskSpace, place, "the system does not say")];
     };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    vec![with_free(disk.f_bavail.saturating_mul(disk.f_frsize), place)]
+}
+
+/// What so many free bytes mean.
+fn with_free(free: u64, place: String) -> Finding {
     let detail = format!("{} MiB free", free / (1024 * 1024));
-    vec![match free {
+    match free {
         ..NEARLY_NOTHING => Finding::of(&finding::DISK_FULL, place).because(detail),
         NEARLY_NOTHING..LITTLE => Finding::of(&finding::DISK_FILLS, place).because(detail),
         _ => Finding::ok(Check::DiskSpace, place, detail),
-    }]
+    }
 }
 
 /// The configuration file: whether it holds secrets that others may read.
@@ -223,12 +265,19 @@ pub(super) fn configuration(settings: &Settings, config: Option<&Path>) -> Vec<F
 
 /// Whether a secret is written out, and not only where it is.
 fn has_secret(text: &str) -> bool {
-    const KEYS: [&str; 5] =
-        ["client_secret", "secret", "encryption_key", "admin_token", "initial_access_token"];
+    const KEYS: [&str; 6] = [
+        "client_secret",
+        "secret",
+        "encryption_key",
+        "previous_encryption_keys",
+        "admin_token",
+        "initial_access_token",
+    ];
     text.lines().any(|line| {
         let written = line.split_once('=');
         written.is_some_and(|(key, value)| {
-            KEYS.contains(&key.trim()) && value.trim_start().starts_with(['"', '\''])
+            let value = value.trim_start().trim_start_matches('[').trim_start();
+            KEYS.contains(&key.trim()) && value.starts_with(['"', '\''])
         })
     })
 }
@@ -242,6 +291,8 @@ mod tests {
     #[test]
     fn a_secret_that_is_written_out_is_told_from_one_that_is_elsewhere() {
         assert!(has_secret("a = 1\n  client_secret = \"abc\"\n"));
+        assert!(has_secret("previous_encryption_keys = [ \"abc\" ]\n"));
+        assert!(!has_secret("previous_encryption_keys = [ { file = \"abc\" } ]\n"));
         assert!(!has_secret("client_secret = { env = \"SECRET\" }\n# client_secret = \"x\"\n"));
     }
 
@@ -259,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_fills_is_a_warning_and_a_full_one_a_fault() {
+        let slug = |free| with_free(free, String::new()).slug;
+        for free in [0, NEARLY_NOTHING - 1] {
+            assert_eq!(slug(free), Some("disk_full"));
+        }
+        for free in [NEARLY_NOTHING, LITTLE - 1] {
+            assert_eq!(slug(free), Some("disk_fills"));
+        }
+        assert_eq!(slug(LITTLE), None);
+    }
+
+    #[test]
     fn a_key_is_read_as_it_may_be_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
@@ -268,7 +331,11 @@ mod tests {
         };
         assert!(holds("n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg\n"));
         assert!(holds("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"));
+        assert!(holds(
+            "# The keys.\nn4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg made=7\n\nn4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgA\n"
+        ));
         assert!(!holds("something else"));
+        assert!(!holds("# nothing\n"));
         assert!(!holds(&"A".repeat(5000)));
     }
 }

@@ -54,8 +54,9 @@ fn whoever_looks_for_the_gateway_needs_nothing_else_of_its_configuration() {
     };
     let nothing = |_: &str| None;
     let text = top("admin_listen = \"127.0.0.1:7070\"\nadmin_token = { env = \"T\" }")
-        .replace("\"our-canary-secret\"", "{ env = \"UNSET\" }");
-    assert!(text.contains("UNSET"));
+        .replace("\"our-canary-secret\"", "{ env = \"UNSET\" }")
+        .replace("\"our-id\"", "{ file = \"/nowhere/id\" }");
+    assert!(text.contains("UNSET") && text.contains("/nowhere/id"));
     let there = found(&text, &nothing).unwrap();
     assert_eq!(there.socket, Some(PathBuf::from("./data/admin.sock")));
     assert_eq!(there.admin_listen.to_string(), "127.0.0.1:7070");
@@ -70,4 +71,5 @@ fn whoever_looks_for_the_gateway_needs_nothing_else_of_its_configuration() {
     // What it needs is judged as ever.
     assert!(found("admin_listen = \"nowhere\"", &nothing).is_err());
     assert!(found("admin_lisen = \"127.0.0.1:1\"", &nothing).is_err());
+    assert!(found(&text.replace("client_secret", "client_secrets"), &nothing).is_err());
 }

@@ -235,15 +235,16 @@ impl KeyDesk {
         }
         self.begin(current);
         if self.keeper.known().len() < 2 {
+            self.note_unreadable(self.glance().await?.unreadable);
             self.progress(|progress| progress.stage = Stage::Done);
             return Ok(true);
         }
         self.progress(|progress| progress.stage = Stage::Counting);
         let count = self.count(Some(current)).await?;
+        self.note_unreadable(count.unreadable);
         self.progress(|progress| {
             let counted = count.others(current);
             progress.records = Some(counted.saturating_add(progress.resealed));
-            progress.unreadable = count.unreadable;
             progress.stage = Stage::Resealing;
         });
         let mut left = self.reseal_all().await?;
@@ -290,6 +291,20 @@ impl KeyDesk {
             }));
             both.close();
             *before = Some(both);
+        }
+    }
+
+    /// Notes how many records have something that no key opens, and says so when they have become more: mostly the key file is that of
+    /// another day or machine, and nothing else tells before the first person is turned away.
+    fn note_unreadable(&self, unreadable: u64) {
+        let before = self.progress(|progress| std::mem::replace(&mut progress.unreadable, unreadable));
+        if unreadable > before {
+            tracing::error!(
+                reason = "key_unknown",
+                records = unreadable,
+                "the store holds what none of these encryption keys opens: is this its key file, or its store.encryption_key? The key that \
+                 is missing can be given in store.previous_encryption_keys"
+            );
         }
     }
 

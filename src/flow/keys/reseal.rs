@@ -146,13 +146,23 @@ pub(in crate::flow) enum Fate {
 impl KeyDesk {
     /// Looks at everything that is sealed. Where `but` is given, envelopes of that key need not be counted.
     pub(in crate::flow) async fn count(&self, but: Option<KeyId>) -> Result<Count, Fault> {
+        self.count_some(but, usize::MAX).await
+    }
+
+    /// Looks at some of each kind, however many there are: enough to see whether the key is the right one at all.
+    pub(super) async fn glance(&self) -> Result<Count, Fault> {
+        self.count_some(None, 1).await
+    }
+
+    /// So many pages of each kind at most.
+    async fn count_some(&self, but: Option<KeyId>, pages: usize) -> Result<Count, Fault> {
         let mut count = Count::default();
-        self.count_kind::<Ticket>(&mut count, but).await?;
-        self.count_kind::<Arrival>(&mut count, but).await?;
-        self.count_kind::<Link>(&mut count, but).await?;
-        self.count_kind::<Grant>(&mut count, but).await?;
-        self.count_kind::<KeyRing>(&mut count, but).await?;
-        self.count_kind::<SignIn>(&mut count, but).await?;
+        self.count_kind::<Ticket>(&mut count, but, pages).await?;
+        self.count_kind::<Arrival>(&mut count, but, pages).await?;
+        self.count_kind::<Link>(&mut count, but, pages).await?;
+        self.count_kind::<Grant>(&mut count, but, pages).await?;
+        self.count_kind::<KeyRing>(&mut count, but, pages).await?;
+        self.count_kind::<SignIn>(&mut count, but, pages).await?;
         Ok(count)
     }
 
@@ -165,11 +175,16 @@ impl KeyDesk {
         Ok(left)
     }
 
-    async fn count_kind<R: Holds>(&self, count: &mut Count, but: Option<KeyId>) -> Result<(), Fault> {
+    async fn count_kind<R: Holds>(
+        &self,
+        count: &mut Count,
+        but: Option<KeyId>,
+        pages: usize,
+    ) -> Result<(), Fault> {
         let sealer = &self.flows.sealer;
         let known: Vec<KeyId> = self.keeper.known().iter().map(|key| key.id).collect();
         let mut after: Option<Bytes> = None;
-        loop {
+        for _ in 0..pages {
             let (page, rest) = self.page::<R>(after.as_deref()).await?;
             for (id, found) in &page {
                 let Found::Record(loaded) = found else {
@@ -196,9 +211,10 @@ impl KeyDesk {
             tokio::time::sleep(rest.min(LONGEST_REST)).await;
             after = page.last().filter(|_| page.len() == PAGE).map(|(id, _)| id.clone());
             if after.is_none() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     async fn reseal_kind<R: Holds>(self: &Arc<Self>) -> Result<u64, Fault> {

@@ -5,7 +5,8 @@
 //!
 //! **Back:** into a store that holds nothing else, before any gateway runs on it. Index entries come before the record, as ever.
 //! Everything that people had approved is over: nothing of it is there, and the same write says so, in case some of it should
-//! turn up. A client that was revoked when the backup was made stays so.
+//! turn up. A client that was revoked when the backup was made stays so, and what could never have become known here does not
+//! ([`crate::domain::restored`]).
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ use super::{
 use crate::domain::{
     backup,
     client::{Client, Source},
+    redirect::RedirectRules,
+    restored::LeftOut,
     time::Timestamp,
 };
 
@@ -88,33 +91,66 @@ impl BackingUp {
 pub enum PutBack {
     /// Nobody used it for so long that it would have been forgotten by now.
     Expired,
+    /// It could not have become known here as it stands there.
+    Impossible,
     /// It is known again, and stays revoked.
     Revoked,
     /// It is known again.
     Usable,
 }
 
+/// What decides about each client of a backup: when it is restored, by which rules for redirect URIs.
+#[derive(Clone, Debug)]
+pub struct Readmission {
+    /// The moment.
+    pub now: Timestamp,
+    /// Our own origin.
+    pub own_origin: String,
+    /// Private-use schemes that the operator allows.
+    pub private_schemes: Vec<String>,
+}
+
+impl Readmission {
+    /// What of a client comes back. `revoke`: the operator says that it was revoked since.
+    fn of(&self, client: Client, revoke: bool) -> Result<Client, LeftOut> {
+        let rules = RedirectRules { own_origin: &self.own_origin, private_schemes: &self.private_schemes };
+        client.restored(revoke, &rules, self.now)
+    }
+
+    /// What would become of it.
+    pub fn would(&self, client: Client, revoke: bool) -> PutBack {
+        becomes(&self.of(client, revoke))
+    }
+}
+
+fn becomes(restored: &Result<Client, LeftOut>) -> PutBack {
+    match restored {
+        Ok(client) if client.revoked_at.is_some() => PutBack::Revoked,
+        Ok(_) => PutBack::Usable,
+        Err(LeftOut::Expired) => PutBack::Expired,
+        Err(LeftOut::Impossible) => PutBack::Impossible,
+    }
+}
+
 /// A store that is being filled from a backup.
 #[derive(Clone)]
 pub struct Restoring {
     records: Records,
-    now: Timestamp,
+    rules: Arc<Readmission>,
 }
 
 impl Restoring {
     /// Into this store, which must be empty.
-    pub fn into(store: Arc<dyn Store>, now: Timestamp) -> Self {
-        Self { records: Records::new(store), now }
+    pub fn into(store: Arc<dyn Store>, rules: Readmission) -> Self {
+        Self { records: Records::new(store), rules: Arc::new(rules) }
     }
 
     /// Writes one client. `revoke`: the operator says that it was revoked since.
     pub async fn put_back(&self, client: Client, revoke: bool) -> Result<PutBack, Fault> {
-        let now = self.now;
-        let revoked_at = if revoke { client.revoked_at.max(Some(now)) } else { client.revoked_at };
-        let client = Client { revoked_at, voided_at: client.voided_at.max(Some(now)), ..client };
-        if client.expires_at().has_passed(now) && revoked_at.is_none() {
-            return Ok(PutBack::Expired);
-        }
+        let now = self.rules.now;
+        let restored = self.rules.of(client, revoke);
+        let becomes = becomes(&restored);
+        let Ok(client) = restored else { return Ok(becomes) };
         let id = client.id.as_bytes();
         match client.source {
             Source::Configured => self.records.index_configured(&client.id, now).await?,
@@ -127,6 +163,6 @@ impl Restoring {
         if self.records.create(id, &client).await?.is_none() {
             return Err(Fault::new("restore a client: there is one with its id"));
         }
-        Ok(if revoked_at.is_some() { PutBack::Revoked } else { PutBack::Usable })
+        Ok(becomes)
     }
 }

@@ -28,8 +28,10 @@ const FEWEST: usize = 4;
 const NAMED: usize = 5;
 /// How every client id begins that we gave out.
 const OURS: &str = "mcpd_ci_";
-/// How many people are looked through at once.
+/// How many records are looked through at once.
 const PAGE: usize = 256;
+/// How many bytes of a consent's key say whose it is.
+const SUBJECT: usize = 32;
 
 /// The client that was meant.
 pub type ClientMatch = Client;
@@ -38,7 +40,7 @@ pub type GrantMatch = Grant;
 
 /// The id of the consent under this key.
 pub(super) fn consent_id(key: &[u8]) -> String {
-    match key.split_at_checked(32) {
+    match key.split_at_checked(SUBJECT) {
         Some((subject, part)) => format!("{}.{}", encoded(subject), encoded(part)),
         None => encoded(key),
     }
@@ -62,7 +64,8 @@ impl Flows {
     /// The grant with this id, or the only one whose id begins like that.
     pub(super) async fn find_grant(&self, id: &str) -> Result<Grant, Unanswered> {
         long_enough(id)?;
-        let found = self.beginning::<Grant>(id, encoded).await?;
+        let Some(prefix) = bytes_of(id) else { return Err(Unanswered::NotFound(Kind::Grant)) };
+        let found = self.beginning::<Grant>(&prefix, |key| encoded(key).starts_with(id)).await?;
         only(Kind::Grant, found.into_iter().map(|(_, found)| (found.record.id.to_string(), found.record)))
     }
 
@@ -73,11 +76,20 @@ impl Flows {
         let (subject, part) = id.split_once('.').ok_or(Unanswered::Bad(SHAPE))?;
         long_enough(subject)?;
         long_enough(part)?;
-        let found = self.beginning::<Consent>(subject, |key| encoded(key.get(..32).unwrap_or(key))).await?;
-        let meant = found
-            .into_iter()
-            .filter(|(key, _)| key.get(32..).is_some_and(|behind| encoded(behind).starts_with(part)));
-        only(Kind::Consent, meant.map(|(key, found)| (consent_id(&key), (key, found.record))))
+        let (Some(mut prefix), Some(rest)) = (bytes_of(subject), bytes_of(part)) else {
+            return Err(Unanswered::NotFound(Kind::Consent));
+        };
+        // Whose it is, whole: then one look finds it, however much that person approved.
+        if prefix.len() == SUBJECT {
+            prefix.extend(rest);
+        }
+        let is_meant = |key: &[u8]| {
+            key.split_at_checked(SUBJECT).is_some_and(|(whose, what)| {
+                encoded(whose).starts_with(subject) && encoded(what).starts_with(part)
+            })
+        };
+        let found = self.beginning::<Consent>(&prefix, is_meant).await?;
+        only(Kind::Consent, found.into_iter().map(|(key, found)| (consent_id(&key), (key, found.record))))
     }
 
     /// The subject of the person who is meant by a subject, a login name or an e-mail address.
@@ -102,16 +114,23 @@ impl Flows {
         }
     }
 
-    /// Records whose id, written as text, begins with `text`.
+    /// Records whose key begins like this and is meant: all of them, or more than are named. They are read in pages to the
+    /// end: somebody who has very many must not hide one of them by that.
     async fn beginning<R: Record>(
         &self,
-        text: &str,
-        written: impl Fn(&[u8]) -> String,
+        prefix: &[u8],
+        is_meant: impl Fn(&[u8]) -> bool + Send,
     ) -> Result<Vec<(Bytes, Loaded<R>)>, Unanswered> {
-        let Some(prefix) = bytes_of(text) else { return Ok(Vec::new()) };
-        // Few begin with the same three bytes, unless somebody made them so: then they have to be told apart by more.
-        let found = self.records.list::<R>(&prefix, PAGE).await?;
-        Ok(found.into_iter().filter(|(key, _)| written(key).starts_with(text)).collect())
+        let mut found = Vec::new();
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = self.records.list_after::<R>(prefix, after.as_deref(), PAGE).await?;
+            after = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| key.clone());
+            found.extend(page.into_iter().filter(|(key, _)| is_meant(key)));
+            if after.is_none() || found.len() > NAMED {
+                return Ok(found);
+            }
+        }
     }
 }
 
@@ -137,12 +156,18 @@ fn only<T>(kind: Kind, found: impl IntoIterator<Item = (String, T)>) -> Result<T
     Err(Unanswered::Ambiguous(kind, all))
 }
 
+/// The length of 32 bytes in base64url.
+const WHOLE: usize = 43;
+
 /// The whole bytes that base64url text begins with.
 fn bytes_of(text: &str) -> Option<Vec<u8>> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-    if text.len() > 43 {
+    if text.len() > WHOLE {
         return None;
+    }
+    if text.len() == WHOLE {
+        return URL_SAFE_NO_PAD.decode(text).ok();
     }
     // Whole groups of four characters are whole groups of three bytes; what is left decides by its text.
     let whole = text.get(..text.len() / 4 * 4)?;
@@ -167,5 +192,8 @@ mod tests {
         assert_eq!(bytes_of("AAAAB"), Some(vec![0, 0, 0]));
         assert_eq!(bytes_of(""), Some(vec![]));
         assert_eq!(bytes_of("????"), None);
+        assert_eq!(bytes_of(&"A".repeat(43)), Some(vec![0; 32]));
+        assert_eq!(bytes_of(&"A".repeat(42)), Some(vec![0; 30]));
+        assert_eq!(bytes_of(&"A".repeat(44)), None);
     }
 }

@@ -24,6 +24,7 @@ use crate::domain::{
     client::{Client, Source},
     consent::Consent,
     grant::Grant,
+    handle::GrantId,
     person::{Person, personal_key, subject_key},
     time::Timestamp,
 };
@@ -291,14 +292,19 @@ impl Flows {
         let owner = GrantsOf::client(&client.id);
         let (page, next) = self.records.grants_after(owner, asked.after.as_deref(), asked.limit).await?;
         let mut found = Vec::new();
+        // The first grant of each consent, by person: each person's are read once, however many of them are on this page.
+        let mut firsts: BTreeMap<String, BTreeMap<[u8; 32], GrantId>> = BTreeMap::new();
         for (_, Loaded { record: grant, .. }) in page {
-            let of_person = self.records.grants_of(GrantsOf::subject(&grant.subject)).await?;
-            let first = of_person
-                .iter()
-                .filter(|other| other.record.consent == grant.consent)
-                .map(|it| it.record.id)
-                .min();
-            if first.is_some_and(|first| first < grant.id) {
+            if !firsts.contains_key(&grant.subject) {
+                let mut first: BTreeMap<[u8; 32], GrantId> = BTreeMap::new();
+                for other in self.records.grants_of(GrantsOf::subject(&grant.subject)).await? {
+                    let (id, consent) = (other.record.id, *other.record.consent.as_bytes());
+                    first.entry(consent).and_modify(|known| *known = id.min(*known)).or_insert(id);
+                }
+                firsts.insert(grant.subject.clone(), first);
+            }
+            let first = firsts.get(&grant.subject).and_then(|first| first.get(grant.consent.as_bytes()));
+            if first.is_some_and(|first| *first < grant.id) {
                 continue;
             }
             let key = Bytes::from(personal_key(&grant.subject, &grant.consent));

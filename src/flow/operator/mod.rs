@@ -16,7 +16,7 @@ mod view;
 
 pub use self::{
     act::Revoked,
-    backup::{BackingUp, PutBack, Restoring},
+    backup::{BackingUp, PutBack, Readmission, Restoring},
     find::{ClientMatch, GrantMatch},
     list::{MOST, Page, Query},
     view::{ClientView, ConsentView, GrantView, PersonView, rfc3339},

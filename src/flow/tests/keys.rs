@@ -10,11 +10,11 @@ use crate::{
     domain::{
         arrival::{Arrival, ArrivalStage},
         grant::Grant,
-        link::Link,
+        link::{Link, Replaced},
     },
     flow::{
         keys::{DroppedView, KeyDesk, KeysRefused},
-        ports::{Change, Expect, Key, KeyId, Sealer as _, Store as _, Table, Written},
+        ports::{Change, Expect, Key, KeyId, Purpose, Sealer as _, Store as _, Table, Written},
     },
     store::{
         keyfile::KeyFile,
@@ -177,6 +177,32 @@ async fn everything_is_sealed_anew_once_and_goes_on() {
     assert_eq!(rotating.drop_old(true).await.dropped, [old.to_string()]);
     everything.goes_on(&rotating.world).await;
     assert_eq!(rotating.world.flows.key_set().await.unwrap(), key_set);
+}
+
+/// A token that another one replaced is let go later, for which it has to be opened.
+#[tokio::test]
+async fn replaced_tokens_that_were_not_let_go_yet_are_sealed_anew_too() {
+    let rotating = Rotating::new();
+    everything(&rotating.world).await;
+    let records = &rotating.world.flows.records;
+    let old = rotating.current();
+    let (id, loaded) = records.list::<Link>(&[], 1).await.unwrap().remove(0);
+    let mut link = loaded.record;
+    let sealed = rotating.seals.seal(Purpose::ThirdPartyTokens, &id, b"replaced").unwrap();
+    link.replaced.push(Replaced {
+        sealed,
+        access: Digest::of("replaced"),
+        since: rotating.world.flows.now(),
+    });
+    records.replace(&id, loaded.version, &link).await.unwrap().unwrap();
+    let new = rotating.desk.renew(None).await.unwrap();
+    rotating.catch_up().await;
+    assert_eq!(rotating.drop_old(true).await.dropped, [old.to_string()]);
+    let link = records.load::<Link>(&id).await.unwrap().unwrap().record;
+    let [.., replaced] = link.replaced.as_slice() else { panic!("{link:?}") };
+    assert_eq!(rotating.seals.key_of(&replaced.sealed), Some(new));
+    let opened = rotating.seals.open(Purpose::ThirdPartyTokens, &id, &replaced.sealed);
+    assert_eq!(opened.as_deref(), Some(b"replaced".as_slice()));
 }
 
 #[tokio::test]
@@ -399,7 +425,7 @@ async fn a_key_goes_when_nothing_needs_it_and_not_before() {
             Arc::clone(&rotating.world.entropy) as _,
         )
         .unwrap();
-        let sealed = seals.seal(crate::flow::ports::Purpose::ThirdPartyTokens, b"other", b"plain").unwrap();
+        let sealed = seals.seal(Purpose::ThirdPartyTokens, b"other", b"plain").unwrap();
         let mut stale = link.1.record.clone();
         stale.tokens.sealed = sealed;
         serde_json::to_vec(&stale).unwrap()

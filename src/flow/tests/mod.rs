@@ -14,6 +14,7 @@ mod proofs;
 mod races;
 mod registrations;
 mod resource_servers;
+mod restored;
 mod stops;
 
 use std::{

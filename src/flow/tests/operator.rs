@@ -4,7 +4,11 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::{
-    domain::person::{Person, subject_key},
+    domain::{
+        consent::Consent,
+        person::{Person, personal_key, subject_key},
+        secret::Digest,
+    },
     flow::{
         admit::Sessions,
         operator::{Query, Unanswered},
@@ -105,4 +109,37 @@ async fn what_a_person_names_is_found_and_what_two_share_is_not_guessed() {
     }
     assert_eq!(listed(&all[0].user.subject).await.unwrap().items.len(), 2);
     assert_eq!(listed(&double.subject).await.unwrap().items.len(), 0);
+}
+
+/// Somebody who approved very much hides none of it from the operator: each is found by its id, whole or cut short.
+#[tokio::test]
+async fn attack_a_consent_among_very_many_is_found_and_ended() {
+    let world = World::new();
+    let app = world.register().await;
+    let tokens = two_grants(&world, &app).await;
+    let known = world.flows.operator_lists_consents(Query::default()).await.unwrap().items.remove(0);
+    let subject = known.user.subject.clone();
+    let (key, consent) = world.flows.records.list::<Consent>(&[], 1).await.unwrap().remove(0);
+    let mut others = Vec::new();
+    for number in 0..600 {
+        let key = personal_key(&subject, &Digest::of(number.to_string()));
+        let other = Consent { client_id: format!("app-{number}"), ..consent.record.clone() };
+        world.flows.records.create(&key, &other).await.unwrap();
+        others.push((key, other.client_id));
+    }
+    others.push((key.to_vec(), app.clone()));
+    for (key, client) in others {
+        let (whose, what) = key.split_at(32);
+        let encoded = |bytes: &[u8]| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, bytes);
+        let id = format!("{}.{}", encoded(whose), encoded(what));
+        assert_eq!(world.flows.operator_shows_consent(&id).await.unwrap().client_id, client);
+        let short = format!("{}.{}", &encoded(whose)[..10], &encoded(what)[..10]);
+        assert_eq!(world.flows.operator_shows_consent(&short).await.unwrap().id, id);
+    }
+    assert_eq!(world.flows.operator_revokes_consent(&known.id).await.unwrap().grants_ended, 2);
+    for token in tokens {
+        assert!(!world.is_admitted(&token).await);
+    }
+    let some = format!("{}.AAAA", known.id.split('.').next().unwrap());
+    assert!(matches!(world.flows.operator_shows_consent(&some).await, Err(Unanswered::NotFound(_))));
 }

@@ -14,7 +14,7 @@ fn text() -> String {
 }
 
 fn on_disk(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+    fs::read_to_string(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)).unwrap_or_default()
 }
 
 /// `docs/metrics.md`: what stands there by hand, and the table.
@@ -37,7 +37,8 @@ fn documentation() -> String {
 fn the_documentation_is_the_table() {
     let generated = documentation();
     if env::var_os("UPDATE").is_some() {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"), &generated).unwrap();
+        fs::write(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs/metrics.md"), &generated)
+            .unwrap();
     }
     assert!(on_disk("docs/metrics.md") == generated, "out of date: UPDATE=1 cargo test --lib metrics");
 }
@@ -57,6 +58,67 @@ async fn every_metric_of_the_table_is_written_once_and_in_order() {
         assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
     }
     assert!(text.contains("\nprocess_start_time_seconds 1800000000.5\n"));
+}
+
+/// Each is another one, and stands where it belongs.
+#[tokio::test]
+async fn every_number_is_that_of_its_own_tally() {
+    let world = World::new();
+    let tallies = Tallies::since(Timestamp::from_millis(1_800_000_000_500));
+    let (sweeper, store, reloads) = (&tallies.sweeper, &tallies.store, &tallies.reloads);
+    let sessions = &tallies.traffic.worker(0).sessions;
+    for (count, number) in [
+        (&sweeper.seen, 11),
+        (&sweeper.removed, 12),
+        (&sweeper.failed, 13),
+        (&store.conflicts, 14),
+        (&store.faults, 15),
+        (&store.synced_writes, 16),
+        (&reloads.applied, 17),
+        (&reloads.refused, 18),
+        (&sessions.hits, 19),
+        (&sessions.misses, 20),
+    ] {
+        count.add(number);
+    }
+    for (spread, times) in
+        [(&store.reads, 21), (&store.scans, 22), (&store.writes, 23), (&store.syncs, 24), (&store.folds, 25)]
+    {
+        for _ in 0..times {
+            spread.note_shared(std::time::Duration::from_millis(1));
+        }
+    }
+    for round in 0..63 {
+        sweeper.round(round >= 32, Timestamp::from_millis(1_800_000_001_000));
+    }
+    let places = Places { connections: 41, streams: 42 };
+    let text = tallies.exposition(&Moment { flows: &world.flows, places, store: None });
+    for line in [
+        "mcp_deputy_swept_records_total{result=\"seen\"} 11",
+        "mcp_deputy_swept_records_total{result=\"removed\"} 12",
+        "mcp_deputy_swept_records_total{result=\"failed\"} 13",
+        "mcp_deputy_store_conflicts_total 14",
+        "mcp_deputy_store_faults_total 15",
+        "mcp_deputy_store_synced_writes_total 16",
+        "mcp_deputy_config_reloads_total{result=\"applied\"} 17",
+        "mcp_deputy_config_reloads_total{result=\"refused\"} 18",
+        "mcp_deputy_session_cache_total{result=\"hit\"} 19",
+        "mcp_deputy_session_cache_total{result=\"miss\"} 20",
+        "mcp_deputy_store_operation_duration_seconds_count{operation=\"read\"} 21",
+        "mcp_deputy_store_operation_duration_seconds_count{operation=\"scan\"} 22",
+        "mcp_deputy_store_operation_duration_seconds_count{operation=\"write\"} 23",
+        "mcp_deputy_store_sync_duration_seconds_count 24",
+        "mcp_deputy_store_fold_duration_seconds_count 25",
+        "mcp_deputy_sweeps_total{result=\"done\"} 31",
+        "mcp_deputy_sweeps_total{result=\"failed\"} 32",
+        "mcp_deputy_last_sweep_timestamp_seconds 1800000001",
+        "mcp_deputy_config_applied_timestamp_seconds 1800000000",
+        "mcp_deputy_config_refused_timestamp_seconds 0",
+        "mcp_deputy_connection_places 41",
+        "mcp_deputy_stream_places 42",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}");
+    }
 }
 
 /// Every name that begins like ours.

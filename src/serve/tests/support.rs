@@ -21,6 +21,7 @@ use crate::{
     net::{
         backend::{Backend, BackendSettings},
         body::{Body, empty, full},
+        connection::Answers,
         handler::{ConnectionContext, Handler},
         listen::{Endpoint, Limits},
     },
@@ -85,8 +86,8 @@ impl Setup {
             drain_deadline: self.drain_deadline,
         };
         let setup = Arc::new(self);
-        let make = move |_| Arc::new(Gateway::new(Arc::clone(&setup)));
-        let running = tokio::spawn(server.run(make, Arc::new(Health), stop.clone()));
+        let make = move |_| -> Arc<dyn Answers> { Arc::new(Gateway::new(Arc::clone(&setup))) };
+        let running = tokio::spawn(server.run(Arc::new(make), Arc::new(Health), stop.clone()));
         Plane { address, control_address, stop, ended, running }
     }
 }

@@ -23,6 +23,8 @@ pub(super) const TREE: &str = "tree";
 /// A tree that is being made. Worthless until it has its name.
 pub(super) const UNFINISHED: &str = "tree.unfinished";
 const LOCK: &str = "lock";
+/// There while the store is being filled from a backup.
+const FILLING: &str = "restore.unfinished";
 
 /// Whether a process holds the folder `path`.
 pub(super) fn is_held(path: &Path) -> io::Result<bool> {
@@ -38,6 +40,18 @@ pub(super) fn is_held(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Notes that the store in the folder `path` is being filled: until [`filled`] nobody opens it again. To be called by whoever holds it.
+pub(super) fn filling(path: &Path) -> io::Result<()> {
+    private::options().create(true).truncate(true).write(true).open(path.join(FILLING))?.sync_all()?;
+    private::sync_folder(path)
+}
+
+/// Notes that it is whole.
+pub(super) fn filled(path: &Path) -> io::Result<()> {
+    fs::remove_file(path.join(FILLING))?;
+    private::sync_folder(path)
+}
+
 impl Folder {
     /// Takes hold of the folder `path`, and creates it where there is none.
     pub(super) fn take(path: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
@@ -51,6 +65,10 @@ impl Folder {
                 return Err("another process holds the store, and only one may use it at a time".into());
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        // Half of what was there before: apps that were revoked may be missing, and would be strangers.
+        if path.join(FILLING).exists() {
+            return Err("a restore into it was cut off: remove the folder, and restore again".into());
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -102,7 +120,7 @@ fn refuse_foreign(path: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
 fn is_ours(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     // The last one is not the store's; it lies here because nobody else may enter.
-    [TREE, UNFINISHED, LOCK, "admin.sock"].contains(&name)
+    [TREE, UNFINISHED, LOCK, FILLING, "admin.sock"].contains(&name)
         || log::NAMES.contains(&name)
         || takeover::is_sleds(name)
 }

@@ -121,6 +121,17 @@ pub fn is_in_use(path: &Path) -> io::Result<bool> {
     folder::is_held(path)
 }
 
+/// Notes that the store in the folder `path`, which the caller holds, is being filled: until [`filled`] says that it is whole, nobody
+/// opens it again.
+pub fn filling(path: &Path) -> io::Result<()> {
+    folder::filling(path)
+}
+
+/// Notes that it is whole. Everything that is to be in it is durable.
+pub fn filled(path: &Path) -> io::Result<()> {
+    folder::filled(path)
+}
+
 impl DiskStore {
     /// Opens the store in the folder `path`; creates it, for the owner only, where there is none; brings one of an earlier
     /// version into the present form. Blocks.

@@ -31,7 +31,6 @@ use crate::{
     domain::secret::Digest,
     flow::{
         Flows, fault,
-        journal::{self, Event},
         operator::{Query, Unanswered},
     },
     proxy::{Body, full},
@@ -45,15 +44,46 @@ pub(super) fn is_meant(path: &str) -> bool {
     path == "/admin" || path.starts_with("/admin/")
 }
 
+/// The path, where it is made of words that the API knows: for what is told of a call.
+pub(super) fn known(path: &str) -> &str {
+    const WORDS: [&str; 15] = [
+        "",
+        "admin",
+        "v1",
+        "backup",
+        "clients",
+        "consents",
+        "drop",
+        "grants",
+        "keys",
+        "mirror",
+        "new",
+        "reinstate",
+        "revoke",
+        "show",
+        "users",
+    ];
+    if path.split('/').all(|word| WORDS.contains(&word)) { path } else { "/admin/(unknown)" }
+}
+
+/// Why the API did not open.
+pub(super) struct Closed {
+    /// What is answered.
+    pub(super) reply: Box<Response<Body>>,
+    /// What the journal says of it; nothing where it is not offered at all.
+    pub(super) reason: Option<&'static str>,
+}
+
 /// Lets through whoever has the token; says to everybody else why not.
-pub(super) fn open(token: Option<&Digest>, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+pub(super) fn open(token: Option<&Digest>, headers: &HeaderMap) -> Result<(), Closed> {
     let refuse = |status, error, message| Box::new(problem(status, error, message, None));
     let Some(token) = token else {
-        return Err(refuse(
+        let reply = refuse(
             StatusCode::NOT_FOUND,
             "admin_api_off",
             "The admin API is not offered here: set admin_token, or use the socket.",
-        ));
+        );
+        return Err(Closed { reply, reason: None });
     };
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let presented = all.next().and_then(|header| {
@@ -65,11 +95,10 @@ pub(super) fn open(token: Option<&Digest>, headers: &HeaderMap) -> Result<(), Bo
         Some(_) => "admin_token_wrong",
         None => "admin_token_missing",
     };
-    journal::note(Event::OperatorRefused).reason(reason).write();
-    let mut refused =
+    let mut reply =
         refuse(StatusCode::UNAUTHORIZED, reason, "This needs the admin token: Authorization: Bearer.");
-    refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Err(refused)
+    reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Err(Closed { reply, reason: Some(reason) })
 }
 
 /// What a path asks for.
@@ -353,10 +382,10 @@ mod tests {
             (&[], 401),
             (&["Bearer right", "Bearer right"], 401),
         ] {
-            let refused = open(Some(&token), &headers(lines)).unwrap_err();
+            let refused = open(Some(&token), &headers(lines)).err().unwrap().reply;
             assert_eq!(refused.status(), status, "{lines:?}");
             assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer");
         }
-        assert_eq!(open(None, &headers(&["Bearer right"])).unwrap_err().status(), 404);
+        assert_eq!(open(None, &headers(&["Bearer right"])).err().unwrap().reply.status(), 404);
     }
 }

@@ -4,11 +4,21 @@
 //! where it can be read, and nothing may be there that the policy of pages forbids anyway. This is judged on what the
 //! templates make of every sample, in every language: each context says by [`PageContext::demands`] what it must show.
 //!
-//! It finds what is missing and what is hidden by means of HTML. It cannot see a page: what only the eye would find (an
-//! order that misleads, a sentence beside ours that says the opposite) is between an operator and their people.
+//! Samples are not what people get: a template may do one thing with a sample and another with a real request. So where
+//! there are templates of an operator's, each page is judged again before it is sent, and one that does not pass is made
+//! of ours instead (`super::Voice::render`).
+//!
+//! It finds what is missing and what is hidden by means of HTML ([`parts`] says what may be there, [`forms`] what forms look
+//! like). It cannot see a page: what only the eye would find (an order that misleads, a sentence beside ours that says the
+//! opposite) is between an operator and their people.
+
+mod forms;
+mod parts;
+
+use std::collections::BTreeSet;
 
 use super::{
-    Label, PageContext, PageKind, Verbatim,
+    LABEL_CHARS, Label, PageContext, Verbatim,
     language::Language,
     markup::{Token, tokens},
     texts::Texts,
@@ -122,6 +132,11 @@ pub(super) struct Made<'a> {
     pub(super) language: Language,
     pub(super) style: &'a str,
     pub(super) logo: Option<&'a str>,
+    pub(super) contact: Option<&'a str>,
+    /// Links that stand on the page that goes elsewhere by itself, whatever its address.
+    pub(super) links: &'a BTreeSet<String>,
+    /// Whether somebody gets this page. Names are chosen by strangers then, and may well be a word that stands on it anyway.
+    pub(super) is_real: bool,
 }
 
 /// Judges a page. An error is the end of a sentence that begins with the name of the template.
@@ -129,21 +144,31 @@ pub(super) fn judge<C: PageContext>(context: &C, page: &str, made: &Made<'_>) ->
     let mut demands = Demands::default();
     context.demands(&mut demands);
     let tokens = tokens(page);
-    for token in &tokens {
-        harmless(token, C::KIND, &demands, made)?;
-    }
-    let styles = tokens.iter().filter(|token| matches!(token, Token::Open { name, .. } if name == "style"));
-    if styles.count() != 1 || !tokens.contains(&Token::Text(made.style.to_owned())) {
+    let is_style = |token: &&Token| matches!(token, Token::Open { name, .. } if name == "style");
+    let is_ours = |pair: &[Token]| match pair {
+        [Token::Open { name, attributes }, Token::Text(style)] => {
+            name == "style" && attributes.is_empty() && style == made.style
+        }
+        _ => false,
+    };
+    // Under any other the policy of pages has none at all, and Approve would be there at once.
+    if tokens.iter().filter(is_style).count() != 1 || !tokens.windows(2).any(is_ours) {
         return Err("must have our style and no other".to_owned());
     }
+    parts::judge(page, &tokens, C::KIND, &demands, made)?;
     let read = readable(&tokens)?;
     let mut destination = None;
     for (what, shown) in &demands.shown {
         let wanted = collapsed(&shown.read(made)?);
-        let at = read.find(&wanted).ok_or_else(|| format!("does not show {what} where it can be read"))?;
+        let missing = || format!("does not show {what} where it can be read");
+        let at = read.find(&wanted).ok_or_else(missing)?;
         // What comes first in the list comes first on the page.
         let first = *destination.get_or_insert(at);
-        if at < first {
+        if at >= first {
+            continue;
+        }
+        let is_behind = read.get(first..).is_some_and(|behind| behind.contains(&wanted));
+        if !made.is_real || !is_behind {
             return Err(format!("shows {what} before {WHERE}"));
         }
     }
@@ -153,113 +178,65 @@ pub(super) fn judge<C: PageContext>(context: &C, page: &str, made: &Made<'_>) ->
         return Err("lacks the link that leads on".to_owned());
     }
     match &demands.forms {
-        Some((action, wanted)) => forms(&tokens, action, wanted),
-        None => form(&tokens, demands.form.as_ref()),
+        Some((action, wanted)) => forms::several(&tokens, action, wanted),
+        None => forms::only(&tokens, demands.form.as_ref(), made),
     }
 }
 
-/// Refuses what no page of ours has: what runs, loads, hides, or leads a form elsewhere.
-fn harmless(token: &Token, kind: PageKind, demands: &Demands, made: &Made<'_>) -> Result<(), String> {
-    const NEVER: [&str; 29] = [
-        "applet",
-        "audio",
-        "base",
-        "canvas",
-        "dialog",
-        "embed",
-        "frame",
-        "frameset",
-        "iframe",
-        "link",
-        "map",
-        "math",
-        "noembed",
-        "noframes",
-        "noscript",
-        "object",
-        "option",
-        "picture",
-        "plaintext",
-        "portal",
-        "script",
-        "select",
-        "slot",
-        "source",
-        "svg",
-        "template",
-        "textarea",
-        "video",
-        "xmp",
-    ];
-    const NEVER_SAID: [&str; 14] = [
-        "aria-hidden",
-        "autofocus",
-        "background",
-        "contenteditable",
-        "form",
-        "formaction",
-        "formmethod",
-        "hidden",
-        "id",
-        "inert",
-        "popover",
-        "srcdoc",
-        "srcset",
-        "style",
-    ];
-    let Token::Open { name, attributes } = token else { return Ok(()) };
-    if NEVER.contains(&name.as_str()) || (name == "details" && demands.form.is_some()) {
-        return Err(format!("must not have <{name}>"));
-    }
-    if name == "meta" && value(token, "http-equiv").is_some() && kind != PageKind::Leave {
-        return Err("must not have <meta http-equiv>".to_owned());
-    }
-    for (attribute, said) in attributes {
-        if attribute.starts_with("on") || NEVER_SAID.contains(&attribute.as_str()) {
-            return Err(format!("must not have {attribute}=\"…\" (in <{name}>)"));
-        }
-        let leads_well = |to: &str| {
-            let is_here = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\');
-            is_here
-                || to.starts_with("https://")
-                || to.starts_with("mailto:")
-                || demands.link.as_deref() == Some(to)
-        };
-        match attribute.as_str() {
-            "src" if name != "img" || made.logo != Some(said) => {
-                return Err("must not load anything besides the logo".to_owned());
-            }
-            "href" if !leads_well(said) => {
-                return Err("has a link to an address that is not https".to_owned());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+/// Where the links of a page lead that leave this gateway.
+pub(super) fn links(page: &str) -> BTreeSet<String> {
+    let tokens = tokens(page);
+    let links = tokens.iter().filter_map(|token| value(token, "href")).filter(|to| !to.starts_with('/'));
+    links.map(ToOwned::to_owned).collect()
 }
 
 /// What can be read in `<main>`, with single blanks.
 fn readable(tokens: &[Token]) -> Result<String, String> {
     let mut read = String::new();
-    // Open elements, and whether each hides what is in it after a moment.
+    // Open elements, and whether each hides what is in it for a moment, or from then on.
     let mut open: Vec<(&str, bool)> = Vec::new();
+    // How many elements are open around a name, and how long that is so far.
+    let mut name_of: Option<(usize, usize)> = None;
     for token in tokens {
         match token {
-            Token::Open { name, .. } if !VOID.contains(&name.as_str()) => {
-                open.push((name, has_class(token, "moment")));
+            Token::Open { name, .. } if !parts::VOID.contains(&name.as_str()) => {
+                if name_of.is_some() && name != "bdi" {
+                    return Err(
+                        "must have nothing but a name in class=\"name\", which is cut where it is long"
+                            .to_owned(),
+                    );
+                }
+                if has_class(token, "name") {
+                    name_of = Some((open.len(), 0));
+                }
+                open.push((name, has_class(token, "moment") || has_class(token, "approve")));
                 if BLOCKS.contains(&name.as_str()) {
                     read.push(' ');
                 }
             }
+            Token::Open { .. } if name_of.is_some() => {
+                return Err("must have nothing but a name in class=\"name\", which is cut where it is long"
+                    .to_owned());
+            }
             Token::Close(name) => {
-                if let Some(at) = open.iter().rposition(|(known, _)| known == name) {
-                    open.truncate(at);
+                open.pop();
+                if name_of.is_some_and(|(around, _)| around >= open.len()) {
+                    name_of = None;
                 }
                 if BLOCKS.contains(&name.as_str()) {
                     read.push(' ');
                 }
             }
             Token::Text(text) => {
+                if let Some((_, length)) = &mut name_of {
+                    *length += text.chars().count();
+                    if *length > LABEL_CHARS + MARGIN {
+                        return Err(
+                            "must have no more than a name in class=\"name\", which is cut where it is long"
+                                .to_owned(),
+                        );
+                    }
+                }
                 let is_read =
                     open.iter().any(|(name, _)| *name == "main") && !open.iter().any(|(_, hides)| *hides);
                 if is_read {
@@ -273,7 +250,9 @@ fn readable(tokens: &[Token]) -> Result<String, String> {
     if mains.count() == 1 { Ok(collapsed(&read)) } else { Err("must have one <main>".to_owned()) }
 }
 
-const VOID: [&str; 8] = ["br", "hr", "img", "input", "link", "meta", "wbr", "col"];
+/// Blanks and a word of ours around a name.
+const MARGIN: usize = 30;
+
 const BLOCKS: [&str; 21] = [
     "br", "button", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2", "h3", "header", "label", "li",
     "main", "ol", "p", "pre", "section", "td", "ul",
@@ -281,96 +260,6 @@ const BLOCKS: [&str; 21] = [
 
 fn collapsed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Judges forms of which there may be any number.
-fn forms(tokens: &[Token], action: &str, wanted: &[(&'static str, String)]) -> Result<(), String> {
-    let mut is_inside = false;
-    let mut found = Vec::new();
-    for token in tokens {
-        match token {
-            Token::Open { name, .. } if name == "form" => {
-                let posts = value(token, "method").is_some_and(|method| method.eq_ignore_ascii_case("post"));
-                if is_inside
-                    || !posts
-                    || value(token, "action") != Some(action)
-                    || value(token, "target").is_some()
-                {
-                    return Err(format!("must have forms with method=\"post\" and action=\"{action}\" only"));
-                }
-                is_inside = true;
-            }
-            Token::Close(name) if name == "form" => is_inside = false,
-            Token::Open { name, .. } if matches!(name.as_str(), "input" | "button") => {
-                if !is_inside {
-                    return Err("must have its fields in a form".to_owned());
-                }
-                found.push((
-                    value(token, "name").unwrap_or_default(),
-                    value(token, "value").unwrap_or_default(),
-                ));
-            }
-            _ => {}
-        }
-    }
-    match wanted.iter().find(|(name, value)| !found.contains(&(*name, value.as_str()))) {
-        Some((name, _)) => Err(format!("lacks a field {name} in its forms")),
-        None => Ok(()),
-    }
-}
-
-/// Judges the only form there may be.
-fn form(tokens: &[Token], wanted: Option<&Form>) -> Result<(), String> {
-    let named = |wanted: &'static str| move |token: &&Token| matches!(token, Token::Open { name, .. } if name == wanted);
-    let fields = || tokens.iter().filter(|token| named("input")(token) || named("button")(token));
-    let mut forms = tokens.iter().filter(named("form"));
-    let (Some(wanted), form) = (wanted, forms.next()) else {
-        let has_none = tokens.iter().find(named("form")).is_none() && fields().next().is_none();
-        return if has_none { Ok(()) } else { Err("must have no form".to_owned()) };
-    };
-    let form = form.filter(|form| {
-        value(form, "method").is_some_and(|method| method.eq_ignore_ascii_case("post"))
-            && value(form, "action") == Some(wanted.action)
-            && value(form, "target").is_none()
-    });
-    if form.is_none() || forms.next().is_some() {
-        return Err(format!("must have one <form method=\"post\" action=\"{}\">", wanted.action));
-    }
-    let inside = tokens.iter().skip_while(|token| !named("form")(token));
-    let inside: Vec<_> = inside.take_while(|token| **token != Token::Close("form".to_owned())).collect();
-    let mut hidden = 0;
-    let (mut boxes, mut decisions) = (Vec::new(), Vec::new());
-    for field in fields() {
-        if !inside.contains(&field) {
-            return Err("must have its fields in its form".to_owned());
-        }
-        match (value(field, "type"), value(field, "name"), value(field, "value")) {
-            (Some("hidden"), Some(name), Some(value))
-                if (name, value) == (wanted.hidden.0, wanted.hidden.1.as_str()) =>
-            {
-                hidden += 1;
-            }
-            (Some("checkbox"), Some("scope"), Some(scope)) => boxes.push(scope.to_owned()),
-            (None | Some("submit"), Some("decision"), Some(decision)) if named("button")(&field) => {
-                decisions.push((decision, has_class(field, "approve")));
-            }
-            _ => return Err("must have no fields but ours in its form".to_owned()),
-        }
-    }
-    if hidden != 1 {
-        return Err(format!("must have the hidden field {} once", wanted.hidden.0));
-    }
-    if boxes != wanted.boxes {
-        return Err("must have a box for each scope that can be left out".to_owned());
-    }
-    // Deny first; and Approve with the class that makes it appear only after a moment.
-    if decisions != [("deny", false), ("approve", true)] {
-        return Err(
-            "must have the buttons deny and approve, in this order, the latter alone with class=\"approve\""
-                .to_owned(),
-        );
-    }
-    Ok(())
 }
 
 fn value<'a>(token: &'a Token, wanted: &str) -> Option<&'a str> {

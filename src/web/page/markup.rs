@@ -27,7 +27,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
         push_text(&mut found, before);
         if let Some(comment) = inside.strip_prefix("!--") {
             found.push(Token::Comment);
-            rest = comment.split_once("-->").map_or("", |(_, after)| after);
+            rest = behind_comment(comment);
         } else if inside.starts_with(['!', '?']) {
             // An internal subset has tags of its own; whoever meets one refuses it anyway.
             let (declaration, after) = inside.split_once('>').unwrap_or((inside, ""));
@@ -49,6 +49,22 @@ fn push_text(found: &mut Vec<Token>, text: &str) {
     if !text.is_empty() {
         found.push(Token::Text(resolved(text)));
     }
+}
+
+/// What comes after a comment, whose beginning was read. Browsers end one in four ways.
+fn behind_comment(comment: &str) -> &str {
+    if let Some(after) = comment.strip_prefix('>').or_else(|| comment.strip_prefix("->")) {
+        return after;
+    }
+    let ends = ["-->", "--!>"].into_iter().filter_map(|end| Some((comment.find(end)?, end.len())));
+    let first = ends.min().and_then(|(at, length)| comment.get(at.saturating_add(length)..));
+    first.unwrap_or_default()
+}
+
+/// The name of an element or an attribute as it may stand in a message: whoever writes markup writes names.
+pub(super) fn shown_name(name: &str) -> &str {
+    let is_a_name = name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_a_name { name } else { "…" }
 }
 
 /// Reads an opening tag; what comes after it.
@@ -73,14 +89,25 @@ fn open<'a>(found: &mut Vec<Token>, inside: &'a str) -> &'a str {
     // What stands in these is no markup.
     let raw = ["script", "style", "title", "textarea"].into_iter().find(|raw| *raw == name);
     found.push(Token::Open { name, attributes });
-    if let Some(raw) = raw
-        && let Some(end) = rest.to_ascii_lowercase().find(&format!("</{raw}"))
-        && let Some((text, after)) = rest.split_at_checked(end)
-    {
+    if let Some(raw) = raw {
+        let end = end_of_raw(rest, raw);
+        let (text, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
         push_text(found, text);
         return after;
     }
     rest
+}
+
+/// Where an element ends in which nothing else is markup: at its own closing tag, or never.
+fn end_of_raw(text: &str, name: &str) -> usize {
+    let lower = text.to_ascii_lowercase();
+    let closing = format!("</{name}");
+    let mut places = lower.match_indices(&closing).map(|(at, _)| at);
+    let ends = |at: &usize| {
+        let behind = lower.as_bytes().get(at.saturating_add(closing.len()));
+        behind.is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'))
+    };
+    places.find(ends).unwrap_or(text.len())
 }
 
 /// Name, value and the rest of an attribute. At least one character is taken.
@@ -89,8 +116,10 @@ fn attribute(text: &str) -> (&str, &str, &str) {
     let ends = |c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/');
     let end = text.get(first..).and_then(|rest| rest.find(ends)).map_or(text.len(), |at| at + first);
     let (name, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-    let Some(value) = rest.trim_start().strip_prefix('=') else { return (name, "", rest) };
-    let value = value.trim_start();
+    // Blanks as HTML knows them: what Unicode has besides is part of a name or a value there.
+    let blanks = |c: char| c.is_ascii_whitespace();
+    let Some(value) = rest.trim_start_matches(blanks).strip_prefix('=') else { return (name, "", rest) };
+    let value = value.trim_start_matches(blanks);
     for quote in ['"', '\''] {
         if let Some(quoted) = value.strip_prefix(quote) {
             let (value, after) = quoted.split_once(quote).unwrap_or((quoted, ""));
@@ -102,20 +131,44 @@ fn attribute(text: &str) -> (&str, &str, &str) {
     (name, value, after)
 }
 
-/// Without the entities that pages are written with.
+/// Without the entities that pages are written with: those by number, and a few names.
 fn resolved(text: &str) -> String {
-    if !text.contains('&') {
-        return text.to_owned();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('&') {
+        out.push_str(before);
+        match behind.split_once(';').and_then(|(name, after)| Some((character(name)?, after))) {
+            Some((character, after)) => {
+                out.push(character);
+                rest = after;
+            }
+            None => {
+                out.push('&');
+                rest = behind;
+            }
+        }
     }
-    let pairs = [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&#39;", "'"),
-        ("&nbsp;", "\u{a0}"),
-        ("&amp;", "&"),
-    ];
-    pairs.iter().fold(text.to_owned(), |text, (entity, sign)| text.replace(entity, sign))
+    out.push_str(rest);
+    out
+}
+
+fn character(name: &str) -> Option<char> {
+    if let Some(number) = name.strip_prefix('#') {
+        let number = match number.strip_prefix(['x', 'X']) {
+            Some(number) => u32::from_str_radix(number, 16),
+            None => number.parse(),
+        };
+        return number.ok().and_then(char::from_u32);
+    }
+    Some(match name {
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "nbsp" => '\u{a0}',
+        "amp" => '&',
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -146,6 +199,26 @@ mod tests {
                 opened("input", &[("value", "\"")]),
             ]
         );
+    }
+
+    #[test]
+    fn comments_titles_and_characters_end_where_browsers_end_them() {
+        let text = |text: &str| Token::Text(text.to_owned());
+        for (page, then) in [
+            ("<!-->a<!-- -->", "a"),
+            ("<!--->a<!-- -->", "a"),
+            ("<!-- --!>a<!-- -->", "a"),
+            ("<!-- -- > -->a", "a"),
+            ("<!-- > -->a", "a"),
+        ] {
+            assert!(tokens(page).contains(&text(then)), "{page}: {:?}", tokens(page));
+        }
+        let title = tokens("<title>a</titlex>b</title >c");
+        assert_eq!(title[1..], [text("a</titlex>b"), Token::Close("title".to_owned()), text("c")]);
+        assert_eq!(tokens("<title>a<p>b")[1..], [text("a<p>b")]);
+        assert_eq!(tokens("&#65;&#x42;&amp;lt;&copy;&#xd800;&lt;&"), [text("AB&lt;&copy;&#xd800;<&")]);
+        let odd = tokens("<p class=\u{a0}\" hidden x=\">a");
+        assert_eq!(odd[0], opened("p", &[("class", "\u{a0}\""), ("hidden", ""), ("x", ">a")]), "{odd:?}");
     }
 
     #[test]

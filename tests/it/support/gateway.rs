@@ -289,8 +289,8 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
     let admin = Endpoint::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
     let admin_address = admin.address().unwrap();
     let stop = CancellationToken::new();
-    let running =
-        tokio::spawn(gateway.run(Bound { public, admin, metrics: None, certificates: None }, stop.clone()));
+    let bound = Bound { public, admin, metrics: None, certificates: None };
+    let running = tokio::spawn(gateway.run(gateway::desk::<()>, bound, stop.clone()));
     Started { admin: format!("http://{admin_address}"), flows, stop, running }
 }
 

@@ -70,7 +70,7 @@ const FLAGS: &[&str] = &[
 #[test]
 fn four_answers_make_a_file_that_check_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut person = Person::with(&["https://mcp.example.com", "", "Iv1.01", "canary-secret"]);
+    let mut person = Person::with(&["https://mcp.example.com/", "", "Iv1.01", "canary-secret"]);
     let told = typed(folder.path(), &[]).run(&mut person, true).unwrap();
 
     assert_eq!(names(folder.path()), ["github.secret", "proxy.toml"]);

@@ -55,6 +55,9 @@ pub(super) fn take(texts: &mut Texts, written: &Written) -> Result<(), TextError
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             return error(format!("{name} must be one line with something to read"));
         }
+        if text.contains(|c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')) {
+            return error(format!("{name} has a character that turns the text around it"));
+        }
         match ours.iter().position(|known| known == tag) {
             Some(_) if KEPT.iter().any(|kept| name.starts_with(kept)) => {
                 return error(format!(
@@ -252,6 +255,10 @@ mod tests {
             (
                 "[warning]\nstarted.de = \"Alles gut\"",
                 "texts.toml:2: warning.started cannot be replaced: it says what people must be able to rely on",
+            ),
+            (
+                "[app]\nwants.en = \"\u{202e}{provider} {server}\"",
+                "texts.toml:2: app.wants has a character that turns the text around it",
             ),
             ("languages = []", "texts.toml:1: languages must be different tags"),
             ("languages = [\"en\", \"en\"]", "texts.toml:1: languages must be different tags"),

@@ -60,7 +60,7 @@ fn used() -> BTreeSet<String> {
     for (_, template) in TEMPLATES {
         used.extend(quoted(template, "t(\"").into_iter().map(ToOwned::to_owned));
     }
-    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/page");
+    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/page");
     for file in fs::read_dir(room).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
         let code = fs::read_to_string(&file).unwrap();
         let (code, _) = code.split_once("#[cfg(test)]").unwrap_or((&code, ""));
