@@ -69,23 +69,20 @@ impl Look {
         assert_eq!(browser.ask("return document.documentElement.lang").await, self.language, "{name}");
     }
 
-    /// The whole page. A window that grows for its picture loses a mouse, and Approve with it: it grows before.
+    /// The whole page. Where Approve follows a mouse, the window grows before the picture instead of for it, and waits.
     async fn picture(&self, browser: &Browser, name: &str) {
         let (width, height) = self.size;
+        let has_approve = browser.ask("return !!document.querySelector('.approve')").await == true;
+        if !has_approve || matches!(self.pointer, Pointer::Finger) {
+            return browser.screenshot(name).await;
+        }
         let tall = browser.ask("return document.documentElement.scrollHeight").await.as_u64().unwrap();
         let tall = u32::try_from(tall).unwrap();
-        let grows = tall > height
-            && matches!(self.pointer, Pointer::Mouse)
-            && browser.ask("return !!document.querySelector('.approve')").await == true;
-        if grows {
-            browser.screen(width, tall).await;
-            browser.point_at((i64::from(width) / 2, 301)).await;
-            browser.wait_for(&format!("return {}", seen(".approve"))).await;
-        }
-        browser.screenshot(name).await;
-        if grows {
-            browser.screen(width, height).await;
-        }
+        browser.screen(width, tall.max(height)).await;
+        browser.point_at((i64::from(width) / 2, 301)).await;
+        browser.wait_for(&format!("return {}", seen(".approve"))).await;
+        browser.screenshot_of_window(name).await;
+        browser.screen(width, height).await;
     }
 }
 
@@ -162,7 +159,7 @@ async fn what_is_wrong_with_a_page_is_found() {
             "faint",
         ),
         ("document.querySelector('h1').style.width = '400px'", "scrolls sideways"),
-        ("document.querySelector('button').style.cssText = 'min-height: 0; padding: 0'", "too small"),
+        ("document.querySelector('button').style.cssText = 'min-height: 0; padding: 0; align-self: start'", "too small"),
         ("document.querySelector('h1').style.marginLeft = '-40px'", "outside"),
         ("document.querySelector('p').innerText = 'to {provider}'", "left open"),
         ("document.querySelector('h2').outerHTML = '<h3>x</h3>'", "out of order"),

@@ -263,11 +263,21 @@ impl Browser {
 
     /// Saves the whole page as `target/screenshots/NAME.png`.
     pub(crate) async fn screenshot(&self, name: &str) {
+        self.photograph(name, true).await;
+    }
+
+    /// Saves what the window shows: it does not grow for the picture, by which a pointer would leave the page for a moment.
+    pub(crate) async fn screenshot_of_window(&self, name: &str) {
+        self.photograph(name, false).await;
+    }
+
+    async fn photograph(&self, name: &str, is_whole: bool) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
         // A scroll bar would take from the picture what it does not take from the page.
         self.devtools("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
-        let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let shot =
+            self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": is_whole })).await;
         let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shot["data"].as_str().unwrap());
         std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();
     }
