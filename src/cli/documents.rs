@@ -90,7 +90,6 @@ fn words(line: &str) -> Vec<Option<String>> {
     for c in line.chars() {
         match quote {
             Some(open) if c == open => quote = None,
-            Some(_) => word.get_or_insert_default().push(c),
             None if c == '"' || c == '\'' => {
                 quote = Some(c);
                 word.get_or_insert_default();
@@ -101,7 +100,7 @@ fn words(line: &str) -> Vec<Option<String>> {
                 found.extend(word.take().map(Some));
                 found.push(None);
             }
-            None => word.get_or_insert_default().push(c),
+            _ => word.get_or_insert_default().push(c),
         }
     }
     found.extend(word.map(Some));
@@ -125,7 +124,7 @@ fn ours(line: &str) -> Vec<Vec<String>> {
                 {
                     return None;
                 }
-                "sudo" | "docker" | "kubectl" => command.iter().rposition(|word| is_binary(word))?,
+                "sudo" | "docker" | "kubectl" => command.iter().rposition(is_binary)?,
                 word if word.ends_with("/mcp-deputy") => 0,
                 _ => return None,
             };

@@ -21,7 +21,7 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Parses `text`, checks it against the table of keys and replaces references to the environment and to files.
 pub(super) fn read<'t>(text: &'t str, env: Lookup<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
-    walked(text, Walk { env, unknown: None })
+    walked(text, &Walk { env, unknown: None })
 }
 
 /// The same where variables need not be set and files need not be readable: `unknown` stands for what they hold.
@@ -30,10 +30,10 @@ pub(super) fn skim<'t>(
     env: Lookup<'_>,
     unknown: &'static str,
 ) -> Result<Spanned<DeTable<'t>>, Refused> {
-    walked(text, Walk { env, unknown: Some(unknown) })
+    walked(text, &Walk { env, unknown: Some(unknown) })
 }
 
-fn walked<'t>(text: &'t str, walk: Walk<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
+fn walked<'t>(text: &'t str, walk: &Walk<'_>) -> Result<Spanned<DeTable<'t>>, Refused> {
     let mut document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let Some(root) = keys::section("") else { return Ok(document) };
     walk.section(root, "", document.get_mut())?;
@@ -189,7 +189,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     let text = |value: &Spanned<DeValue<'_>>| matches!(value.get_ref(), DeValue::String(_));
     match (kind, value) {
         (Kind::Count | Kind::Size, DeValue::Integer(number)) => !number.as_str().starts_with('-'),
-        (Kind::Flag, DeValue::Boolean(_)) => true,
+        (Kind::Ratio, DeValue::Integer(_) | DeValue::Float(_)) | (Kind::Flag, DeValue::Boolean(_)) => true,
         (Kind::TextList | Kind::SecretList, DeValue::Array(items)) => items.iter().all(text),
         (Kind::Texts, DeValue::Table(entries)) => entries.values().all(text),
         (Kind::Lists, DeValue::Table(entries)) => entries
@@ -214,6 +214,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Duration => "a duration in quotes",
         Kind::Flag => "true or false",
         Kind::Lists => "a table of lists of texts",
+        Kind::Ratio => "a number from 0 to 1",
         Kind::SecretList | Kind::TextList => "a list of texts",
         Kind::Size => "a size",
         Kind::Texts => "a table of texts",

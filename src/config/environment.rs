@@ -24,6 +24,8 @@ pub(super) fn fill(file: &mut File, env: Lookup<'_>) {
     env.fill(&mut file.admin_token, "MCP_DEPUTY_ADMIN_TOKEN");
     env.fill(&mut file.store.url, "MCP_DEPUTY_STORE");
     env.fill(&mut file.store.encryption_key, "MCP_DEPUTY_KEY");
+    env.fill(&mut file.tracing.endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
+    env.fill(&mut file.tracing.service_name, "OTEL_SERVICE_NAME");
 
     if file.provider.is_empty()
         && let Some(place) =

@@ -59,6 +59,19 @@ pub(super) struct File {
     pub(super) limits: LimitsFile,
     pub(super) access: AccessFile,
     pub(super) branding: BrandingFile,
+    pub(super) tracing: TracingFile,
+}
+
+/// `[tracing]`
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TracingFile {
+    pub(super) endpoint: Text,
+    pub(super) headers: Option<Written<BTreeMap<String, Secret>>>,
+    pub(super) service_name: Text,
+    pub(super) sample_ratio: Option<Written<Amount>>,
+    pub(super) max_per_second: Option<Written<Amount>>,
+    pub(super) follow_clients: Option<bool>,
 }
 
 /// `[branding]`
@@ -315,6 +328,10 @@ impl Visitor<'_> for AmountVisitor {
         Ok(Amount(number.to_string()))
     }
 
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Amount, E> {
+        Ok(Amount(number.to_string()))
+    }
+
     fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
         Ok(Amount(text.to_owned()))
     }
@@ -347,6 +364,7 @@ mod tests {
                 let example = match key.example {
                     reference if reference.starts_with("{ env") => "\"x\"",
                     reference if reference.starts_with("[{ env") => "[\"x\"]",
+                    reference if reference.contains(" = { env") => "{ some = \"x\" }",
                     example => example,
                 };
                 let text = format!("{}{} = {example}\n", headers(section), key.name);

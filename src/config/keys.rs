@@ -14,6 +14,7 @@ mod limits;
 mod provider;
 mod resource_server;
 mod table;
+mod tracing;
 
 pub(super) use table::SECTIONS;
 
@@ -76,6 +77,8 @@ pub(super) enum Kind {
     Flag,
     /// A table of lists of texts.
     Lists,
+    /// A number from 0 to 1.
+    Ratio,
     /// A text that is never shown.
     Secret,
     /// A list of texts that are never shown.

@@ -42,9 +42,9 @@ pub use settings::{
     AdminSocket, ClientSettings, ConsentMode, ConsentSettings, Credential, DynamicRegistration,
     ElsewhereSettings, LimitSettings, MissingResource, OWN_ROUTES, RegistrationManagement,
     RegistrationSettings, ResourceServerSettings, ScopeSettings, ServerSettings, Settings, StoreSettings,
-    StoreUrl, TlsFiles, TokenSettings,
+    StoreUrl, TlsFiles, TokenSettings, TracingSettings,
 };
-pub use sources::{Mark, is_lasting, mark};
+pub use sources::{Mark, mark};
 use toml::{Spanned, de::DeTable};
 
 /// The file that is read when none is named.
@@ -71,11 +71,9 @@ pub fn load_again(
     path: Option<&Path>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Settings, ConfigError> {
-    match path {
-        Some(path) if path.exists() && !is_lasting(path) => {
-            Err(ConfigError::about(path.display(), "cannot be read again, since it is no file"))
-        }
-        _ => load(path, env),
+    match path.and_then(sources::fleeting) {
+        Some(pipe) => Err(ConfigError::about(pipe.display(), "cannot be read again, since it is no file")),
+        None => load(path, env),
     }
 }
 

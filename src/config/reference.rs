@@ -133,6 +133,7 @@ fn kind(key: &Key) -> String {
         Kind::Duration => "duration".to_owned(),
         Kind::Flag => "`true` or `false`".to_owned(),
         Kind::Lists => "table of lists of texts".to_owned(),
+        Kind::Ratio => "number from 0 to 1".to_owned(),
         Kind::Secret => "text, secret".to_owned(),
         Kind::SecretList => "list of texts, secret".to_owned(),
         Kind::Size => "size".to_owned(),
@@ -226,6 +227,8 @@ mod tests {
             .filter(|line| !line.starts_with("# resource = "))
             // It goes with one preset only, and not with this one.
             .filter(|line| !line.starts_with("# tenant = "))
+            // Not every binary can do that.
+            .filter(|line| cfg!(feature = "otel") || !line.starts_with("# endpoint = "))
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
             // A client has a secret or keys.
             .filter(|line| !line.starts_with("jwks = "))

@@ -99,6 +99,7 @@ fn forms(kind: Kind) -> Value {
             });
             json!([{ "enum": ["authorization", "none"] }, header, elsewhere])
         }
+        Kind::Ratio => json!([{ "type": "number", "minimum": 0 }, text, elsewhere]),
         Kind::Duration | Kind::Secret | Kind::Text => json!([text, elsewhere]),
         Kind::Flag => json!([{ "type": "boolean" }, elsewhere]),
         Kind::Lists => {
@@ -134,6 +135,7 @@ mod tests {
                 "array" => value.is_array(),
                 "boolean" => value.is_boolean(),
                 "integer" => value.is_u64(),
+                "number" => value.is_number(),
                 "object" => value.is_object(),
                 "string" => value.is_string(),
                 other => panic!("type {other}"),

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -90,6 +90,38 @@ pub struct Settings {
     pub access: Access,
     /// What pages look like.
     pub branding: BrandingSettings,
+    /// Where traces go.
+    pub tracing: TracingSettings,
+}
+
+/// Traces for OpenTelemetry.
+#[derive(Clone, Debug)]
+pub struct TracingSettings {
+    /// Where spans are sent to; `None`: there are none.
+    pub endpoint: Option<Url>,
+    /// What is sent along: secrets, and marked so.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How the gateway is called in traces.
+    pub service_name: String,
+    /// Which part of all requests is traced, from 0 to 1.
+    pub sample_ratio: f64,
+    /// How many in a second at most.
+    pub max_per_second: u32,
+    /// Whether clients with access may ask for it.
+    pub follow_clients: bool,
+}
+
+impl Default for TracingSettings {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            headers: Vec::new(),
+            service_name: "mcp-deputy".to_owned(),
+            sample_ratio: 1.0,
+            max_per_second: 100,
+            follow_clients: false,
+        }
+    }
 }
 
 impl Settings {

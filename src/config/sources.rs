@@ -49,12 +49,19 @@ fn hash(path: &Path, hasher: &mut DefaultHasher) {
 
 /// What a file holds. `None`: it cannot be read, or not twice.
 fn content(path: &Path) -> Option<Vec<u8>> {
-    is_lasting(path).then(|| fs::read(path).ok()).flatten()
+    let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());
+    is_file.then(|| fs::read(path).ok()).flatten()
 }
 
-/// Whether there is a file here that can be read as often as anybody likes.
-pub fn is_lasting(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|it| it.is_file())
+/// What of this configuration can be read once only, if anything: itself, or a file that it names. Reading a pipe again would find nothing, or
+/// wait for ever.
+pub(super) fn fleeting(path: &Path) -> Option<PathBuf> {
+    let is_fleeting = |path: &Path| fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
+    if is_fleeting(path) {
+        return Some(path.to_owned());
+    }
+    let text = content(path).and_then(|text| String::from_utf8(text).ok())?;
+    referred(&text).into_iter().find(|path| is_fleeting(path))
 }
 
 /// The files that values are read from, and those that `[branding]` names.
@@ -146,7 +153,18 @@ mod tests {
         fs::write(&main, format!("client_secret = {{ file = {pipe:?} }}\n")).unwrap();
         // Reading it would wait for somebody who writes.
         let (said, heard) = std::sync::mpsc::channel();
-        std::thread::spawn(move || said.send((mark(Some(&main)), mark(Some(&pipe)))));
+        std::thread::spawn(move || {
+            mark(Some(&pipe));
+            mark(Some(&main));
+            for path in [&main, &pipe] {
+                assert_eq!(fleeting(path).as_ref(), Some(&pipe));
+                let again = crate::config::load_again(Some(path), &|_| None).unwrap_err();
+                assert!(again.sentence().contains("cannot be read again"), "{again}");
+            }
+            fs::write(&main, "client_secret = { file = \"none\" }\n").unwrap();
+            assert_eq!(fleeting(&main), None);
+            said.send(())
+        });
         assert!(heard.recv_timeout(std::time::Duration::from_secs(5)).is_ok());
     }
 

@@ -19,7 +19,14 @@ use std::{
 };
 
 use super::ports::KeyId;
-use crate::domain::{grant::Grant, handle::GrantId, scope::ScopeSet};
+use crate::{
+    domain::{
+        grant::Grant,
+        handle::{self, GrantId},
+        scope::ScopeSet,
+    },
+    observe::request::{self, Value},
+};
 
 /// The `tracing` target of all entries.
 pub const TARGET: &str = "mcp_deputy::journal";
@@ -282,6 +289,7 @@ impl<'a> Entry<'a> {
         if self.event.is_mere_refusal() && is_quiet() {
             return;
         }
+        self.tell_the_span();
         let grant = self.grant.map(tracing::field::display);
         let scopes = self.scopes.map(tracing::field::display);
         let unticked = self.unticked.map(tracing::field::display);
@@ -299,6 +307,27 @@ impl<'a> Entry<'a> {
                 target: TARGET, event, reason, client_id, grant, subject, resource, provider, scopes, unticked, count, address, key,
             );
         }
+    }
+}
+
+impl Entry<'_> {
+    /// As an event of the request's span (docs/traces.md): slugs, our own ids and names of the configuration only. Who the
+    /// person is, and the id of a client that is a URL, stay in the journal.
+    fn tell_the_span(&self) {
+        request::happened(self.event.slug(), || {
+            let owned = |text: String| Value::Text(text.into());
+            let client = self.client_id.filter(|id| handle::is_plain(handle::Kind::Client, id));
+            let reason = self.reason.map(|slug| ("mcp_deputy.reason", slug.into()));
+            let about = [
+                ("mcp_deputy.client_id", client.map(|id| owned(id.to_owned()))),
+                ("mcp_deputy.grant", self.grant.map(|id| owned(id.to_string()))),
+                ("mcp_deputy.provider", self.provider.map(|name| owned(name.to_owned()))),
+            ];
+            reason
+                .into_iter()
+                .chain(about.into_iter().filter_map(|(key, value)| Some((key, value?))))
+                .collect()
+        });
     }
 }
 

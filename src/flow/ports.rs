@@ -31,6 +31,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Clock: Send + Sync {
     /// The current moment.
     fn now(&self) -> Timestamp;
+
+    /// The time since the Unix epoch as exactly as it is known, for spans (docs/traces.md). Nothing is decided by it.
+    fn exactly(&self) -> Duration {
+        Duration::from_millis(self.now().as_millis())
+    }
 }
 
 /// Chance. The only source of it.

@@ -13,6 +13,7 @@ mod reload;
 mod restore;
 mod run;
 mod system;
+mod traces;
 
 use std::{path::Path, sync::Arc};
 

@@ -28,6 +28,7 @@ use super::{
     documents, policy,
     run::{Handle, Parts, Running, pem_files, settled, unmade},
     third_parties,
+    traces::Traces,
 };
 use crate::{
     config::{self, ConfigError, Mark, Settings},
@@ -163,6 +164,7 @@ impl Running {
         });
         let site = Site::renewed(&before.site, self.site_parts(&settings, &flows)?).map_err(unmade)?;
         self.mounts(&settings, &WorkerTraffic::default())?;
+        let traces = Traces::prepare(&settings, &self.surroundings)?;
         let certificate = self.certificate.get().zip(pem_files(&settings));
         let pair = match &certificate {
             Some((_, files)) => Some(
@@ -184,6 +186,7 @@ impl Running {
             }
         }
         drop(before);
+        self.traces.take(traces);
         self.hold(Parts { settings, flows: Arc::clone(&flows), site });
         if tokio::time::timeout(PATIENCE, self.renewer.renew(limits)).await.is_err() {
             tracing::error!(reason = "workers_slow", "a worker has not taken the new configuration yet");

@@ -22,6 +22,7 @@ use super::{
     flows,
     metrics::{Moment, Tallies},
     operator,
+    traces::Traces,
 };
 use crate::{
     config::{self, LimitSettings, Settings},
@@ -38,6 +39,7 @@ use crate::{
         local::LocalSocket,
         tls::{Certificates, PemFiles, TlsError},
     },
+    observe::trace::Tracer,
     proxy::{Credential, Route},
     serve::{self, Drained, Renewals, Renewer, Server},
     web::{
@@ -136,6 +138,7 @@ pub(super) struct Running {
     upstream_tls: Arc<rustls::ClientConfig>,
     places: Places,
     pub(super) tallies: Tallies,
+    pub(super) traces: Traces,
     pub(super) renewer: Renewer,
     /// One at a time.
     pub(super) reloading: tokio::sync::Mutex<()>,
@@ -160,7 +163,9 @@ impl Gateway {
         let runtime = tokio::runtime::Handle::current();
         let (flows, keys) = flows(&settings, surroundings, runtime, &tallies)?;
         let places = places(&settings, files::limit());
-        let site = Site::new(site_parts(&settings, &flows, surroundings, places)?).map_err(unmade)?;
+        let traces = Traces::new(&settings, surroundings, &tallies.traces)?;
+        let parts = site_parts(&settings, &flows, surroundings, places, traces.tracer())?;
+        let site = Site::new(parts).map_err(unmade)?;
         let upstream_tls = connect::tls(&surroundings.roots)
             .map_err(|error| Fault::caused("prepare connections to MCP servers", error))?;
         let (renewer, renewals) = serve::renewals();
@@ -170,6 +175,7 @@ impl Gateway {
             upstream_tls: Arc::new(upstream_tls),
             places,
             tallies,
+            traces,
             renewer,
             reloading: tokio::sync::Mutex::default(),
             look_again: AtomicU32::new(0),
@@ -218,11 +224,13 @@ impl Gateway {
         let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
         let admin =
             Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics), parts.site.mirror());
-        let admin = Arc::new(admin.with_keys(Arc::clone(&self.keys)));
+        let admin = admin.with_keys(Arc::clone(&self.keys)).with_tracer(running.traces.tracer());
+        let admin = Arc::new(admin);
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
         let metrics = admin::at_most_once_a_second(metrics, Arc::clone(&running.surroundings.clock));
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
         drop(parts);
+        running.traces.begin();
         let sweeper = tokio::spawn(Arc::clone(&running).keep_sweeping(stop.clone()));
         let (keys, stopping) = (self.keys, stop.clone());
         // Whatever it is at may be cut off at any moment.
@@ -235,6 +243,7 @@ impl Gateway {
         if !running.parts().flows.settle(SETTLE).await {
             tracing::warn!("steps were still under way when the process ended");
         }
+        running.traces.end().await;
         drained
     }
 }
@@ -269,6 +278,7 @@ fn site_parts(
     flows: &Arc<Flows>,
     surroundings: &Surroundings,
     places: Places,
+    tracer: Tracer,
 ) -> Result<SiteParts, Fault> {
     let pages = super::pages(settings)?;
     let allowed_origins = settings.servers.iter().map(|server| {
@@ -290,6 +300,7 @@ fn site_parts(
         max_streams: places.streams,
         max_body: settings.limits.mcp_max_body_bytes,
         max_requests_per_person: settings.limits.max_requests_per_person,
+        tracer,
     })
 }
 
@@ -306,7 +317,7 @@ impl Running {
 
     /// What a site is made of under this configuration.
     pub(super) fn site_parts(&self, settings: &Settings, flows: &Arc<Flows>) -> Result<SiteParts, Fault> {
-        site_parts(settings, flows, &self.surroundings, self.places)
+        site_parts(settings, flows, &self.surroundings, self.places, self.traces.tracer())
     }
 
     /// What connections may cost.

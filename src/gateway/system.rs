@@ -1,6 +1,6 @@
 //! The real clock and the real chance: the only places that ask the operating system for either.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
     domain::time::Timestamp,
@@ -16,9 +16,13 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        Timestamp::from_millis(u64::try_from(self.exactly().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn exactly(&self) -> Duration {
         #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else asks")]
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        let now = SystemTime::now();
+        now.duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }
 

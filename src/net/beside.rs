@@ -8,14 +8,17 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release},
+        atomic::{
+            AtomicBool,
+            Ordering::{AcqRel, Acquire, Release},
+        },
     },
     task::{Context, Poll, Wake, Waker},
 };
 
 /// A future beside another one.
 #[derive(Debug)]
-pub(crate) struct Beside<F> {
+pub struct Beside<F: ?Sized> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
     /// What rings in the task.
@@ -29,18 +32,27 @@ struct Bell {
 }
 
 impl<F: Future> Beside<F> {
-    pub(crate) fn new(future: F) -> Self {
+    /// This future, in a box of its own.
+    pub fn new(future: F) -> Self {
+        Self::of(Box::pin(future))
+    }
+}
+
+impl<F: Future + ?Sized> Beside<F> {
+    /// A future that is in a box already.
+    pub fn of(future: Pin<Box<F>>) -> Self {
         let bell = Bell { was_rung: AtomicBool::new(true), task: Mutex::default() };
-        Self { future: Box::pin(future), bell: Arc::new(bell), hung: None }
+        Self { future, bell: Arc::new(bell), hung: None }
     }
 
     /// As of a future, and nearly for nothing while nothing has happened.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
         if !self.hung.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             self.hung = Some(context.waker().clone());
             self.bell.hang(context.waker().clone());
         }
-        if !self.bell.was_rung.swap(false, AcqRel) {
+        // Most often it was not: to look is cheaper than to take.
+        if !self.bell.was_rung.load(Acquire) || !self.bell.was_rung.swap(false, AcqRel) {
             return Poll::Pending;
         }
         let bell = Waker::from(Arc::clone(&self.bell));

@@ -100,6 +100,11 @@ impl Body {
         Ok(())
     }
 
+    /// Whether nothing of it has to be waited for.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.kind, Kind::Done | Kind::Whole(_))
+    }
+
     /// This body, which tells `progress` when it is read.
     #[must_use]
     pub(crate) fn watched(self, progress: Arc<Progress>) -> Self {

@@ -11,7 +11,7 @@ use crate as net;
 
 pub mod address;
 pub mod backend;
-pub(crate) mod beside;
+pub mod beside;
 pub mod body;
 pub mod client;
 pub mod connect;

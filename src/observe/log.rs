@@ -193,7 +193,10 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::{super::request::Request, *};
+    use super::{
+        super::{request::Request, trace::Span},
+        *,
+    };
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -220,7 +223,12 @@ mod tests {
     #[test]
     fn a_line_is_json_and_carries_the_span_of_its_request() {
         let text = written(None, Form::Json, || {
-            let request = Request { id: [0x0a, 0x1b, 0, 0, 0, 0], method: "GET", path: "/token".into() };
+            let request = Request {
+                id: [0x0a, 0x1b, 0, 0, 0, 0],
+                method: "GET",
+                path: "/token".into(),
+                span: Span::default(),
+            };
             request.during(|| {
                 tracing::info!(reason = "client_unknown", "refused");
                 tracing::debug!("not said by default");
@@ -311,7 +319,12 @@ mod tests {
         let text =
             written(None, Form::Json, || tracing::info!(path = "/x\n{\"message\":\"forged\"}", "refused"));
         assert_eq!(text.lines().count(), 1);
-        let request = Request { id: [0; 6], method: "GET", path: "/x\"}\n{\"message\":\"forged\"".into() };
+        let request = Request {
+            id: [0; 6],
+            method: "GET",
+            path: "/x\"}\n{\"message\":\"forged\"".into(),
+            span: Span::default(),
+        };
         let text = written(None, Form::Json, || request.clone().during(|| tracing::info!("refused")));
         let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!(line["message"], "refused");

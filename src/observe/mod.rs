@@ -1,5 +1,6 @@
-//! Logs and audit events, and the text of `/metrics`.
+//! Logs and audit events, traces, and the text of `/metrics`.
 
 pub mod exposition;
 pub mod log;
 pub mod request;
+pub mod trace;

@@ -6,6 +6,9 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::trace::Span;
+pub use super::trace::Value;
+
 tokio::task_local! {
     static CURRENT: Request;
 }
@@ -19,6 +22,8 @@ pub struct Request {
     pub method: &'static str,
     /// Its path, where that is one of ours: people paste secrets into URLs.
     pub path: Cow<'static, str>,
+    /// Its span, where it may be followed.
+    pub span: Span,
 }
 
 impl Request {
@@ -35,7 +40,11 @@ impl Request {
 
     /// As an object of JSON.
     pub(super) fn as_json(&self) -> serde_json::Value {
-        serde_json::json!({ "id": hex_text(self.id), "method": self.method, "name": "request", "path": self.path })
+        let mut json = serde_json::json!({ "id": hex_text(self.id), "method": self.method, "name": "request", "path": self.path });
+        if let (Some(trace), Some(fields)) = (self.span.trace_id(), json.as_object_mut()) {
+            fields.insert("trace_id".to_owned(), trace.into());
+        }
+        json
     }
 }
 
@@ -49,6 +58,25 @@ impl fmt::Display for Request {
 pub fn current() -> Option<Request> {
     CURRENT.try_with(Clone::clone).ok()
 }
+
+/// The span of the request that the caller works on.
+#[cfg(feature = "otel")]
+pub(super) fn span() -> Span {
+    CURRENT.try_with(|request| request.span.clone()).unwrap_or_default()
+}
+
+/// Something happened to the request that the caller works on: an event of its span. `attributes` is asked only where somebody
+/// hears it.
+#[cfg(feature = "otel")]
+pub fn happened(name: &'static str, attributes: impl FnOnce() -> Vec<(&'static str, Value)>) {
+    // Outside of any request nobody hears it.
+    let _ = CURRENT.try_with(|request| request.span.happened(name, attributes));
+}
+
+/// Something happened to the request that the caller works on, which nobody hears.
+#[cfg(not(feature = "otel"))]
+#[inline]
+pub fn happened(_: &'static str, _: impl FnOnce() -> Vec<(&'static str, Value)>) {}
 
 /// Works on the request that the caller works on, in another task.
 pub async fn continued<T>(request: Option<Request>, work: impl Future<Output = T>) -> T {

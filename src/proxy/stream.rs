@@ -9,7 +9,7 @@
 //! the MCP server pauses for too long: broken off, so that a part is never taken for the whole.
 
 use std::{
-    mem,
+    future::pending,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,11 +17,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::net::{
     backend::Answer,
+    beside::Beside,
     body::{Body, BodyError},
     pace::Pace,
 };
@@ -115,16 +116,14 @@ pub(super) struct Relay {
     until: Until,
     /// When the token of an event stream expires, where that matters.
     deadline: Option<Instant>,
-    /// `None` until the first time that there is nothing to relay: most answers are there at once and never wait.
-    waits: Option<Pin<Box<Waits>>>,
+    /// What ends it from outside. `None` until the first time that there is nothing to relay: most answers are there at once
+    /// and never wait. On its own, since it is rare, and looked at each time it would cost more than an event does.
+    ending: Option<Beside<Ending>>,
+    /// The pause of anything but an event stream.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
-struct Waits {
-    ended: Pin<Box<WaitForCancellationFutureOwned>>,
-    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// Expiry of an event stream, pause of anything else.
-    timer: Option<Pin<Box<Sleep>>>,
-}
+type Ending = dyn Future<Output = ()> + Send;
 
 impl Relay {
     #[inline]
@@ -133,15 +132,21 @@ impl Relay {
             Until::Events { expires_in, .. } => expires_in.map(|left| Instant::now() + left),
             Until::Whole { .. } => None,
         };
-        Self { inner: Some(inner), until, deadline, waits: None }
+        Self { inner: Some(inner), until, deadline, ending: None, pause: None }
     }
 
     /// Ends here, cleanly or not, and lets go of the MCP server at once.
     #[inline]
     fn end(&mut self, with: Option<BodyError>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.inner = None;
-        self.waits = None;
+        self.ending = None;
+        self.pause = None;
         Poll::Ready(with.map(Err))
+    }
+
+    /// Whether it has to end, although there is something to relay: one that always has something never comes to wait.
+    fn is_over(&self) -> bool {
+        self.until.ended().is_cancelled() || self.deadline.is_some_and(|end| end <= Instant::now())
     }
 }
 
@@ -158,14 +163,12 @@ impl HttpBody for Relay {
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let is_events = matches!(this.until, Until::Events { .. });
         let cut = (!is_events).then_some(BodyError::Cut);
-        // Both are looked at before each frame: a stream that always has one never comes to wait for them.
-        if this.until.ended().is_cancelled() || this.deadline.is_some_and(|end| end <= Instant::now()) {
-            return this.end(cut);
-        }
         match Pin::new(inner).poll_frame(context) {
+            // Looked at before each frame is given.
+            Poll::Ready(_) if this.is_over() => return this.end(cut),
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Until::Whole { stall, .. }, Some(waits)) = (&this.until, &mut this.waits) {
-                    waits.pause_anew(*stall);
+                if let (Until::Whole { stall, .. }, Some(pause)) = (&this.until, &mut this.pause) {
+                    pause.as_mut().reset(Instant::now() + *stall);
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
@@ -173,22 +176,14 @@ impl HttpBody for Relay {
             Poll::Ready(None) => return this.end(None),
             Poll::Pending => {}
         }
-        let waits = this.waits.get_or_insert_with(|| Box::pin(Waits::new(&this.until)));
-        if waits.ended.as_mut().poll(context).is_ready() {
+        let (until, deadline) = (&this.until, this.deadline);
+        if this.ending.get_or_insert_with(|| Beside::of(until.ending(deadline))).poll(context).is_ready() {
             return this.end(cut);
         }
-        if let Some(draining) = &mut waits.draining
-            && draining.as_mut().poll(context).is_ready()
+        if let Until::Whole { stall, .. } = until
+            && this.pause.get_or_insert_with(|| Box::pin(sleep(*stall))).as_mut().poll(context).is_ready()
         {
-            waits.draining = None;
-            if let Until::Events { grace, .. } = this.until {
-                waits.end_within(grace);
-            }
-        }
-        if let Some(timer) = &mut waits.timer
-            && timer.as_mut().poll(context).is_ready()
-        {
-            return this.end((!is_events).then_some(BodyError::Stalled));
+            return this.end(Some(BodyError::Stalled));
         }
         Poll::Pending
     }
@@ -209,36 +204,33 @@ impl HttpBody for Relay {
     }
 }
 
-impl Waits {
-    #[inline]
-    fn new(until: &Until) -> Self {
-        let wait = |token: &CancellationToken| Box::pin(token.clone().cancelled_owned());
-        match until {
-            Until::Events { ended, draining, expires_in, .. } => Self {
-                ended: wait(ended),
-                draining: Some(wait(draining)),
-                timer: expires_in.map(|span| Box::pin(sleep(span))),
-            },
-            Until::Whole { ended, stall } => {
-                Self { ended: wait(ended), draining: None, timer: Some(Box::pin(sleep(*stall))) }
+impl Until {
+    /// Ready when what is still on its way has to end: with the grant or the token, and an event stream at its `deadline`, or
+    /// when it may not go on any longer after drain has begun.
+    fn ending(&self, deadline: Option<Instant>) -> Pin<Box<Ending>> {
+        match self {
+            Self::Whole { ended, .. } => Box::pin(ended.clone().cancelled_owned()),
+            Self::Events { ended, draining, grace, .. } => {
+                let (ended, draining, grace) = (ended.clone(), draining.clone(), *grace);
+                Box::pin(async move {
+                    let drained = async {
+                        draining.cancelled().await;
+                        sleep(grace).await;
+                    };
+                    let expired = async {
+                        match deadline {
+                            Some(deadline) => sleep_until(deadline).await,
+                            None => pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        biased;
+                        () = ended.cancelled() => {}
+                        () = expired => {}
+                        () = drained => {}
+                    }
+                })
             }
-        }
-    }
-
-    #[inline]
-    fn pause_anew(&mut self, stall: Duration) {
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + stall);
-        }
-    }
-
-    /// Brings the end forward to `grace` from now.
-    fn end_within(&mut self, grace: Duration) {
-        let end = Instant::now() + grace;
-        let timer = mem::take(&mut self.timer).unwrap_or_else(|| Box::pin(sleep(grace)));
-        let timer = self.timer.insert(timer);
-        if timer.deadline() > end {
-            timer.as_mut().reset(end);
         }
     }
 }

@@ -40,7 +40,7 @@ pub use self::{
     discover::discover,
     documents::GuardedDocuments,
     provider::ConfiguredProvider,
-    tally::{StepCounts, ThirdPartyTally},
+    tally::{StepCounts, ThirdPartyTally, Told},
 };
 use crate::{
     domain::provider::Provider,

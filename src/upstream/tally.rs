@@ -19,7 +19,14 @@ const STEPS: [&str; 4] = ["identify", "redeem", "refresh", "revoke"];
 
 /// How all calls went.
 #[derive(Debug, Default)]
-pub struct ThirdPartyTally(Mutex<BTreeMap<String, BTreeMap<&'static str, Step>>>);
+pub struct ThirdPartyTally {
+    counts: Mutex<BTreeMap<String, BTreeMap<&'static str, Step>>>,
+    also: Option<Told>,
+}
+
+/// Is told of a call when it is over, in its task: the provider entry, the kind of call, how long it took, and why there is no
+/// good answer (empty where there is one).
+pub type Told = fn(&str, &'static str, Duration, &'static str);
 
 #[derive(Debug)]
 struct Step {
@@ -42,6 +49,11 @@ pub struct StepCounts {
 }
 
 impl ThirdPartyTally {
+    /// One that tells somebody of each call, too.
+    pub fn telling(also: Option<Told>) -> Self {
+        Self { also, ..Self::default() }
+    }
+
     /// Begins to count for an entry, so that it is shown before anything happened.
     pub(super) fn expect(&self, provider: &str) {
         let mut all = self.locked();
@@ -64,6 +76,9 @@ impl ThirdPartyTally {
             Err(ThirdPartyError::Refused(reason)) => ("refused", *reason),
             Err(ThirdPartyError::Unavailable(reason)) => ("unavailable", *reason),
         };
+        if let Some(also) = self.also {
+            also(provider, step, took, outcome.1);
+        }
         let mut all = self.locked();
         let Some(steps) = all.get_mut(provider) else { return };
         let noted = steps.entry(step).or_insert_with(Step::new);
@@ -89,7 +104,7 @@ impl ThirdPartyTally {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<&'static str, Step>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

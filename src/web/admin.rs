@@ -31,7 +31,10 @@ use super::mirror::Mirror;
 use crate::{
     domain::{secret::Digest, time::Timestamp},
     flow::{Flows, keys::KeyDesk, ports::Clock},
-    observe::exposition,
+    observe::{
+        exposition,
+        trace::{Step, Tracer},
+    },
     proxy::{Body, full},
 };
 
@@ -52,18 +55,33 @@ pub struct Admin {
     /// What changes the keys.
     keys: Option<Arc<KeyDesk>>,
     refusals: Refusals,
+    tracer: Tracer,
 }
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
     pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics, mirror: Arc<Mirror>) -> Self {
-        Self { flows, token, mirror, metrics, keys: None, refusals: Refusals::default() }
+        Self {
+            flows,
+            token,
+            mirror,
+            metrics,
+            keys: None,
+            refusals: Refusals::default(),
+            tracer: Tracer::default(),
+        }
     }
 
     /// With the keys, too.
     #[must_use]
     pub fn with_keys(self, keys: Arc<KeyDesk>) -> Self {
         Self { keys: Some(keys), ..self }
+    }
+
+    /// With its calls followed.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Answers a request on the listener.
@@ -94,6 +112,14 @@ impl Admin {
     }
 
     async fn answer_api(&self, request: &Request<()>, draining: bool) -> Response<Body> {
+        let method = if request.method() == Method::GET { "GET" } else { "POST" };
+        let entered = self.tracer.enters(Step::Operator, [0; 6], method, api::known(request.uri().path()));
+        let answer = self.answer_within(request, draining).await;
+        entered.ends(answer.status().as_u16(), "");
+        answer
+    }
+
+    async fn answer_within(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if let Some(answer) = api::mirrored(&self.mirror, request) {
             return answer;
         }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
     flow::{ArrivalPage, Arrived, Failure},
+    observe::trace,
     proxy::Body,
 };
 
@@ -28,6 +29,9 @@ pub(super) async fn show(visit: &Visit<'_>) -> Reply {
     }
     let asked = async {
         let id = visit.query()?.take("id")?.ok_or(ID_MISSING)?;
+        let span = trace::current();
+        span.comes_from(Some(&id));
+        span.leads_to(&id);
         let shown = visit.site.flows.show_arrival(id.clone(), visit.cookies().arrivals().to_vec()).await?;
         Ok::<_, Failure>((id, shown))
     };
@@ -53,6 +57,7 @@ pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
             reply::error_page(voice, ErrorKind::AlreadyDone, id, StartAgain::new(&again))
         }
         Ok(Arrived::Answer { to, session, spent }) => {
+            trace::current().leads_to_parameter(&to, "code");
             let mut reply = reply::leave(voice, &to, reply::client_at(&to), id);
             let session = session.map(|session| site.jar.session(&session));
             for cookie in session.into_iter().chain(spent.map(|suffix| site.jar.arrival_gone(&suffix))) {
@@ -74,6 +79,7 @@ async fn decide(site: &Site, headers: &HeaderMap, cookies: &Cookies, body: Body)
         Ok::<_, Refusal>((form.take("id")?.ok_or(ID_MISSING)?, decision(&form)?, post))
     };
     let (id, decision, post) = read.await.inspect_err(reply::note_refused_page)?;
+    trace::current().comes_from(Some(&id));
     site.flows.answer_arrival(id, decision, cookies.arrivals().to_vec(), cookies.session(), post).await
 }
 

@@ -29,6 +29,7 @@ use crate::{
         time::Timestamp,
     },
     flow::{AuthorizeQuery, ConsentPage},
+    observe::trace,
 };
 
 /// Every parameter that is read, each at most once.
@@ -57,6 +58,7 @@ pub(super) async fn answer(visit: &Visit<'_>) -> Reply {
     };
     let shown = match query(&parameters) {
         Ok(query) => {
+            trace::current().comes_from(query.client_id.as_deref());
             let cookies = visit.cookies();
             visit.site.flows.authorize(query, cookies.render(), cookies.session()).await
         }
@@ -122,6 +124,7 @@ fn page(visit: &Visit<'_>, shown: &ConsentPage) -> Reply {
         everything: StartAgain::new(&shown.everything),
         request: shown.form.clone(),
     };
+    trace::current().leads_to(&shown.form);
     let mut reply = reply::page(visit.voice(), StatusCode::OK, &context);
     if let Some(cookie) = &shown.set_render_cookie {
         reply.headers_mut().append(SET_COOKIE, visit.site.jar.render(cookie));

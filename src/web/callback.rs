@@ -17,6 +17,7 @@ use super::{
 use crate::{
     domain::refusal::{ErrorCode, Refusal},
     flow::{Arrived, Callback, Failure},
+    observe::trace,
 };
 
 /// Every parameter that is read, each at most once.
@@ -47,9 +48,11 @@ fn blame(failure: &Failure) -> Option<Blame<'static>> {
 }
 
 fn callback(parameters: &Parameters, provider: &str, cookies: &Cookies) -> Result<Callback, Refusal> {
+    let state = parameters.take("state")?;
+    trace::current().comes_from(state.as_deref());
     Ok(Callback {
         provider: provider.to_owned(),
-        state: parameters.take("state")?,
+        state,
         code: parameters.one("code")?.map(SecretString::from),
         error: parameters.take("error")?,
         iss: parameters.take("iss")?,
@@ -67,6 +70,7 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
             (reply::error_page(visit.voice(), ErrorKind::AlreadyDone, id, again), None)
         }
         Arrived::Answer { to, session, spent } => {
+            trace::current().leads_to_parameter(&to, "code");
             set.extend(session.map(|session| site.jar.session(&session)));
             (reply::send_on(visit.voice(), &visit.head.headers, &to, id), spent)
         }
@@ -78,6 +82,7 @@ fn answer_arrived(visit: &Visit<'_>, provider: &str, cookies: &Cookies, arrived:
             (reply::sign_in_failed(visit.voice(), &failure, id, account::again()), spent)
         }
         Arrived::SecondPage { id: arrival, cookie, suffix, spent } => {
+            trace::current().leads_to(arrival.expose());
             set.extend(surplus(cookies.arrivals(), 1).map(|suffix| site.jar.arrival_gone(suffix)));
             set.push(site.jar.arrival(&suffix, &cookie));
             // The id of an arrival is base64url: nothing in it needs escaping.

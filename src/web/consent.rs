@@ -22,6 +22,7 @@ use crate::{
         refusal::{ErrorCode, Refusal},
     },
     flow::{ConsentForm, Consented, Decision, Departed, Failure},
+    observe::trace,
     proxy::Body,
 };
 
@@ -58,6 +59,7 @@ pub(super) fn depart(
     departed: &Departed,
     id: RequestId,
 ) -> Reply {
+    trace::current().leads_to_parameter(&departed.url, "state");
     let whom = LeaveTo::ThirdParty { name: Label::new(&departed.title) };
     let mut reply = reply::leave(voice, &departed.url, whom, id);
     let headers = reply.headers_mut();
@@ -103,6 +105,7 @@ async fn read(
         "form_broken",
         "This form was not made here.",
     ))?;
+    trace::current().comes_from(Some(&request));
     let ticked = form.all("scope").into_iter().collect();
     Ok((ConsentForm { request, ticked }, decision, post))
 }

@@ -38,6 +38,7 @@ use crate::{
         ports::ThirdPartyError,
         tally::{Kind, Taken},
     },
+    observe::trace,
     proxy::{
         Body, Context, Credential, Forwarded,
         answer::json_rpc_error,
@@ -191,6 +192,7 @@ async fn judged(
             return reply::mcp_error(&failure);
         }
     };
+    trace::current().admitted(&head.headers);
     let is_stateless = Revision::of(&head.headers).is_stateless();
     let renewed;
     let (asked, payload, lists_tools) = if let Some((sessions, token)) = again {
@@ -258,7 +260,11 @@ async fn forwarded(
             Err(reply) => return reply,
         };
         let credential = borrowed.as_ref().map(|borrowed| &borrowed.access);
-        match forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await {
+        let leg = trace::current().leg(request.headers_mut(), &mount.route.path);
+        let forwarded =
+            forward(&mut request, permit, credential, &mount.route, &mount.backend, context).await;
+        leg.ends(|| told(&forwarded));
+        match forwarded {
             Forwarded::Answer(reply) => return placed(reply, place, mount),
             Forwarded::Ended => {
                 *outcome = Outcome::AccessEnded;
@@ -296,6 +302,16 @@ async fn forwarded(
                 }
             }
         }
+    }
+}
+
+/// What a span says of a call to the MCP server.
+fn told(forwarded: &Forwarded) -> (Option<u16>, &'static str) {
+    match forwarded {
+        Forwarded::Answer(reply) | Forwarded::Forbidden(_, reply) => (Some(reply.status().as_u16()), ""),
+        Forwarded::Unauthorized => (Some(StatusCode::UNAUTHORIZED.as_u16()), ""),
+        Forwarded::Ended => (None, Outcome::AccessEnded.names().0),
+        Forwarded::Failed(reason, _) => (None, reason),
     }
 }
 
@@ -400,6 +416,7 @@ fn placed(reply: Reply, place: Place, mount: &Mount) -> Reply {
     if !is_stream {
         return reply;
     }
+    trace::current().streams();
     let place = place.of_stream(&mount.traffic);
     reply.map(|body| body.hold(Arc::new(place)))
 }

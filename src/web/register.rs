@@ -23,6 +23,7 @@ use crate::{
         Failure, Registered,
         journal::{self, Event},
     },
+    observe::trace,
     proxy::{Body, empty},
 };
 
@@ -50,7 +51,10 @@ struct RegistrationAnswer<'a> {
 /// Registers a client.
 pub(super) async fn answer(visit: Visit<'_>, body: Body) -> Reply {
     match register(&visit, body).await {
-        Ok(registered) => written(&visit, StatusCode::CREATED, &registered),
+        Ok(registered) => {
+            trace::current().leads_to(&registered.client.id);
+            written(&visit, StatusCode::CREATED, &registered)
+        }
         Err(failure) => refused(&visit, &failure),
     }
 }

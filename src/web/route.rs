@@ -29,7 +29,10 @@ use super::{
 };
 use crate::{
     flow::{admit::Sessions, ports::BoxFuture},
-    observe::request,
+    observe::{
+        request,
+        trace::{Entered, Step},
+    },
     proxy::{Body, full},
 };
 
@@ -88,8 +91,10 @@ impl Web {
             Place::Registration => Cow::Borrowed("/register/(client)"),
             _ => Cow::Owned(request.uri().path().to_owned()),
         };
-        let label = request::Request { id: id.bytes(), method: method_name(request.method()), path };
-        label.within(self.told(place, request, caller, id)).await
+        let method = method_name(request.method());
+        let entered = self.site.tracer.enters(place.step(request.method()), id.bytes(), method, &path);
+        let label = request::Request { id: id.bytes(), method, path, span: entered.span() };
+        label.within(self.told(place, request, caller, id, entered)).await
     }
 
     /// Answers a request and says so in the log.
@@ -99,6 +104,7 @@ impl Web {
         request: &mut Request<Body>,
         caller: &Caller,
         id: RequestId,
+        entered: Entered,
     ) -> Response<Body> {
         let begun = self.site.clock.now();
         let (head, mut body) = mem::take(request).into_parts();
@@ -125,6 +131,7 @@ impl Web {
             None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
         }
         let status = reply.status().as_u16();
+        entered.ends(status, if let Place::Mcp(_) = place { outcome.names().0 } else { "" });
         let is_quiet = match (place, reply.status()) {
             // What passes to an MCP server and back is the MCP server's to write of.
             (Place::Mcp(_), status) if status.is_success() => true,
@@ -274,6 +281,26 @@ impl Place<'_> {
             Place::Revoke => Endpoint::Revoke,
             Place::Token => Endpoint::Token,
             _ => Endpoint::Pages,
+        }
+    }
+
+    /// As what it is followed.
+    fn step(self, method: &Method) -> Step {
+        let is_post = *method == Method::POST;
+        match self {
+            _ if *method == Method::OPTIONS => Step::Nothing,
+            Place::Home | Place::Jwks | Place::Metadata | Place::Nothing => Step::Nothing,
+            Place::Account => Step::Of(if is_post { "account_action" } else { "account_page" }),
+            Place::Arrival => Step::Of(if is_post { "second_decision" } else { "second_page" }),
+            Place::Authorize => Step::Of("authorization_request"),
+            Place::Callback(_) => Step::Of("login_callback"),
+            Place::Consent => Step::Of("decision"),
+            Place::Introspect => Step::Of("introspection"),
+            Place::Mcp(_) => Step::Proxied,
+            Place::Register => Step::Of("registration"),
+            Place::Registration => Step::Of("registration_change"),
+            Place::Revoke => Step::Of("revocation"),
+            Place::Token => Step::Of("token"),
         }
     }
 

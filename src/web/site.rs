@@ -30,6 +30,7 @@ use crate::{
         DocumentsFrom, Flows, Management,
         ports::{Clock, Entropy},
     },
+    observe::trace::Tracer,
     proxy::{Backend, Body, Route, held::Held},
 };
 
@@ -57,6 +58,8 @@ pub struct SiteParts {
     pub max_body: u64,
     /// Requests of one person to MCP servers that may be answered at the same time, open streams included.
     pub max_requests_per_person: u32,
+    /// What requests are followed with.
+    pub tracer: Tracer,
 }
 
 /// What all workers share.
@@ -79,6 +82,7 @@ pub struct Site {
     pub(super) max_requests_per_person: u32,
     /// What the operator sends through everything in front of us.
     pub(super) mirror: Arc<Mirror>,
+    pub(super) tracer: Tracer,
     trusted_proxies: Vec<IpNet>,
     body_timeout: Duration,
     rates: Rates,
@@ -187,6 +191,7 @@ impl Site {
             )?,
             jar: Jar::new(&public_url),
             mirror: shared.mirror,
+            tracer: parts.tracer,
             limits: shared.limits,
             shares: shared.shares,
             rates: parts.rates,

@@ -31,6 +31,7 @@ use crate::{
         tests::{CALLBACK, PUBLIC, VERIFIER, World},
     },
     net::backend::{Backend, BackendSettings},
+    observe::trace::Tracer,
     proxy::{Body, Credential, Route, full},
 };
 
@@ -64,6 +65,7 @@ impl Gateway {
             max_requests_per_person: 100,
             max_streams: 100,
             max_body: 1 << 20,
+            tracer: Tracer::default(),
         };
         let mounts: BTreeMap<_, _> =
             ["/mcp", "/other"].map(|path| (path.to_owned(), mount(path, upstream))).into();

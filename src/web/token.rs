@@ -21,6 +21,7 @@ use crate::{
         refusal::{ErrorCode, Refusal},
     },
     flow::{CodeRequest, Failure, RefreshRequest, TokenAnswer},
+    observe::trace,
     proxy::Body,
 };
 
@@ -72,6 +73,7 @@ async fn give(site: &Site, form: &Parameters, credentials: Credentials) -> Resul
     let resource = form.all("resource");
     match form.one("grant_type")? {
         Some("authorization_code") => {
+            trace::current().comes_from(form.one("code")?);
             let request = CodeRequest {
                 credentials,
                 code: secret(form, "code")?,

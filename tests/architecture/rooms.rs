@@ -34,12 +34,17 @@ const ROOMS: [Room; 14] = [
 ];
 
 /// What is named in one place only, test code aside: the text, the paths that may have it, and why.
-const DOORS: [(&str, &[&str], &str); 6] = [
+const DOORS: [(&str, &[&str], &str); 7] = [
     (".departure(", &["src/flow/depart.rs"], "nobody else sends a browser to the third party"),
     ("oauth2::", &["src/upstream/provider.rs"], "its errors carry bodies, which may be tokens"),
     ("redb::", &["src/store/disk/tree.rs"], "the tree is written in one place"),
     ("sled::", &["src/store/disk/takeover.rs"], "it is read once, to take over what it kept"),
     ("minijinja::", &["src/web/page"], "pages are rendered in one place"),
+    (
+        "opentelemetry",
+        &["src/gateway/traces/export.rs"],
+        "what leaves in a trace is written down in one place",
+    ),
     ("mcp_deputy::journal", &["src/flow/journal.rs"], "audit events have one shape"),
 ];
 

@@ -506,6 +506,8 @@ async fn attack_one_address_takes_all_connections() {
     }
     // An eighth of what is free, and eight at least.
     assert_eq!(held.len(), 8);
+    let refused = gateway.metrics().await.value("mcp_deputy_connections_refused_total", &[]);
+    assert_eq!(refused, 1);
     for other in ["127.0.0.67", "127.0.0.1"] {
         assert!(is_served(&gateway, &mut connect(&gateway, other).await).await, "{other}");
     }

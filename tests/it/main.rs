@@ -100,10 +100,14 @@ mod process_life;
 mod process_operator;
 #[cfg(test)]
 mod process_reload;
+#[cfg(all(test, not(feature = "otel")))]
+mod process_traces;
 #[cfg(test)]
 mod proxy_border;
 #[cfg(test)]
 mod proxy_door;
+#[cfg(test)]
+mod proxy_events;
 #[cfg(test)]
 mod proxy_policy;
 #[cfg(test)]

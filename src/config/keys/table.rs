@@ -1,6 +1,8 @@
 //! The rows of the table of keys.
 
-use super::{Key, Kind, Section, Shape, branding, clients, provider, resource_server::RESOURCE_SERVER};
+use super::{
+    Key, Kind, Section, Shape, branding, clients, provider, resource_server::RESOURCE_SERVER, tracing,
+};
 
 /// Every section, parents first.
 pub(in crate::config) const SECTIONS: &[Section] = &[
@@ -382,4 +384,5 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         ],
     },
     branding::BRANDING,
+    tracing::TRACING,
 ];

@@ -14,6 +14,7 @@ mod operator;
 mod provider;
 mod quirks;
 mod server;
+mod tracing;
 mod value;
 
 use std::fs;
@@ -84,6 +85,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
         limits: limits(&file.limits)?,
         access,
         branding: branding::resolve(&file.branding)?,
+        tracing: tracing::resolve(&file.tracing)?,
         public_url,
     })
 }

@@ -235,18 +235,16 @@ impl KeyDesk {
         }
         self.begin(current);
         if self.keeper.known().len() < 2 {
-            let unreadable = self.glance().await?.unreadable;
-            report_unknown(unreadable);
-            self.progress(|progress| (progress.stage, progress.unreadable) = (Stage::Done, unreadable));
+            self.note_unreadable(self.glance().await?.unreadable);
+            self.progress(|progress| progress.stage = Stage::Done);
             return Ok(true);
         }
         self.progress(|progress| progress.stage = Stage::Counting);
         let count = self.count(Some(current)).await?;
-        report_unknown(count.unreadable);
+        self.note_unreadable(count.unreadable);
         self.progress(|progress| {
             let counted = count.others(current);
             progress.records = Some(counted.saturating_add(progress.resealed));
-            progress.unreadable = count.unreadable;
             progress.stage = Stage::Resealing;
         });
         let mut left = self.reseal_all().await?;
@@ -296,6 +294,20 @@ impl KeyDesk {
         }
     }
 
+    /// Notes how many records have something that no key opens, and says so when they have become more: mostly the key file is that of
+    /// another day or machine, and nothing else tells before the first person is turned away.
+    fn note_unreadable(&self, unreadable: u64) {
+        let before = self.progress(|progress| std::mem::replace(&mut progress.unreadable, unreadable));
+        if unreadable > before {
+            tracing::error!(
+                reason = "key_unknown",
+                records = unreadable,
+                "the store holds what none of these encryption keys opens: is this its key file, or its store.encryption_key? The key that \
+                 is missing can be given in store.previous_encryption_keys"
+            );
+        }
+    }
+
     fn is_settled(&self, current: KeyId) -> bool {
         self.progress(|progress| progress.key == current && progress.stage == Stage::Done)
     }
@@ -342,19 +354,6 @@ impl KeyDesk {
             resealed: if is_behind { 0 } else { progress.resealed },
             unreadable: if is_behind { 0 } else { progress.unreadable },
         }
-    }
-}
-
-/// Says that there is something that no key opens: mostly the key file is that of another day or machine. Nothing else tells before
-/// the first person is turned away.
-fn report_unknown(unreadable: u64) {
-    if unreadable > 0 {
-        tracing::error!(
-            reason = "key_unknown",
-            records = unreadable,
-            "the store holds what none of these encryption keys opens: is this its key file, or its store.encryption_key? The key that is missing \
-             can be given in store.previous_encryption_keys"
-        );
     }
 }
 

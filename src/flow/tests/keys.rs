@@ -425,7 +425,7 @@ async fn a_key_goes_when_nothing_needs_it_and_not_before() {
             Arc::clone(&rotating.world.entropy) as _,
         )
         .unwrap();
-        let sealed = seals.seal(crate::flow::ports::Purpose::ThirdPartyTokens, b"other", b"plain").unwrap();
+        let sealed = seals.seal(Purpose::ThirdPartyTokens, b"other", b"plain").unwrap();
         let mut stale = link.1.record.clone();
         stale.tokens.sealed = sealed;
         serde_json::to_vec(&stale).unwrap()

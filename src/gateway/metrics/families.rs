@@ -83,6 +83,8 @@ families! {
     APPLIED_AT = "mcp_deputy_config_applied_timestamp_seconds" Gauge [],
     /// When a new configuration was refused last; zero: never.
     REFUSED_AT = "mcp_deputy_config_refused_timestamp_seconds" Gauge [],
+    /// Spans of traces, where this binary sends any: taken by the collector (`exported`), not taken (`failed`), or too many at once (`dropped`).
+    TRACE_SPANS = "mcp_deputy_trace_spans_total" Counter ["result"],
     /// When this process started to serve.
     STARTED = "process_start_time_seconds" Gauge [],
     /// Processor time that this process has used.

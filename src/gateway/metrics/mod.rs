@@ -20,7 +20,7 @@ use std::{
 
 use families as all;
 
-use super::reload::ReloadTally;
+use super::{reload::ReloadTally, traces::Traces};
 
 use crate::{
     domain::time::Timestamp,
@@ -33,7 +33,10 @@ use crate::{
         files::{self, Places},
         listen::Door,
     },
-    observe::exposition::{Exposition, Family, Samples, Seconds},
+    observe::{
+        exposition::{Exposition, Family, Samples, Seconds},
+        trace::TraceTally,
+    },
     store::tally::StoreTally,
     upstream::ThirdPartyTally,
     web::traffic::Traffic,
@@ -48,6 +51,7 @@ pub(super) struct Tallies {
     pub(super) door: Arc<Door>,
     pub(super) sweeper: SweeperTally,
     pub(super) reloads: ReloadTally,
+    pub(super) traces: Arc<TraceTally>,
     /// When the process began to serve.
     pub(super) started: Timestamp,
 }
@@ -86,7 +90,8 @@ pub(super) struct Moment<'a> {
 impl Tallies {
     /// Begins to count at this moment.
     pub(super) fn since(started: Timestamp) -> Self {
-        Self { started, reloads: ReloadTally::since(started), ..Self::default() }
+        let third_parties = Arc::new(ThirdPartyTally::telling(Traces::CALLED));
+        Self { started, reloads: ReloadTally::since(started), third_parties, ..Self::default() }
     }
 
     /// The text of `/metrics`.
@@ -191,6 +196,11 @@ impl Tallies {
         let (applied_at, refused_at) = reloads.times();
         text.family(&all::APPLIED_AT).sample(&[], applied_at);
         text.family(&all::REFUSED_AT).sample(&[], refused_at);
+        let traces = &self.traces;
+        text.family(&all::TRACE_SPANS)
+            .sample(&["exported"], traces.exported.load(Relaxed))
+            .sample(&["dropped"], traces.dropped.load(Relaxed))
+            .sample(&["failed"], traces.failed.load(Relaxed));
     }
 
     fn process(&self, text: &mut Exposition) {

@@ -16,7 +16,10 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::own::{Line, Lines, unwoken};
+use super::{
+    direct::Direct,
+    own::{Line, Lines, unwoken},
+};
 use crate::net::body::{BodyError, poll_data, sum};
 
 /// How much is put together into one frame, in bytes.
@@ -24,7 +27,6 @@ const TOGETHER: usize = 16 * 1024;
 
 /// A body on its way. Dropped before its end, it closes its connection (HTTP/1.1) or resets its stream (HTTP/2).
 pub struct Answer {
-    incoming: Incoming,
     from: Source,
     /// What came together with the head.
     first: Option<Bytes>,
@@ -35,18 +37,33 @@ pub struct Answer {
 /// Where it comes from.
 enum Source {
     /// A connection of its own; `None` once that has ended or was given back.
-    Own(Option<Box<Line>>, Arc<Lines>),
+    Own(Incoming, Option<Box<Line>>, Arc<Lines>),
+    /// The same, read without hyper.
+    Direct(Option<Direct>, Arc<Lines>),
     /// One that others use too. What it holds counts as open there.
-    Shared { _open: Arc<()> },
+    Shared { incoming: Incoming, _open: Arc<()> },
 }
 
 impl Answer {
     pub(super) fn own(incoming: Incoming, line: Box<Line>, lines: Arc<Lines>) -> Self {
-        Self { incoming, from: Source::Own(Some(line), lines), first: None, ended: None }
+        Self { from: Source::Own(incoming, Some(line), lines), first: None, ended: None }
     }
 
     pub(super) fn shared(incoming: Incoming, open: Arc<()>) -> Self {
-        Self { incoming, from: Source::Shared { _open: open }, first: None, ended: None }
+        Self { from: Source::Shared { incoming, _open: open }, first: None, ended: None }
+    }
+
+    /// Reads the rest without hyper, where that can be; to be called when nothing more is here.
+    pub(super) fn go_on_directly(&mut self, is_kept: bool) {
+        if self.ended.is_some() {
+            return;
+        }
+        let Source::Own(_, line, lines) = &mut self.from else { return };
+        let Some(running) = line.take() else { return };
+        match running.directly(self.first.as_deref().unwrap_or_default(), is_kept) {
+            Ok(direct) => self.from = Source::Direct(Some(direct), Arc::clone(lines)),
+            Err(running) => *line = Some(running),
+        }
     }
 
     /// Takes what is here already, without waiting for anything.
@@ -54,7 +71,7 @@ impl Answer {
         poll_fn(|context| {
             match (self.poll_together(context), &mut self.from) {
                 (Poll::Ready(first), _) => self.first = first,
-                (Poll::Pending, Source::Own(Some(line), _)) => line.streams(),
+                (Poll::Pending, Source::Own(_, Some(line), _)) => line.streams(),
                 (Poll::Pending, _) => {}
             }
             Poll::Ready(())
@@ -70,7 +87,12 @@ impl Answer {
     /// The next piece, and with it whatever else is here; `None` at the end, good or bad.
     fn poll_together(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let first = match self.poll_one(context) {
-            Poll::Ready(Some(first)) if first.len() < TOGETHER / 4 => first,
+            // What is read directly is together.
+            Poll::Ready(Some(first))
+                if first.len() < TOGETHER / 4 && !matches!(self.from, Source::Direct(..)) =>
+            {
+                first
+            }
             other => return other,
         };
         let mut together: Option<BytesMut> = None;
@@ -92,8 +114,14 @@ impl Answer {
         if self.ended.is_some() {
             return Poll::Ready(None);
         }
-        let data = if self.incoming.is_end_stream() { None } else { ready!(self.poll_incoming(context)) };
-        if data.is_none() || self.incoming.is_end_stream() {
+        let data = match &mut self.from {
+            Source::Direct(..) => return self.poll_direct(context),
+            Source::Own(incoming, ..) | Source::Shared { incoming, .. } if incoming.is_end_stream() => None,
+            Source::Own(incoming, line, _) => ready!(poll_run(incoming, line, context)),
+            Source::Shared { incoming, .. } => ready!(poll_data(incoming, context)),
+        };
+        let is_end = data.is_none() || self.incoming().is_some_and(HttpBody::is_end_stream);
+        if is_end {
             self.ended = Some(Ok(()));
             self.give_back();
         }
@@ -107,26 +135,61 @@ impl Answer {
         })
     }
 
-    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Source::Own(line, _) = &mut self.from else { return poll_data(&mut self.incoming, context) };
-        let polled = poll_data(&mut self.incoming, &mut unwoken());
-        match line {
-            Some(running) if polled.is_pending() => {
-                if running.run(context).is_ready() {
-                    *line = None;
-                }
-                poll_data(&mut self.incoming, &mut unwoken())
+    fn poll_direct(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Source::Direct(Some(direct), _) = &mut self.from else { return Poll::Ready(None) };
+        let data = ready!(direct.poll_data(context));
+        if direct.is_done() {
+            self.ended = Some(Ok(()));
+            self.give_back();
+        }
+        Poll::Ready(match data {
+            Ok(data) => Some(data).filter(|data| !data.is_empty()),
+            Err(error) => {
+                self.ended = Some(Err(error));
+                None
             }
-            _ => polled,
+        })
+    }
+
+    fn incoming(&self) -> Option<&Incoming> {
+        match &self.from {
+            Source::Own(incoming, ..) | Source::Shared { incoming, .. } => Some(incoming),
+            Source::Direct(..) => None,
         }
     }
 
     fn give_back(&mut self) {
-        if let Source::Own(line, lines) = &mut self.from
-            && let Some(line) = line.take()
-        {
-            lines.park(line);
+        match &mut self.from {
+            Source::Own(_, line, lines) => {
+                if let Some(line) = line.take() {
+                    lines.park(line);
+                }
+            }
+            Source::Direct(direct, lines) => {
+                if let Some(direct) = direct.take() {
+                    lines.take_back(direct);
+                }
+            }
+            Source::Shared { .. } => {}
         }
+    }
+}
+
+/// The next data, for which the connection is run.
+fn poll_run(
+    incoming: &mut Incoming,
+    line: &mut Option<Box<Line>>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let polled = poll_data(incoming, &mut unwoken());
+    match line {
+        Some(running) if polled.is_pending() => {
+            if running.run(context).is_ready() {
+                *line = None;
+            }
+            poll_data(incoming, &mut unwoken())
+        }
+        _ => polled,
     }
 }
 
@@ -159,7 +222,8 @@ impl HttpBody for Answer {
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().map_or(0, Bytes::len);
         let first = SizeHint::with_exact(u64::try_from(first).unwrap_or(u64::MAX));
-        sum(&first, &self.incoming.size_hint())
+        let rest = self.incoming().map_or_else(SizeHint::default, HttpBody::size_hint);
+        sum(&first, &rest)
     }
 }
 

@@ -11,7 +11,10 @@
 //! chosen turned out to be closed before the first byte of the request was handed to it.
 
 mod answer;
+mod chunks;
 mod connector;
+mod direct;
+mod heard;
 mod own;
 mod shared;
 mod waiting;

@@ -7,6 +7,8 @@
 //!
 //! **Between two requests** nobody polls a connection. Whether it was closed in the meantime shows when it is polled with the
 //! next request: before hyper takes that up it reads, and where it finds the end it gives the request back.
+//!
+//! **An event stream** that has begun is read without hyper to its end (`direct`), and the connection comes back here.
 
 use std::{
     fmt,
@@ -28,9 +30,10 @@ use tower_service::Service as _;
 use super::{
     Answer, BackendError, Body, Connector, IDLE, Waiting, classify,
     connector::{ConnectError, Stream},
+    direct::{self, Direct},
+    heard::{Heard, Wire},
     waiting::{Ticks, Wait},
 };
-use crate::net::gathered::Gathered;
 
 /// How much of an answer is read at once, at most, in bytes.
 const READ: usize = 128 * 1024;
@@ -74,6 +77,7 @@ impl Lines {
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
         *request.uri_mut() = self.target.clone();
+        let is_here = request.body().is_here();
         loop {
             let parked = self.take();
             let is_new = parked.is_none();
@@ -86,6 +90,9 @@ impl Lines {
                 Ok((head, line, incoming)) => {
                     let mut answer = Answer::own(incoming, line, Arc::clone(self));
                     answer.look_ahead().await;
+                    if is_here && let Some(is_kept) = direct::suits(&head) {
+                        answer.go_on_directly(is_kept);
+                    }
                     return Ok(head.map(|()| answer));
                 }
                 Err(NotSent { is_back: true, .. }) if !is_new => {}
@@ -96,12 +103,16 @@ impl Lines {
 
     async fn connect(&self) -> Result<Box<Line>, BackendError> {
         let io = self.connector.clone().call(self.upstream.clone()).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(READ)
-            .handshake(Gathered(io))
-            .await
-            .map_err(|_| ConnectError::Unreachable)?;
-        Ok(Box::new(Line { sender, connection: Some(connection), ticks: Ticks::default() }))
+        Ok(Line::new(Wire::new(io)).await.ok_or(ConnectError::Unreachable)?)
+    }
+
+    /// Keeps a connection on which an answer was read without hyper.
+    pub(super) fn take_back(self: &Arc<Self>, direct: Direct) {
+        let Some(wire) = direct.back() else { return };
+        // To begin is nothing that waits.
+        if let Poll::Ready(Some(line)) = pin!(Line::new(wire)).poll(&mut unwoken()) {
+            self.park(line);
+        }
     }
 
     /// The connection that was used last.
@@ -147,8 +158,9 @@ impl Lines {
 pub(super) struct Line {
     sender: SendRequest<Body>,
     /// `None` once it has ended.
-    connection: Option<Connection<Gathered<Stream>, Body>>,
+    connection: Option<Connection<Wire<Stream>, Body>>,
     ticks: Ticks,
+    heard: Arc<Heard>,
 }
 
 /// Why a request got no answer.
@@ -159,6 +171,14 @@ struct NotSent {
 }
 
 impl Line {
+    /// One on which nothing was sent yet.
+    async fn new(wire: Wire<Stream>) -> Option<Box<Self>> {
+        let heard = Arc::clone(&wire.heard);
+        let made = http1::Builder::new().max_buf_size(READ).handshake(wire).await;
+        let (sender, connection) = made.ok()?;
+        Some(Box::new(Self { sender, connection: Some(connection), ticks: Ticks::default(), heard }))
+    }
+
     /// Sends a request and waits for the head of the answer. Nothing else is on this connection.
     async fn send(
         mut self: Box<Self>,
@@ -166,6 +186,7 @@ impl Line {
         waiting: Waiting<'_>,
     ) -> Result<(Response<()>, Box<Self>, Incoming), NotSent> {
         let mut wait = Wait::new(waiting);
+        self.heard.begin();
         let mut answering = pin!(self.sender.try_send_request(mem::take(request)));
         let answer = poll_fn(|context| {
             let ended = self.run(context).is_ready();
@@ -204,6 +225,15 @@ impl Line {
         Poll::Ready(())
     }
 
+    /// The rest of the answer, read without hyper; where that cannot be, this connection goes on. `given` is what hyper gave of
+    /// the body. What hyper still has of what it read is known: it is part of what was heard.
+    pub(super) fn directly(mut self: Box<Self>, given: &[u8], is_kept: bool) -> Result<Direct, Box<Self>> {
+        let heard = self.heard.stop();
+        let Some(chunks) = heard.and_then(|heard| direct::position(&heard, given)) else { return Err(self) };
+        let Some(connection) = self.connection.take() else { return Err(self) };
+        Ok(Direct::new(connection.into_parts().io, chunks, is_kept))
+    }
+
     /// The answer takes its time: its head is here, so there is nothing to wait for at most so long.
     pub(super) fn streams(&mut self) {
         self.ticks = Ticks::default();
@@ -211,6 +241,7 @@ impl Line {
 
     /// Whether the next request can be sent here.
     fn is_free(&mut self) -> bool {
+        self.heard.stop();
         // Where hyper has not seen yet that it is done, once more.
         self.connection.is_some()
             && (self.sender.is_ready() || (self.run(&mut unwoken()).is_pending() && self.sender.is_ready()))

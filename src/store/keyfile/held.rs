@@ -7,13 +7,20 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, TryLockError},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{Failed, FileKey, folder_of, read_open, rendered};
 use crate::{flow::fault::Fault, store::private};
+
+/// How long somebody else may hold the file. Who waits for it is a thread that nobody can call off, not even the end of the process.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked whether it is free.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A key file that nobody else changes.
 #[derive(Debug)]
@@ -26,17 +33,22 @@ pub struct Held {
 }
 
 impl Held {
-    /// Waits until nobody else holds the file, and reads it. Fails where it is missing, damaged, or others may read it.
+    /// Waits until nobody else holds the file, for ten seconds at most, and reads it. Fails where it is missing, damaged, or others may
+    /// read it.
     pub fn at(path: &Path) -> Result<Self, Fault> {
-        let fault = |error: Failed| Fault::caused(format!("change the key file {}", path.display()), error);
-        let path = fs::canonicalize(path).map_err(|error| fault(error.into()))?;
-        Self::of(path).map_err(fault)
+        Self::within(path, PATIENCE)
     }
 
-    fn of(path: PathBuf) -> Result<Self, Failed> {
+    fn within(path: &Path, patience: Duration) -> Result<Self, Fault> {
+        let fault = |error: Failed| Fault::caused(format!("change the key file {}", path.display()), error);
+        let path = fs::canonicalize(path).map_err(|error| fault(error.into()))?;
+        Self::of(path, Instant::now() + patience).map_err(fault)
+    }
+
+    fn of(path: PathBuf, until: Instant) -> Result<Self, Failed> {
         loop {
             let file = File::open(&path)?;
-            file.lock()?;
+            lock(&file, until)?;
             // Whoever held it before may have put another file in its place.
             if !is_same(&file.metadata()?, &fs::metadata(&path)?) {
                 continue;
@@ -93,6 +105,17 @@ impl Held {
         keep_owner(&file, &self.file.metadata()?)?;
         file.write_all(rendered(keys).as_bytes())?;
         file.sync_all()
+    }
+}
+
+fn lock(file: &File, until: Instant) -> Result<(), Failed> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => return Err("another process holds it".into()),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
 }
 
@@ -194,7 +217,7 @@ mod tests {
         let threads: Vec<_> = (2..10)
             .map(|byte| {
                 let path = path.clone();
-                std::thread::spawn(move || {
+                thread::spawn(move || {
                     let held = Held::at(&path).unwrap();
                     let keys: Vec<_> =
                         std::iter::once(key(byte, 7)).chain(held.keys().iter().cloned()).collect();
@@ -219,6 +242,16 @@ mod tests {
         Held::at(&link).unwrap().write(&[key(2, 7)]).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(bytes(&path), [2]);
+    }
+
+    #[test]
+    fn one_that_somebody_keeps_is_not_waited_for_without_end() {
+        let (_folder, path) = begun();
+        let held = Held::at(&path).unwrap();
+        let refused = Held::within(&path, Duration::from_millis(50)).unwrap_err();
+        assert!(crate::flow::fault::chain(&refused).contains("another process holds it"));
+        drop(held);
+        assert!(Held::within(&path, Duration::from_millis(50)).is_ok());
     }
 
     /// Root changes it for the user that runs the gateway, who could not read it otherwise.

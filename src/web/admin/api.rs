@@ -44,6 +44,28 @@ pub(super) fn is_meant(path: &str) -> bool {
     path == "/admin" || path.starts_with("/admin/")
 }
 
+/// The path, where it is made of words that the API knows: for what is told of a call.
+pub(super) fn known(path: &str) -> &str {
+    const WORDS: [&str; 15] = [
+        "",
+        "admin",
+        "v1",
+        "backup",
+        "clients",
+        "consents",
+        "drop",
+        "grants",
+        "keys",
+        "mirror",
+        "new",
+        "reinstate",
+        "revoke",
+        "show",
+        "users",
+    ];
+    if path.split('/').all(|word| WORDS.contains(&word)) { path } else { "/admin/(unknown)" }
+}
+
 /// Why the API did not open.
 pub(super) struct Closed {
     /// What is answered.
