@@ -41,11 +41,14 @@ mod attack_headers;
 #[cfg(test)]
 mod attack_http2;
 #[cfg(test)]
+mod attack_journeys;
+#[cfg(test)]
 mod attack_metadata;
 #[cfg(test)]
 mod attack_methods;
 #[cfg(test)]
 mod attack_operator;
+mod attack_operator_surfaces;
 #[cfg(test)]
 mod attack_pkce;
 #[cfg(test)]
@@ -64,6 +67,8 @@ mod attack_sessions;
 mod attack_smuggling;
 #[cfg(test)]
 mod attack_state;
+#[cfg(test)]
+mod attack_templates;
 #[cfg(test)]
 mod journey_access;
 #[cfg(test)]
