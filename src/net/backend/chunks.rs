@@ -56,6 +56,12 @@ impl Chunks {
         self.next == Next::Nothing
     }
 
+    /// Whether all data has come, and something stands behind it that is not the end.
+    #[cfg(test)]
+    pub(super) fn is_in_trailers(&self) -> bool {
+        matches!(self.next, Next::Trailers | Next::Trailer | Next::TrailerLf)
+    }
+
     /// Takes what came, and puts what is data behind `data`. Returns what came behind the end of the body.
     pub(super) fn take<'a>(&mut self, mut came: &'a [u8], data: &mut Vec<u8>) -> Result<&'a [u8], Malformed> {
         while !self.is_done() {

@@ -283,13 +283,17 @@ mod tests {
             let (theirs, is_good) = runtime.block_on(of_hyper(body.as_bytes()));
             let (mut chunks, mut ours) = (Chunks::new(), Vec::new());
             let is_whole = chunks.take(body.as_bytes(), &mut ours).is_ok() && chunks.is_done();
+            // Trailers do not pass: hyper takes bare line feeds in them, and looks into them; we do neither.
+            let (mut slowly, mut in_trailers) = (Chunks::new(), 0);
+            for byte in body.bytes() {
+                let _ = slowly.take(&[byte], &mut Vec::new());
+                in_trailers += usize::from(slowly.is_in_trailers());
+            }
             let body = body.escape_debug();
             if is_good || is_whole {
                 assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string(), "{body}");
             }
-            // What is aside is not looked into, so ours may end well where hyper finds fault with a trailer.
-            assert!(is_whole || !is_good, "{body}");
-            assert!(is_good || !is_whole || body.to_string().contains("0\\r\\n"), "{body}");
+            assert!(is_whole == is_good || in_trailers > usize::from(is_whole), "{body}");
         }
     }
 }
