@@ -92,7 +92,6 @@ impl Chunks {
                 Some(Next::Digits)
             }
             (Next::Digits | Next::Space, b' ' | b'\t') => self.aside(Next::Space),
-            (Next::Digits | Next::Space, b';') => self.aside(Next::Extension),
             (Next::Digits | Next::Space | Next::Extension, b'\r') => Some(Next::SizeLf),
             (Next::SizeLf, b'\n') if self.left == 0 => Some(Next::Trailers),
             (Next::SizeLf, b'\n') => Some(Next::Data),
@@ -103,7 +102,7 @@ impl Chunks {
             (Next::TrailerLf, b'\n') => Some(Next::Trailers),
             (Next::EndLf, b'\n') => Some(Next::Nothing),
             (Next::Extension | Next::Trailers | Next::Trailer, b'\n') => None,
-            (Next::Extension, _) => self.aside(Next::Extension),
+            (Next::Digits | Next::Space, b';') | (Next::Extension, _) => self.aside(Next::Extension),
             (Next::Trailers | Next::Trailer, _) => self.aside(Next::Trailer),
             _ => None,
         }
