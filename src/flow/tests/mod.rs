@@ -8,6 +8,7 @@ mod farewell;
 mod journey;
 mod keys;
 pub(crate) mod library;
+mod many;
 mod noted;
 mod operator;
 mod proofs;
