@@ -16,9 +16,13 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.micros() / 1000)
+    }
+
+    fn micros(&self) -> u64 {
         #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else asks")]
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        since.as_secs().saturating_mul(1_000_000).saturating_add(since.subsec_micros().into())
     }
 }
 

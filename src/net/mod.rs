@@ -8,6 +8,7 @@ pub mod address;
 pub mod backend;
 pub(crate) mod beside;
 pub mod body;
+pub mod certificate;
 pub mod client;
 pub mod connect;
 pub mod connection;

@@ -24,16 +24,13 @@ use http::{
 use super::mirror::Mirror;
 use crate::{
     domain::secret::Digest,
-    flow::{Flows, keys::KeyDesk},
+    flow::{CurrentFlows, keys::KeyDesk},
     observe::exposition,
     proxy::{Body, full},
 };
 
 /// What the text of `/metrics` is asked of.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// What the steps are asked of: those of the configuration that holds now.
-pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
 
 /// What the admin listener answers from.
 pub struct Admin {
@@ -45,12 +42,23 @@ pub struct Admin {
     metrics: Metrics,
     /// What changes the keys.
     keys: Option<Arc<KeyDesk>>,
+    /// Whether the configuration that was read last is the one that holds.
+    reloaded: Reloaded,
 }
+
+/// What is asked whether the configuration that was read last is the one that holds.
+pub type Reloaded = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
     pub fn new(flows: CurrentFlows, token: Option<Digest>, metrics: Metrics, mirror: Arc<Mirror>) -> Self {
-        Self { flows, token, mirror, metrics, keys: None }
+        Self { flows, token, mirror, metrics, keys: None, reloaded: Arc::new(|| true) }
+    }
+
+    /// And whoever knows what became of the last reload.
+    #[must_use]
+    pub fn with_reloads(self, reloaded: Reloaded) -> Self {
+        Self { reloaded, ..self }
     }
 
     /// With the keys, too.
@@ -87,7 +95,10 @@ impl Admin {
         }
         match &self.keys {
             Some(keys) if keys::is_meant(request.uri().path()) => keys::answer(keys, request).await,
-            _ => api::answer(&(self.flows)(), request, draining).await,
+            _ => {
+                let now = api::Now { draining, holds: (self.reloaded)() };
+                api::answer(&(self.flows)(), request, now).await
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use super::{
     visit::{Caller, Visit},
 };
 use crate::{
+    domain::time::Timestamp,
     flow::admit::Sessions,
     observe::request,
     proxy::{Body, full},
@@ -100,7 +101,7 @@ impl Web {
         caller: &Caller,
         id: RequestId,
     ) -> Response<Body> {
-        let begun = self.site.clock.now();
+        let begun = self.site.clock.micros();
         let (head, mut body) = mem::take(request).into_parts();
         let is_free = is_free(place, &head.method);
         let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
@@ -118,12 +119,13 @@ impl Web {
             (None, _) => Box::pin(self.judge(place, visit, body)).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
-        let now = self.site.clock.now();
-        let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        let now = self.site.clock.micros();
+        let micros = now.saturating_sub(begun);
         match counted {
-            Some(begun) => begun.ends(outcome, reply.status(), millis),
-            None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
+            Some(begun) => begun.ends(outcome, reply.status(), micros),
+            None => self.traffic.endpoint(place.endpoint(), reply.status(), micros),
         }
+        let (millis, now) = (micros / 1000, Timestamp::from_millis(now / 1000));
         let status = reply.status().as_u16();
         let is_quiet = match (place, reply.status()) {
             // What passes to an MCP server and back is the MCP server's to write of.

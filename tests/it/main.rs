@@ -7,7 +7,6 @@
 //! - `process_*`: the real binary: `kill -9`, SIGTERM, the command line.
 //!
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
-
 #[cfg(test)]
 mod attack_account;
 #[cfg(test)]
@@ -78,6 +77,8 @@ mod journey_documents;
 mod journey_keys;
 #[cfg(test)]
 mod journey_races;
+#[cfg(test)]
+mod journey_reload;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
