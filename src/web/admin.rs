@@ -13,6 +13,7 @@
 mod api;
 mod backup;
 mod keys;
+mod log;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -92,6 +93,9 @@ impl Admin {
     async fn answer_api(&self, request: &Request<()>, draining: bool) -> Response<Body> {
         if let Some(answer) = api::mirrored(&self.mirror, request) {
             return answer;
+        }
+        if log::is_meant(request.uri().path()) {
+            return log::answer(request);
         }
         match &self.keys {
             Some(keys) if keys::is_meant(request.uri().path()) => keys::answer(keys, request).await,

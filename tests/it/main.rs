@@ -96,6 +96,8 @@ mod process_keys;
 #[cfg(test)]
 mod process_life;
 #[cfg(test)]
+mod process_log;
+#[cfg(test)]
 mod process_operator;
 #[cfg(test)]
 mod process_reload;

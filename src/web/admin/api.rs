@@ -11,6 +11,7 @@
 //! POST /admin/v1/clients/reinstate                     id
 //! POST /admin/v1/users/revoke                          id: subject, login name or e-mail address
 //! …    /admin/v1/keys                                  the encryption keys ([`super::keys`])
+//! …    /admin/v1/log                                   the levels of the log ([`super::log`])
 //! ```
 //!
 //! Everything is in the query; bodies are not read. A parameter that is not known, or is there twice, is refused, so that a
