@@ -7,6 +7,7 @@
 //! - `process_*`: the real binary: `kill -9`, SIGTERM, the command line.
 //!
 //! Logs at level trace and every secret go below `target/test-logs` and `target/test-secrets` (or `MCP_DEPUTY_TEST_DIR`).
+
 #[cfg(test)]
 mod attack_account;
 #[cfg(test)]
@@ -65,6 +66,8 @@ mod attack_state;
 mod journey_access;
 #[cfg(test)]
 mod journey_account;
+#[cfg(test)]
+mod journey_accounts;
 #[cfg(test)]
 mod journey_branding;
 #[cfg(test)]
