@@ -15,6 +15,7 @@ mod proofs;
 mod races;
 mod registrations;
 mod resource_servers;
+mod sign_in;
 mod stops;
 
 use std::{
