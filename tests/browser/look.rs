@@ -159,7 +159,10 @@ async fn what_is_wrong_with_a_page_is_found() {
             "faint",
         ),
         ("document.querySelector('h1').style.width = '400px'", "scrolls sideways"),
-        ("document.querySelector('button').style.cssText = 'min-height: 0; padding: 0; align-self: start'", "too small"),
+        (
+            "document.querySelector('button').style.cssText = 'min-height: 0; padding: 0; align-self: start'",
+            "too small",
+        ),
         ("document.querySelector('h1').style.marginLeft = '-40px'", "outside"),
         ("document.querySelector('p').innerText = 'to {provider}'", "left open"),
         ("document.querySelector('h2').outerHTML = '<h3>x</h3>'", "out of order"),
