@@ -3,7 +3,6 @@
 //! Functions that came out alike are kept once, and the list of addresses which the loader adjusts is packed; docs/performance.md
 //! says what that saves. Not every linker and C library knows both, so a trial is linked and run first; where it fails, the
 //! binary is as good and larger.
-#![expect(clippy::print_stdout, reason = "cargo reads it")]
 
 use std::{
     env, fs,

@@ -220,7 +220,10 @@ fn every_piece_of_configuration_in_the_documents_is_right() {
                 }
                 Ok(_) => completed(&block.text),
             };
-            wrong.extend(judged(&text, folder.path()).err().map(|why| format!("{}: {why}", block.at)));
+            // Some keys are taken by a binary with another feature only, and this one names it.
+            let of_another_build = |why: &String| text.contains("[tracing]") && why.contains("otel");
+            let why = judged(&text, folder.path()).err().filter(|why| !of_another_build(why));
+            wrong.extend(why.map(|why| format!("{}: {why}", block.at)));
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));

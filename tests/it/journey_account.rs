@@ -56,7 +56,7 @@ async fn an_app_that_is_disconnected_loses_its_tokens_and_its_streams_within_a_s
     assert_eq!(app_names(&page).len(), 2);
     assert_eq!(page.body.matches("<b>now</b>").count(), 2, "both have streams open");
     for shown in
-        ["Quarry tools", "See who you are", "http://127.0.0.1:33418/callback", "unverified", &mine.id]
+        ["Quarry tools", "See who you are", "http://127.0.0.1:33418/callback", "not verified", &mine.id]
     {
         assert!(page.body.contains(shown), "{shown}: {}", page.body);
     }

@@ -41,11 +41,14 @@ mod attack_headers;
 #[cfg(test)]
 mod attack_http2;
 #[cfg(test)]
+mod attack_journeys;
+#[cfg(test)]
 mod attack_metadata;
 #[cfg(test)]
 mod attack_methods;
 #[cfg(test)]
 mod attack_operator;
+mod attack_operator_surfaces;
 #[cfg(test)]
 mod attack_pkce;
 #[cfg(test)]
@@ -65,9 +68,13 @@ mod attack_smuggling;
 #[cfg(test)]
 mod attack_state;
 #[cfg(test)]
+mod attack_templates;
+#[cfg(test)]
 mod journey_access;
 #[cfg(test)]
 mod journey_account;
+#[cfg(test)]
+mod journey_accounts;
 #[cfg(test)]
 mod journey_branding;
 #[cfg(test)]
@@ -80,6 +87,8 @@ mod journey_documents;
 mod journey_keys;
 #[cfg(test)]
 mod journey_races;
+#[cfg(test)]
+mod journey_reload;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
@@ -96,6 +105,8 @@ mod process_first;
 mod process_keys;
 #[cfg(test)]
 mod process_life;
+#[cfg(test)]
+mod process_log;
 #[cfg(test)]
 mod process_operator;
 #[cfg(test)]

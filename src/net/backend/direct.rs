@@ -134,7 +134,7 @@ mod tests {
 
     use http_body_util::BodyExt as _;
     use hyper_util::rt::TokioIo;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
 
@@ -252,6 +252,8 @@ mod tests {
         let running = tokio::spawn(connection);
         let request = http::Request::new(crate::net::body::empty());
         let answering = async {
+            // Not before it was asked: hyper takes that for an answer to nothing.
+            far.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
             far.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
             far.write_all(body).await.unwrap();
             far.shutdown().await.unwrap();

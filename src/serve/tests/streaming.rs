@@ -95,7 +95,8 @@ async fn a_busy_stream_ends_with_its_grant() {
     client.until("data: one\n\n").await;
     plane.ended.cancel();
     let (rest, _) = tokio::join!(client.until("\r\n0\r\n\r\n"), tokio::time::timeout(PATIENCE, flood));
-    assert!(rest.ends_with("\n\n\r\n0\r\n\r\n"));
+    // Perhaps in the middle of an event, which clients then throw away (HTML, section 9.2.6), but well.
+    assert!(rest.ends_with("\r\n0\r\n\r\n"));
 }
 
 #[tokio::test]
