@@ -64,7 +64,7 @@ async fn hang(look: &Look) {
             assert_eq!(browser.ask(end).await, true, "{name} {}: the whole host is in view", look.name);
             browser.wait_for(&format!("return {}", seen(".approve"))).await;
         }
-        look.take(&browser, &name).await;
+        look.take(&browser, name).await;
         // Of the reasons there is a picture each, under their names in docs/faq.md.
         if let Some(kind) = ErrorKind::ALL.into_iter().find(|kind| name == format!("error-{}", kind.slug())) {
             let slug = browser.ask("return document.querySelector('.support code').innerText").await;

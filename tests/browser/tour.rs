@@ -54,7 +54,7 @@ async fn tour(look: &Look) {
     way.meet_somebody_else(&first).await;
     way.break_requests(&first).await;
     way.disconnect(&first, &token).await;
-    way.be_known(Stage::set_remembering().await).await;
+    way.be_known(&Stage::set_remembering().await).await;
 }
 
 /// Somebody on their way.
@@ -204,13 +204,13 @@ impl Way<'_> {
     }
 
     /// What was approved before, by the person whom this browser is known for.
-    async fn be_known(&self, stage: Stage) {
+    async fn be_known(&self, stage: &Stage) {
         let Self { browser, .. } = self;
         let app = stage.register_at("Example app", HOSTED).await;
         browser.goto(&stage.authorize(&app, "s1")).await;
         self.asked("tour-16-hosted").await;
         browser.click(APPROVE).await;
-        log_in(browser, &stage, ADA.login).await;
+        log_in(browser, stage, ADA.login).await;
         browser.wait_for_url(HOSTED).await;
         browser.goto(&stage.authorize(&app, "s2")).await;
         self.asked("tour-17-short").await;
