@@ -12,11 +12,13 @@ mod doctor;
 mod documents;
 mod health;
 mod keys;
+mod log;
 mod operator;
 mod reach;
 mod restore;
 mod serve;
 mod table;
+mod tell;
 #[cfg(feature = "sandbox")]
 mod try_out;
 
@@ -92,6 +94,11 @@ enum Command {
         #[command(subcommand)]
         verb: keys::Keys,
     },
+    /// The levels of the log of the running gateway: show them, set others for a while.
+    Log {
+        #[command(subcommand)]
+        verb: log::Log,
+    },
     /// Put the apps that the running gateway knows into a file.
     Backup(backup::Backup),
     /// Begin an empty store with the apps of a backup.
@@ -138,6 +145,7 @@ pub fn run(make: MakeDesk) -> ExitCode {
         Command::Consents { verb } => operator::run(operator::What::Consents, &verb),
         Command::Grants { verb } => operator::run(operator::What::Grants, &verb),
         Command::Keys { verb } => keys::run(&verb),
+        Command::Log { verb } => log::run(&verb),
         Command::Backup(backup) => backup::run(&backup),
         Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => completions::run(Arguments::command(), shell),

@@ -15,7 +15,10 @@ use std::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::reach::{Gateway, Unreached, Where};
+use super::{
+    reach::{Gateway, Unreached, Where},
+    tell::{out, text, written, written_anyway},
+};
 
 /// How often is asked how far it is.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -28,35 +31,22 @@ const LINES_APART: usize = 10;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Keys {
     /// Make a new key, which is in use at once. The gateway seals everything anew in the background
-    New(New),
+    New(Here),
     /// List them: which is in use, and how many records are sealed with each
-    List(List),
+    List(Here),
     /// Make a new key, wait until nothing is sealed with an older one, and drop those that nothing needs
     Rotate(Rotate),
     /// Drop the older keys that nothing needs any more
     Drop(DropOld),
 }
 
-/// How to make one.
+/// Where the keys are, and how to say what there is.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct New {
-    /// Change the key file of a gateway that does not run
+pub(super) struct Here {
+    /// Use the key file of a gateway that does not run: then it is not known what is sealed with which
     #[arg(long, conflicts_with_all = ["socket", "url"])]
     offline: bool,
     /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    place: Where,
-}
-
-/// How to list them.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct List {
-    /// Read the key file of a gateway that does not run: then it is not known what is sealed with which
-    #[arg(long, conflicts_with_all = ["socket", "url"])]
-    offline: bool,
-    /// As JSON: { "keys": [ … ], "resealing": { … } }
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -101,40 +91,36 @@ pub(super) fn run(keys: &Keys) -> ExitCode {
     super::asked(async {
         match keys {
             Keys::New(new) if new.offline => offline::new(&new.place, new.json),
-            Keys::New(new) => new.run().await,
+            Keys::New(new) => make(new).await,
             Keys::List(list) if list.offline => offline::list(&list.place, list.json),
-            Keys::List(list) => list.run().await,
+            Keys::List(list) => show(list).await,
             Keys::Rotate(rotate) => rotate.run().await,
             Keys::Drop(drop) => drop.run().await,
         }
     })
 }
 
-impl New {
-    async fn run(&self) -> Result<(), Unreached> {
-        let gateway = self.place.gateway()?;
-        refuse_configured(&keys_of(&gateway).await?, self.json)?;
-        let made = gateway.ask(Method::POST, "/admin/v1/keys/new").await?;
-        if self.json {
-            return out(&format!("{made:#}"));
-        }
-        out(&format!(
-            "The key {} is in use from now on, and the gateway seals everything anew with it. How far it is: mcp-deputy keys list\n\
-             Keep a copy of the key file somewhere else than the backups.",
-            say::text(&made, "id")
-        ))
+async fn make(here: &Here) -> Result<(), Unreached> {
+    let gateway = here.place.gateway()?;
+    refuse_configured(&keys_of(&gateway).await?, here.json)?;
+    let made = gateway.ask(Method::POST, "/admin/v1/keys/new").await?;
+    if here.json {
+        return out(&format!("{made:#}"));
     }
+    out(&format!(
+        "The key {} is in use from now on, and the gateway seals everything anew with it. How far it is: mcp-deputy keys list\n\
+         Keep a copy of the key file somewhere else than the backups.",
+        text(&made, "id")
+    ))
 }
 
-impl List {
-    async fn run(&self) -> Result<(), Unreached> {
-        let gateway = self.place.gateway()?;
-        let listed = gateway.ask(Method::GET, "/admin/v1/keys?count=true").await?;
-        if self.json {
-            return out(&format!("{listed:#}"));
-        }
-        written(say::list(&mut io::stdout().lock(), &listed))
+async fn show(here: &Here) -> Result<(), Unreached> {
+    let gateway = here.place.gateway()?;
+    let listed = gateway.ask(Method::GET, "/admin/v1/keys?count=true").await?;
+    if here.json {
+        return out(&format!("{listed:#}"));
     }
+    written(say::list(&mut io::stdout().lock(), &listed))
 }
 
 impl Rotate {
@@ -150,7 +136,7 @@ impl Rotate {
             )?;
             id
         } else {
-            let id = say::text(&part(&keys_of(&gateway).await?, "resealing"), "key");
+            let id = text(&part(&keys_of(&gateway).await?, "resealing"), "key");
             let sentence = format!("A rotation to the key {id} is under way; no further key is made.");
             self.tell(&json!({ "event": "followed", "key": id }), &sentence)?;
             id
@@ -175,13 +161,13 @@ impl Rotate {
 
     /// Makes a key in the place of the one that was seen. `None`: somebody else did.
     async fn make(&self, gateway: &Gateway, before: &Value) -> Result<Option<String>, Unreached> {
-        let current = say::text(&part(before, "resealing"), "key");
+        let current = text(&part(before, "resealing"), "key");
         let made = gateway.ask(Method::POST, &format!("/admin/v1/keys/new?instead_of={current}")).await;
         match made {
-            Ok(made) => Ok(Some(say::text(&made, "id"))),
+            Ok(made) => Ok(Some(text(&made, "id"))),
             // It answers the same where it cannot; then there is no other one.
             Err(error) => {
-                let now = say::text(&part(&keys_of(gateway).await?, "resealing"), "key");
+                let now = text(&part(&keys_of(gateway).await?, "resealing"), "key");
                 if now == current { Err(error) } else { Ok(None) }
             }
         }
@@ -206,7 +192,7 @@ impl Rotate {
                 }
             };
             failures = 0;
-            let state = say::text(&resealing, "state");
+            let state = text(&resealing, "state");
             let (line, is_over) = (say::progress(&resealing), state == "done");
             since += 1;
             if is_watched {
@@ -255,12 +241,12 @@ fn part(answer: &Value, name: &str) -> Value {
 }
 
 fn state(keys: &Value) -> String {
-    say::text(&part(keys, "resealing"), "state")
+    text(&part(keys, "resealing"), "state")
 }
 
 /// Where the key is not one of a key file, says what to do instead.
 fn refuse_configured(keys: &Value, in_json: bool) -> Result<(), Unreached> {
-    match say::text(&keys.pointer("/keys/0").cloned().unwrap_or_default(), "origin").as_str() {
+    match text(&keys.pointer("/keys/0").cloned().unwrap_or_default(), "origin").as_str() {
         "key_file" => Ok(()),
         "configuration" => {
             if in_json {
@@ -274,21 +260,4 @@ fn refuse_configured(keys: &Value, in_json: bool) -> Result<(), Unreached> {
             "the store is in memory: its encryption key ends with the process, and a restart makes another one".to_owned(),
         )),
     }
-}
-
-fn out(text: &str) -> Result<(), Unreached> {
-    written(writeln!(io::stdout(), "{text}"))
-}
-
-fn written(outcome: io::Result<()>) -> Result<(), Unreached> {
-    outcome.or_else(written_anyway)
-}
-
-/// A reader that has seen enough is no mistake.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is or_else's")]
-fn written_anyway(error: io::Error) -> Result<(), Unreached> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(());
-    }
-    Err(Unreached::Failed(format!("the answer cannot be written: {error}")))
 }

@@ -8,9 +8,15 @@
 //! Must never decide anything: nobody reads these numbers but the scrape.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
+
+use crate::domain::time::Timestamp;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -39,10 +45,13 @@ impl Count {
 }
 
 /// The most bounds that a spread has.
-const MOST: usize = 15;
+const MOST: usize = 18;
 
-/// Bounds for what may take from a millisecond to minutes: requests, calls to third parties. In microseconds.
+/// Bounds for what may take from a part of a millisecond to minutes: requests, calls to third parties. In microseconds.
 pub const SLOW: &[u64] = &[
+    100,
+    250,
+    500,
     1_000,
     2_500,
     5_000,
@@ -78,7 +87,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// With these bounds, in microseconds, ascending; at most 15.
+    /// With these bounds, in microseconds, ascending; at most 18.
     pub fn new(bounds: &'static [u64]) -> Self {
         let within = Default::default();
         Self { bounds, within, beyond: Count::default(), sum: Count::default() }
@@ -159,6 +168,57 @@ impl Measured {
     }
 }
 
+/// What became of things, by outcome and reason: words of ours. For what is rare, by any thread.
+#[derive(Debug, Default)]
+pub struct Outcomes(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
+
+impl Outcomes {
+    /// Of these nothing has happened yet, and so is said.
+    pub fn expecting(all: &[(&'static str, &'static str)]) -> Self {
+        Self(Mutex::new(all.iter().map(|one| (*one, 0)).collect()))
+    }
+
+    /// One more.
+    pub fn add(&self, outcome: &'static str, reason: &'static str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry((outcome, reason)).or_default();
+        *count = count.wrapping_add(1);
+    }
+
+    /// Outcome, reason, how many so far.
+    pub fn so_far(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|((outcome, reason), count)| (*outcome, *reason, *count)).collect()
+    }
+}
+
+/// What the steps count beside the journal.
+#[derive(Debug)]
+pub struct StepsTally {
+    /// Fetches of metadata documents of clients: `taken`, `gone`, `refused` or `unavailable`, with the reason.
+    pub documents: Outcomes,
+    /// When a backup was last read to its end, in seconds; zero: never.
+    backed_up_at: AtomicU64,
+}
+
+impl Default for StepsTally {
+    fn default() -> Self {
+        Self { documents: Outcomes::expecting(&[("taken", "")]), backed_up_at: AtomicU64::default() }
+    }
+}
+
+impl StepsTally {
+    /// A backup was read to its end.
+    pub(super) fn backed_up(&self, now: Timestamp) {
+        self.backed_up_at.fetch_max(now.as_secs(), Relaxed);
+    }
+
+    /// When that was last, in seconds; zero: never.
+    pub fn backed_up_at(&self) -> u64 {
+        self.backed_up_at.load(Relaxed)
+    }
+}
+
 /// How often a worker found a token in its own memory, and how often it had to be read from the store.
 #[derive(Debug, Default)]
 pub struct SessionTally {
@@ -182,10 +242,11 @@ mod tests {
         let read = spread.so_far();
         let up_to: Vec<_> = read.up_to().collect();
         assert_eq!(up_to.len(), SLOW.len());
-        assert_eq!(up_to[0], (1_000, 2));
-        assert_eq!(up_to[1], (2_500, 3));
-        assert_eq!(up_to[5], (50_000, 5));
-        assert_eq!(up_to[14], (120_000_000, 6));
+        assert_eq!(up_to[0], (100, 1));
+        assert_eq!(up_to[3], (1_000, 2));
+        assert_eq!(up_to[4], (2_500, 3));
+        assert_eq!(up_to[8], (50_000, 5));
+        assert_eq!(up_to[17], (120_000_000, 6));
         assert_eq!(read.count(), 7);
         assert_eq!(read.sum(), 240_082_002);
         let twice = read.and(&read);

@@ -122,6 +122,8 @@ events! {
     LinkLetGo = "link_let_go" step,
     /// The third party refused its own token for good.
     LinkRefused = "link_refused" warning,
+    /// The operator changed the levels of the log for a while (`set`), or took that back (`reset`).
+    LogLevelsChanged = "log_levels_changed" step,
     /// A person came back from the third party, and it led to nothing.
     LoginFailed = "login_failed" warning,
     /// Somebody asked the admin API for something without the operator's token.

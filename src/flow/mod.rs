@@ -207,11 +207,15 @@ pub struct Flows {
     /// Assertions that were used up.
     accepted: Arc<accepted::Accepted>,
     signing: Arc<SigningKeys>,
+    tally: Arc<count::StepsTally>,
     /// Steps and background work under way.
     tasks: TaskTracker,
     /// The same, by turns: which of them may have sealed with an older key.
     steps: Arc<keys::Steps>,
 }
+
+/// The steps under the configuration that holds now, for whoever outlives one. What they give is not kept.
+pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
 
 impl Flows {
     /// Puts the steps together.
@@ -234,6 +238,7 @@ impl Flows {
             key_sets: Arc::default(),
             accepted: Arc::default(),
             signing: Arc::default(),
+            tally: Arc::default(),
             tasks: TaskTracker::new(),
             steps: Arc::default(),
         })
@@ -266,6 +271,11 @@ impl Flows {
             Ok(())
         })
         .await
+    }
+
+    /// What is counted beside the journal.
+    pub fn tally(&self) -> &count::StepsTally {
+        &self.tally
     }
 
     /// Steps and background work under way.

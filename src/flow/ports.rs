@@ -32,9 +32,14 @@ pub trait Clock: Send + Sync {
     /// The current moment.
     fn now(&self) -> Timestamp;
 
+    /// The same in microseconds since 1970: what is measured may be over within a millisecond.
+    fn micros(&self) -> u64 {
+        self.now().as_millis().saturating_mul(1000)
+    }
+
     /// The time since the Unix epoch as exactly as it is known, for spans (docs/traces.md). Nothing is decided by it.
     fn exactly(&self) -> Duration {
-        Duration::from_millis(self.now().as_millis())
+        Duration::from_micros(self.micros())
     }
 }
 
@@ -79,6 +84,24 @@ pub enum Table {
     Signing = 11,
     /// Sign-ins without a client on their way to the third party and back, by the hash of their `state`.
     SignIn = 12,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Client,
+        Self::Ticket,
+        Self::Arrival,
+        Self::Person,
+        Self::Consent,
+        Self::Link,
+        Self::Grant,
+        Self::Browser,
+        Self::Index,
+        Self::Assertion,
+        Self::Signing,
+        Self::SignIn,
+    ];
 }
 
 /// Where a value lies. Ids are at most 1 KiB.

@@ -63,6 +63,7 @@ impl Flows {
             key_sets: Arc::clone(&self.key_sets),
             accepted: Arc::clone(&self.accepted),
             signing: Arc::clone(&self.signing),
+            tally: Arc::clone(&self.tally),
             tasks: self.tasks.clone(),
             steps: Arc::clone(&self.steps),
         })

@@ -35,7 +35,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
-pub use self::{registrations::Unused, sealed::Found};
+pub use self::{listing::GrantPages, registrations::Unused, sealed::Found};
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync {

@@ -352,6 +352,13 @@ impl Flows {
             let metadata = content::judge(url, &body, &self.redirect_rules());
             Ok((metadata.map_err(DocumentError::Refused)?, fresh_for))
         });
+        let (outcome, reason) = match &judged {
+            Ok(_) => ("taken", ""),
+            Err(DocumentError::Gone) => ("gone", "document_gone"),
+            Err(DocumentError::Refused(reason)) => ("refused", *reason),
+            Err(DocumentError::Unavailable(reason)) => ("unavailable", *reason),
+        };
+        self.tally.documents.add(outcome, reason);
         match judged {
             Ok((metadata, fresh_for)) => {
                 let at = self.now();

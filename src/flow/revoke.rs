@@ -1,9 +1,12 @@
 //! Giving tokens back (RFC 7009), and the end of grants.
 //!
 //! A refresh token ends its grant with all access tokens; an access token ends itself. What a person, the operator or a
-//! changed client revokes writes its mark first and then ends every grant approved before it.
+//! changed client revokes writes its mark first and then ends every grant approved before it, a page at a time: an app may
+//! hold very many. What is in use stops before the first of them is ended on the disk, and third-party tokens are let go
+//! behind the last one. A crash in between leaves the mark, which refuses whatever was not ended yet; the next start, or
+//! the next round of the sweeper, ends the rest.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -12,7 +15,7 @@ use super::{
     fault::Fault,
     journal::{self, Event},
     ports::Table,
-    records::GrantsOf,
+    records::{GrantPages, GrantsOf},
 };
 use crate::domain::{
     client::{Client, Credentials},
@@ -76,18 +79,34 @@ impl Flows {
     }
 
     /// Revokes everything of a client: the operator, or a registration that is withdrawn. Returns how many grants ended.
+    ///
+    /// The mark comes first, whatever the app holds: from then on nothing is begun and nothing of before is honoured. Only then
+    /// its grants are looked at. Where one of them was given by a clock that has gone back since, the mark is moved behind
+    /// it by a second write, before anything is ended; a crash between the two leaves that one to a repeated command.
     pub async fn revoke_client(self: &Arc<Self>, client_id: String) -> Result<usize, Failure> {
         self.detached(|flows| async move {
-            let now = flows.now();
-            let reach = flows.reach_of(GrantsOf::client(&client_id), |_| true).await?;
+            let (now, owner) = (flows.now(), GrantsOf::client(&client_id));
             flows.records.index_expiry(now, Table::Client, client_id.as_bytes(), now).await?;
             let mark = |client: &Client| {
-                Some(Client { revoked_at: client.revoked_at.max(Some(reach.mark)), ..client.clone() })
+                Some(Client { revoked_at: client.revoked_at.max(Some(now)), ..client.clone() })
             };
             if flows.records.update::<Client>(client_id.as_bytes(), mark).await?.is_none() {
                 return Ok(0);
             }
-            Ok(flows.end_marked(GrantsOf::client(&client_id), reach.all, |_| true).await?)
+            let mut until = now;
+            let newest = flows.stop_in_use(owner, |_| true).await?;
+            if newest > now {
+                let reach = Reach::of(newest, now);
+                // Whoever took the revocation back meanwhile wins: what came after that is none of its.
+                let further = |client: &Client| {
+                    let revoked = client.revoked_at?;
+                    Some(Client { revoked_at: Some(revoked.max(reach.mark)), ..client.clone() })
+                };
+                if flows.records.update::<Client>(client_id.as_bytes(), further).await?.is_some() {
+                    until = reach.all;
+                }
+            }
+            Ok(flows.end_grants_of(owner, until, |_| true, Ending::Revoked).await?)
         })
         .await
     }
@@ -148,12 +167,34 @@ impl Flows {
         owner: GrantsOf,
         which: impl Fn(&Grant) -> bool + Send,
     ) -> Result<Reach, Fault> {
-        let grants = self.records.grants_of(owner).await?;
-        let meant =
-            grants.iter().map(|grant| &grant.record).filter(|grant| !grant.has_ended() && which(grant));
-        let newest = meant.map(|grant| grant.approved_at).max().unwrap_or_default();
-        let now = self.now();
-        Ok(Reach { mark: now.max(newest.min(now.after(CLOCK_STEP))), all: now.max(newest) })
+        let mut newest = Timestamp::default();
+        let mut pages = GrantPages::of(owner);
+        while let Some(page) = pages.next(&self.records).await? {
+            let meant =
+                page.iter().map(|grant| &grant.record).filter(|grant| !grant.has_ended() && which(grant));
+            newest = meant.map(|grant| grant.approved_at).fold(newest, Timestamp::max);
+        }
+        Ok(Reach::of(newest, self.now()))
+    }
+
+    /// Stops whatever of these grants is in use, to be called when their mark is durable: however many there are to be ended
+    /// one by one, whoever loads one of them again meets the mark. Returns when the newest of them was approved.
+    async fn stop_in_use(
+        &self,
+        owner: GrantsOf,
+        which: impl Fn(&Grant) -> bool + Send,
+    ) -> Result<Timestamp, Fault> {
+        let mut newest = Timestamp::default();
+        let mut pages = GrantPages::of(owner);
+        while let Some(page) = pages.next(&self.records).await? {
+            for grant in
+                page.iter().map(|grant| &grant.record).filter(|grant| !grant.has_ended() && which(grant))
+            {
+                newest = newest.max(grant.approved_at);
+                self.live.end(grant.id);
+            }
+        }
+        Ok(newest)
     }
 
     /// Whether a mark says that this grant is over, even where its second half was cut off.
@@ -167,7 +208,8 @@ impl Flows {
             || consent.is_some_and(|consent| !consent.record.honours(at)))
     }
 
-    /// The second half of a revocation: ends what was approved until `mark`. May be repeated.
+    /// The second half of a revocation: ends what was approved until `mark`, then lets go of what nothing stands on any more.
+    /// May be repeated.
     pub(super) async fn end_grants_of(
         self: &Arc<Self>,
         owner: GrantsOf,
@@ -176,10 +218,23 @@ impl Flows {
         why: Ending,
     ) -> Result<usize, Fault> {
         let mut ended = 0;
-        for grant in self.records.grants_of(owner).await? {
-            if !grant.record.has_ended() && grant.record.approved_at <= mark && which(&grant.record) {
-                ended += usize::from(self.end_grant(grant.record.id, why).await?);
+        let mut pages = GrantPages::of(owner);
+        while let Some(page) = pages.next(&self.records).await? {
+            let over = page
+                .iter()
+                .map(|grant| &grant.record)
+                .filter(|grant| !grant.has_ended() && grant.approved_at <= mark && which(grant));
+            let over: Vec<GrantId> = over.map(|grant| grant.id).collect();
+            for some in over.chunks(AT_ONCE) {
+                // Together, so that the store syncs once for all of them.
+                let ending = some.iter().map(|id| Box::pin(self.end_alone(*id, why)));
+                for outcome in together(ending.collect()).await {
+                    ended += usize::from(outcome?.is_some());
+                }
             }
+        }
+        if ended > 0 {
+            self.release_links_of(owner);
         }
         Ok(ended)
     }
@@ -190,35 +245,49 @@ impl Flows {
         self: &Arc<Self>,
         owner: GrantsOf,
         mark: Timestamp,
-        which: impl Fn(&Grant) -> bool + Send,
+        which: impl Fn(&Grant) -> bool + Send + Sync,
     ) -> Result<usize, Fault> {
-        let grants = self.records.grants_of(owner).await?.into_iter().map(|grant| grant.record);
-        let over = |grant: &Grant| !grant.has_ended() && grant.approved_at <= mark && which(grant);
-        let over: Vec<GrantId> = grants.filter(over).map(|grant| grant.id).collect();
-        for id in &over {
-            self.live.end(*id);
-        }
-        let mut ended = 0;
-        for id in over {
-            ended += usize::from(self.end_grant(id, Ending::Revoked).await?);
-        }
-        Ok(ended)
+        self.stop_in_use(owner, |grant| grant.approved_at <= mark && which(grant)).await?;
+        self.end_grants_of(owner, mark, which, Ending::Revoked).await
+    }
+
+    /// Lets go of the links of an owner's ended grants: in the background, since third parties may be slow, and a few at a time,
+    /// since they may be very many. Links on which something else stands stay.
+    pub(super) fn release_links_of(self: &Arc<Self>, owner: GrantsOf) {
+        self.in_background("let go of links", move |flows| async move {
+            let mut went = Ok(());
+            let mut pages = GrantPages::of(owner);
+            while let Some(page) = pages.next(&flows.records).await? {
+                let ended: Vec<Grant> =
+                    page.into_iter().map(|grant| grant.record).filter(Grant::has_ended).collect();
+                for some in ended.chunks(LET_GO_AT_ONCE) {
+                    let releasing = some.iter().map(|grant| Box::pin(flows.release_link(grant)));
+                    // One that is damaged must not keep all others.
+                    went = together(releasing.collect()).await.into_iter().fold(went, Result::and);
+                }
+            }
+            went
+        });
     }
 
     /// Ends a grant: durably first, then in memory. Its link is let go if it was the last one, its consent forgotten.
     /// Returns whether this call ended it.
     pub(super) async fn end_grant(self: &Arc<Self>, id: GrantId, why: Ending) -> Result<bool, Fault> {
-        let now = self.now();
-        let Some(ended) = self.records.update::<Grant>(id.as_bytes(), |grant| grant.ended(why, now)).await?
-        else {
-            self.live.end(id);
-            return Ok(false);
-        };
-        self.live.end(id);
-        journal::note(Event::GrantEnded).of(&ended).reason(why.as_str()).write();
-        self.forget_consent(&ended).await?;
+        let Some(ended) = self.end_alone(id, why).await? else { return Ok(false) };
         self.in_background("let go of a link", move |flows| async move { flows.release_link(&ended).await });
         Ok(true)
+    }
+
+    /// The same without its link, which whoever calls this lets go. Returns the grant, where this call ended it.
+    async fn end_alone(&self, id: GrantId, why: Ending) -> Result<Option<Grant>, Fault> {
+        let now = self.now();
+        let ended = self.records.update::<Grant>(id.as_bytes(), |grant| grant.ended(why, now)).await?;
+        self.live.end(id);
+        if let Some(ended) = &ended {
+            journal::note(Event::GrantEnded).of(ended).reason(why.as_str()).write();
+            self.forget_consent(ended).await?;
+        }
+        Ok(ended)
     }
 
     /// When its last grant has ended, a consent that was not revoked is forgotten.
@@ -250,6 +319,36 @@ pub(super) struct Reach {
     /// Until when grants are ended by this call.
     pub(super) all: Timestamp,
 }
+
+impl Reach {
+    /// Of what was approved until `newest`, revoked `now`.
+    fn of(newest: Timestamp, now: Timestamp) -> Self {
+        Self { mark: now.max(newest.min(now.after(CLOCK_STEP))), all: now.max(newest) }
+    }
+}
+
+/// Waits for all of these, in this task: what they wait for goes on at the same time. They are few.
+async fn together<F: Future + Unpin>(mut all: Vec<F>) -> Vec<F::Output> {
+    let mut done: Vec<Option<F::Output>> = all.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        let mut waits = false;
+        for (one, done) in all.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            match Pin::new(one).poll(context) {
+                Poll::Ready(outcome) => *done = Some(outcome),
+                Poll::Pending => waits = true,
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+/// How many grants are ended at once. Their ends have nothing to do with one another: each is a conditional write, and
+/// the last one of a consent, or both of the last two, find that none is left.
+const AT_ONCE: usize = 64;
+/// Links that are let go at once, each of which may be a call to a third party.
+const LET_GO_AT_ONCE: usize = 8;
 
 /// How far behind the newest approval the clock may be for the mark to cover it.
 const CLOCK_STEP: std::time::Duration = std::time::Duration::from_mins(5);

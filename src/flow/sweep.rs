@@ -154,28 +154,32 @@ impl Flows {
     }
 
     async fn carry_out(self: &Arc<Self>, entry: &Expiring) -> Result<(), Fault> {
-        match entry.table {
+        let owner = match entry.table {
             Table::Client => {
-                if let Some(loaded) = self.records.load::<Client>(&entry.id).await? {
-                    self.carry_out_client(&loaded.record).await?;
-                }
+                let Some(loaded) = self.records.load::<Client>(&entry.id).await? else { return Ok(()) };
+                self.carry_out_client(&loaded.record).await?;
+                loaded.record.over_until().map(|_| GrantsOf::client(&loaded.record.id))
             }
             Table::Person => {
-                if let Some(loaded) = self.records.load::<Person>(&entry.id).await?
-                    && let Some(mark) = loaded.record.revoked_at
-                {
-                    let owner = GrantsOf::subject(&loaded.record.subject);
+                let Some(loaded) = self.records.load::<Person>(&entry.id).await? else { return Ok(()) };
+                let owner = GrantsOf::subject(&loaded.record.subject);
+                if let Some(mark) = loaded.record.revoked_at {
                     self.end_grants_of(owner, mark, |_| true, Ending::Revoked).await?;
                 }
+                loaded.record.revoked_at.map(|_| owner)
             }
             Table::Consent => {
-                if let Some(loaded) = self.records.load::<Consent>(&entry.id).await?
-                    && let Some(mark) = loaded.record.revoked_at
-                {
+                let Some(loaded) = self.records.load::<Consent>(&entry.id).await? else { return Ok(()) };
+                if let Some(mark) = loaded.record.revoked_at {
                     self.carry_out_consent(&loaded.record, &entry.id, mark).await?;
                 }
+                loaded.record.revoked_at.map(|_| GrantsOf::subject(&loaded.record.subject))
             }
-            _ => {}
+            _ => None,
+        };
+        // What follows the last end may have been cut off as well.
+        if let Some(owner) = owner {
+            self.release_links_of(owner);
         }
         Ok(())
     }
@@ -316,8 +320,7 @@ impl Flows {
         if !when.has_passed(now) {
             return Ok(Fate::Later(when));
         }
-        let grants = self.records.grants_of(GrantsOf::client(&loaded.record.id)).await?;
-        if grants.iter().any(|grant| grant.record.is_alive(now)) {
+        if self.records.has_grant(GrantsOf::client(&loaded.record.id), |grant| grant.is_alive(now)).await? {
             return Ok(Fate::Later(now));
         }
         let removed = self.records.take::<Client>(&entry.id, loaded.version).await?;

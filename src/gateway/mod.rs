@@ -38,7 +38,6 @@ use crate::{
     flow::{
         ConfiguredClient, DocumentsFrom, Flows, Management, Parts, Policy, RegistrationPolicy,
         fault::Fault,
-        keys::KeyDesk,
         ports::{Clock, Documents, Entropy, Store, ThirdParties},
     },
     net::{
@@ -84,13 +83,13 @@ impl Default for Surroundings {
     }
 }
 
-/// Puts the steps of the journeys together, and what changes their keys. `runtime` is the control runtime.
+/// Puts the steps of the journeys together, and what keeps their keys. `runtime` is the control runtime.
 fn flows(
     settings: &Settings,
     surroundings: &Surroundings,
     runtime: tokio::runtime::Handle,
     tallies: &Tallies,
-) -> Result<(Arc<Flows>, Arc<KeyDesk>), Fault> {
+) -> Result<(Arc<Flows>, Keeper), Fault> {
     let catalog = catalog(settings);
     let third_parties = third_parties(settings, surroundings, tallies)?;
     let (store, keys) = store(settings, surroundings, &tallies.store)?;
@@ -109,8 +108,7 @@ fn flows(
         policy,
         runtime,
     });
-    let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(keys));
-    Ok((flows, desk))
+    Ok((flows, keys))
 }
 
 /// The third parties of the configuration.

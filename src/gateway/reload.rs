@@ -13,7 +13,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -89,6 +89,8 @@ pub(super) struct ReloadTally {
     /// When the configuration in use was taken, in seconds.
     applied_at: AtomicU64,
     refused_at: AtomicU64,
+    /// Whether the last one was refused.
+    is_refused: AtomicBool,
 }
 
 impl ReloadTally {
@@ -102,6 +104,12 @@ impl ReloadTally {
             if was_applied { (&self.applied, &self.applied_at) } else { (&self.refused, &self.refused_at) };
         count.add(1);
         at.store(now.as_secs(), Relaxed);
+        self.is_refused.store(!was_applied, Relaxed);
+    }
+
+    /// Whether the configuration that was read last is the one that holds.
+    pub(super) fn went_well(&self) -> bool {
+        !self.is_refused.load(Relaxed)
     }
 
     /// When the configuration in use was taken, and when one was refused (zero: never), in seconds.

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::{self, LimitSettings, Settings},
     domain::secret::Digest,
-    flow::{Failure, Flows, admit::Sessions, fault::Fault, keys::KeyDesk},
+    flow::{CurrentFlows, Failure, Flows, admit::Sessions, fault::Fault, keys::KeyDesk},
     net::{
         backend::{Backend, BackendSettings, STREAMS},
         body::Body,
@@ -129,6 +129,11 @@ impl Handle {
     pub fn flows(&self) -> Arc<Flows> {
         Arc::clone(&self.0.parts().flows)
     }
+
+    /// For whoever outlives a configuration and needs the steps now and then.
+    pub(super) fn current(self) -> CurrentFlows {
+        Arc::new(move || self.flows())
+    }
 }
 
 pub(super) struct Running {
@@ -161,7 +166,7 @@ impl Gateway {
         let settings = discovered(settings, surroundings).await?;
         let tallies = Tallies::since(surroundings.clock.now());
         let runtime = tokio::runtime::Handle::current();
-        let (flows, keys) = flows(&settings, surroundings, runtime, &tallies)?;
+        let (flows, keeper) = flows(&settings, surroundings, runtime, &tallies)?;
         let places = places(&settings, files::limit());
         let traces = Traces::new(&settings, surroundings, &tallies.traces)?;
         let parts = site_parts(&settings, &flows, surroundings, places, traces.tracer())?;
@@ -189,7 +194,10 @@ impl Gateway {
         running.mounts(&parts.settings, &WorkerTraffic::default())?;
         // Behind the lock of the store: what is in the socket's place in its folder is nobody's any more.
         let socket = operator::socket(&parts.settings)?;
-        Ok(Self { running: Arc::new(running), renewals, keys, socket })
+        drop(parts);
+        let running = Arc::new(running);
+        let keys = KeyDesk::new(Handle(Arc::clone(&running)).current(), Arc::new(keeper));
+        Ok(Self { running, renewals, keys, socket })
     }
 
     /// The steps, for the operator's commands and for tests.
@@ -219,13 +227,14 @@ impl Gateway {
             let (watched, stop) = (Mutex::default(), stop.clone());
             running.certificate.get_or_init(|| Certificate { shown, watched, stop }).watch(files);
         }
-        let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)));
-        let metrics: Metrics = Arc::new(move || scraped.exposition());
+        let (scraped, current) = (Arc::clone(&running), Handle(Arc::clone(&running)).current());
+        let resealed = Arc::clone(&self.keys);
+        let metrics: Metrics = Arc::new(move || scraped.exposition(&resealed));
         let token = parts.settings.admin_token.as_ref().map(|token| Digest::of(token.expose_secret()));
-        let admin =
-            Admin::new(Arc::new(move || current.flows()), token, Arc::clone(&metrics), parts.site.mirror());
+        let admin = Admin::new(current, token, Arc::clone(&metrics), parts.site.mirror());
+        let reloads = Arc::clone(&running);
         let admin = admin.with_keys(Arc::clone(&self.keys)).with_tracer(running.traces.tracer());
-        let admin = Arc::new(admin);
+        let admin = Arc::new(admin.with_reloads(Arc::new(move || reloads.tallies.reloads.went_well())));
         let operator = operator::serve(self.socket, Arc::clone(&admin), stop.clone());
         let metrics = admin::at_most_once_a_second(metrics, Arc::clone(&running.surroundings.clock));
         let control = Arc::new(ControlDesk { admin, admin_at, metrics, stop: stop.clone() });
@@ -346,13 +355,23 @@ impl Running {
     }
 
     /// What `/metrics` says now.
-    fn exposition(&self) -> String {
+    fn exposition(&self, keys: &KeyDesk) -> String {
         let parts = self.parts();
+        let (shown, files) = (self.certificate.get(), pem_files(&parts.settings));
+        let end = shown.and_then(|certificate| certificate.shown.not_after());
+        let certificate = files.zip(end).map(|(files, end)| (files.certificate.display().to_string(), end));
         let store = match &parts.settings.store.url {
             config::StoreUrl::Disk(path) => Some(path.clone()),
             config::StoreUrl::Memory => None,
         };
-        self.tallies.exposition(&Moment { flows: &parts.flows, places: self.places, store })
+        self.tallies.exposition(&Moment {
+            flows: &parts.flows,
+            places: self.places,
+            store,
+            certificate,
+            keys: keys.resealing(),
+            now: self.surroundings.clock.now(),
+        })
     }
 
     pub(super) fn mounts(

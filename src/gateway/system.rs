@@ -16,7 +16,12 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(u64::try_from(self.exactly().as_millis()).unwrap_or(u64::MAX))
+        Timestamp::from_millis(self.micros() / 1000)
+    }
+
+    fn micros(&self) -> u64 {
+        let since = self.exactly();
+        since.as_secs().saturating_mul(1_000_000).saturating_add(since.subsec_micros().into())
     }
 
     fn exactly(&self) -> Duration {

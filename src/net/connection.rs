@@ -38,7 +38,7 @@ use super::{
     beside::Beside,
     body::{Body, empty},
     handler::{ConnectionContext, Handler, Handlers},
-    listen::Limits,
+    listen::{Handshake, Limits},
     patience::{Activity, Patient},
     socket::Socket,
     streams::{self, Watching},
@@ -133,8 +133,14 @@ async fn secured(
     // A handshake that fails or takes too long is the other side's matter (scanners do it all day).
     match timeout(limits.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => return Some(Socket::Secure(Box::new(stream))),
-        Ok(Err(error)) => tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error),
-        Err(_) => tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer),
+        Ok(Err(error)) => {
+            limits.door.handshake_failed(Handshake::of(&error));
+            tracing::debug!(reason = "tls_handshake_failed", peer = %context.peer, %error);
+        }
+        Err(_) => {
+            limits.door.handshake_failed(Handshake::Slow);
+            tracing::debug!(reason = "tls_handshake_slow", peer = %context.peer);
+        }
     }
     None
 }

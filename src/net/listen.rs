@@ -59,6 +59,58 @@ pub struct Door {
     accepted: AtomicU64,
     ended: AtomicU64,
     turned_away: AtomicU64,
+    /// In the order of [`Handshake::FAILURES`].
+    handshakes: [AtomicU64; Handshake::FAILURES.len()],
+}
+
+/// Why a TLS handshake came to nothing. Most are scanners'.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Handshake {
+    /// The other side went away in the middle.
+    Gone,
+    /// No version, cipher suite or protocol that both speak.
+    NothingInCommon,
+    /// What came is no TLS: plain HTTP, most often.
+    NotTls,
+    /// The other side refused, and said so: it does not trust the certificate, most often.
+    Refused,
+    /// It took too long.
+    Slow,
+    /// Something else.
+    Unusual,
+}
+
+impl Handshake {
+    /// All of them.
+    pub const FAILURES: [Self; 6] =
+        [Self::Gone, Self::NothingInCommon, Self::NotTls, Self::Refused, Self::Slow, Self::Unusual];
+
+    /// A stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "client_gone",
+            Self::NothingInCommon => "nothing_in_common",
+            Self::NotTls => "not_tls",
+            Self::Refused => "client_refused",
+            Self::Slow => "slow",
+            Self::Unusual => "unusual",
+        }
+    }
+
+    /// What an error of the handshake means.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            return Self::Gone;
+        };
+        match error {
+            rustls::Error::AlertReceived(_) => Self::Refused,
+            rustls::Error::InvalidMessage(_) => Self::NotTls,
+            rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol => {
+                Self::NothingInCommon
+            }
+            _ => Self::Unusual,
+        }
+    }
 }
 
 impl Door {
@@ -69,6 +121,18 @@ impl Door {
         let ended = self.ended.load(Relaxed);
         let accepted = self.accepted.load(Relaxed);
         (accepted, accepted.saturating_sub(ended), self.turned_away.load(Relaxed))
+    }
+
+    /// Handshakes that came to nothing, by reason.
+    pub fn handshakes(&self) -> impl Iterator<Item = (Handshake, u64)> {
+        Handshake::FAILURES.into_iter().zip(&self.handshakes).map(|(why, count)| (why, count.load(Relaxed)))
+    }
+
+    /// A handshake came to nothing.
+    pub fn handshake_failed(&self, why: Handshake) {
+        if let Some(count) = self.handshakes.get(why as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     fn lets_in(self: &Arc<Self>) -> Visitor {

@@ -13,6 +13,7 @@ pub mod address;
 pub mod backend;
 pub mod beside;
 pub mod body;
+pub mod certificate;
 pub mod client;
 pub mod connect;
 pub mod connection;

@@ -27,6 +27,8 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::certificate::not_after;
+
 /// The largest certificate or key file that is read, in bytes.
 const MAX_PEM: u64 = 1024 * 1024;
 
@@ -113,6 +115,12 @@ impl Certificates {
 
     fn note(&self, from: Option<Pem>) {
         *self.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
+    }
+
+    /// Until when the certificate that is shown is good, in seconds since 1970; `None` where it does not say so as it should.
+    pub fn not_after(&self) -> Option<u64> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        not_after(current.cert.first()?)
     }
 
     /// Looks at the files again and again, `every` so often, and reloads when their content changed. Ends with `stop`.
@@ -237,6 +245,7 @@ mod tests {
         let before = shown(&certificates);
         assert!(certificates.reload(fresh.as_bytes(), key.as_bytes()).is_err());
         assert_eq!(shown(&certificates), before);
+        assert_eq!(certificates.not_after(), not_after(&before));
         certificates.reload(fresh.as_bytes(), fresh_key.as_bytes()).unwrap();
         assert_ne!(shown(&certificates), before);
     }

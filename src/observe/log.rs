@@ -4,8 +4,8 @@
 //! request that they are about (id, method, path; [`request`]), so that a support id finds everything that belongs to it. Nothing that
 //! reaches the log may be a secret, at any level: the leak test of the whole suite runs at level trace.
 //!
-//! Levels can be changed while the process runs ([`change`]). What is not logged costs what it did before: whether a line is
-//! wanted is remembered at the place where it stands, and asked again only after a change.
+//! Levels can be changed while the process runs ([`change`], [`levels`]). What is not logged costs what it did before: whether a
+//! line is wanted is remembered at the place where it stands, and asked again only after a change.
 //!
 //! Begun once by the command line. Must never be called by a library user's code path.
 
@@ -19,7 +19,7 @@ use std::{
 use thiserror::Error;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    filter::{LevelFilter, ParseError, Targets},
+    filter::ParseError,
     fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
     registry::{LookupSpan, Registry},
@@ -27,14 +27,10 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use super::request;
-
-/// What is logged where nobody says otherwise.
-pub const DEFAULT_FILTER: &str = "info";
-
-/// Libraries that, below this level, may log what they send and receive. Nobody can turn them, or a part of them, up.
-const CAPPED: ([&str; 5], LevelFilter) =
-    (["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"], LevelFilter::INFO);
+use super::{
+    levels::{self, Chosen},
+    request,
+};
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,54 +55,34 @@ pub enum LogError {
 
 /// Begins to log to stderr. `filter`: from which levels on; `None` or empty: the default.
 pub fn begin(filter: Option<&str>, form: Form) -> Result<(), LogError> {
-    let (subscriber, levels) = changeable(filter, form, io::stderr)?;
+    let (subscriber, chosen) = changeable(filter, form, io::stderr)?;
     subscriber.try_init()?;
     // Whoever begins twice has failed above.
-    let _ = LEVELS.set(levels);
+    let _ = LEVELS.set(chosen);
     let _ = report_panics();
     Ok(())
 }
 
-type Levels = reload::Handle<Targets, Registry>;
-
 /// Those of the log that has begun. As global as `tracing`'s own.
-static LEVELS: OnceLock<Levels> = OnceLock::new();
+static LEVELS: OnceLock<Chosen> = OnceLock::new();
 
 /// Whether a filter is one.
 pub fn judge(filter: &str) -> Result<(), LogError> {
-    parse(filter).map(drop)
+    Ok(levels::parse(filter).map(drop)?)
 }
 
 /// Logs from these levels on, from now on. Where the filter is none nothing changes; where no log has begun there is nothing
 /// to change.
 pub fn change(filter: &str) -> Result<(), LogError> {
-    let filter = parse(filter)?;
-    if let Some(levels) = LEVELS.get() {
-        // Fails only where the log itself is gone.
-        let _ = levels.reload(filter);
+    match LEVELS.get() {
+        Some(chosen) => Ok(chosen.configure(filter)?),
+        None => judge(filter),
     }
-    Ok(())
 }
 
-fn parse(filter: &str) -> Result<Targets, LogError> {
-    // The room of the sockets is a package of its own, which nobody who writes a filter needs to know.
-    let directives: Vec<_> = filter
-        .split(',')
-        .map(str::trim)
-        .filter(|one| !one.is_empty())
-        .map(|one| one.replacen("mcp_deputy::net", "mcp_deputy_net", 1))
-        .collect();
-    let wanted = if directives.is_empty() { DEFAULT_FILTER.to_owned() } else { directives.join(",") };
-    let wanted: Targets = wanted.parse()?;
-    let default = wanted.default_level().unwrap_or(LevelFilter::OFF);
-    let (capped, cap) = CAPPED;
-    let is_capped = |target: &str| capped.contains(&target.split("::").next().unwrap_or_default());
-    let theirs = capped.map(|library| {
-        let level = wanted.iter().find(|(target, _)| *target == library).map_or(default, |(_, level)| level);
-        (library, level.min(cap))
-    });
-    let ours = wanted.iter().filter(|(target, _)| !is_capped(target));
-    Ok(Targets::new().with_default(default).with_targets(ours).with_targets(theirs))
+/// The levels of the log that has begun; `None`: none has, or somebody else's.
+pub fn levels() -> Option<&'static Chosen> {
+    LEVELS.get()
 }
 
 /// From now on a panic is a line in the log: where it happened, never its message, which may hold anything. A panic costs
@@ -135,14 +111,16 @@ where
     changeable(filter, form, writer).map(|(subscriber, _)| subscriber)
 }
 
-type Changeable = (Box<dyn Subscriber + Send + Sync>, Levels);
+type Changeable = (Box<dyn Subscriber + Send + Sync>, Chosen);
 
 fn changeable<W>(filter: Option<&str>, form: Form, writer: W) -> Result<Changeable, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, levels) = reload::Layer::new(parse(filter.unwrap_or_default())?);
-    let registry = Registry::default().with(filter);
+    let filter = filter.unwrap_or_default();
+    let (layer, handle) = reload::Layer::new(levels::parse(filter)?);
+    let chosen = Chosen::new(handle, filter);
+    let registry = Registry::default().with(layer);
     let subscriber: Box<dyn Subscriber + Send + Sync> = match form {
         Form::Json => {
             let line = fmt::format().json().flatten_event(true).with_span_list(false);
@@ -155,7 +133,7 @@ where
             Box::new(registry.with(plain.with_writer(writer)))
         }
     };
-    Ok((subscriber, levels))
+    Ok((subscriber, chosen))
 }
 
 /// Lines that say which request they are about.
@@ -261,7 +239,7 @@ mod tests {
     fn levels_change_while_it_runs_and_the_cap_stays() {
         let paper = Paper::default();
         let pen = paper.clone();
-        let (subscriber, levels) = changeable(Some("warn"), Form::Plain, move || pen.clone()).unwrap();
+        let (subscriber, chosen) = changeable(Some("warn"), Form::Plain, move || pen.clone()).unwrap();
         let lines = || String::from_utf8(paper.0.lock().unwrap().clone()).unwrap().lines().count();
         tracing::subscriber::with_default(subscriber, || {
             let say = || {
@@ -271,12 +249,26 @@ mod tests {
             };
             say();
             assert_eq!(lines(), 0);
-            levels.reload(parse("warn,mcp_deputy::proxy=debug,hyper=trace").unwrap()).unwrap();
+            chosen.change_for_now("warn,mcp_deputy::proxy=debug,hyper=trace").unwrap();
             say();
             assert_eq!(lines(), 2);
-            levels.reload(parse("info").unwrap()).unwrap();
+            assert!(chosen.change_for_now("debgu").is_err() && chosen.change_for_now("x=loud").is_err());
+            let shown = chosen.shown();
+            assert_eq!(
+                (shown.filter.as_str(), shown.configured.as_str(), shown.is_for_now),
+                ("warn,mcp_deputy::proxy=debug,hyper=trace", "warn", true)
+            );
+            assert!(chosen.restore() && !chosen.restore());
+            say();
+            assert_eq!(lines(), 2);
+            // What the configuration says ends what was said for a while.
+            chosen.change_for_now("off").unwrap();
+            chosen.configure("info").unwrap();
             say();
             assert_eq!(lines(), 3);
+            let shown = chosen.shown();
+            assert_eq!((shown.filter.as_str(), shown.is_for_now), ("info", false));
+            assert!(!chosen.restore());
         });
         assert!(judge("mcp_deputy=loud").is_err());
     }

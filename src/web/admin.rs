@@ -13,6 +13,7 @@
 mod api;
 mod backup;
 mod keys;
+mod log;
 mod refused;
 
 use std::{
@@ -30,7 +31,7 @@ use self::refused::Refusals;
 use super::mirror::Mirror;
 use crate::{
     domain::{secret::Digest, time::Timestamp},
-    flow::{Flows, keys::KeyDesk, ports::Clock},
+    flow::{CurrentFlows, keys::KeyDesk, ports::Clock},
     observe::{
         exposition,
         trace::{Step, Tracer},
@@ -40,9 +41,6 @@ use crate::{
 
 /// What the text of `/metrics` is asked of.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// What the steps are asked of: those of the configuration that holds now.
-pub type CurrentFlows = Arc<dyn Fn() -> Arc<Flows> + Send + Sync>;
 
 /// What the admin listener answers from.
 pub struct Admin {
@@ -56,7 +54,12 @@ pub struct Admin {
     keys: Option<Arc<KeyDesk>>,
     refusals: Refusals,
     tracer: Tracer,
+    /// Whether the configuration that was read last is the one that holds.
+    reloaded: Reloaded,
 }
+
+/// What is asked whether the configuration that was read last is the one that holds.
+pub type Reloaded = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Admin {
     /// Over these steps; `token` opens the API on the listener.
@@ -69,7 +72,14 @@ impl Admin {
             keys: None,
             refusals: Refusals::default(),
             tracer: Tracer::default(),
+            reloaded: Arc::new(|| true),
         }
+    }
+
+    /// And whoever knows what became of the last reload.
+    #[must_use]
+    pub fn with_reloads(self, reloaded: Reloaded) -> Self {
+        Self { reloaded, ..self }
     }
 
     /// With the keys, too.
@@ -123,9 +133,15 @@ impl Admin {
         if let Some(answer) = api::mirrored(&self.mirror, request) {
             return answer;
         }
+        if log::is_meant(request.uri().path()) {
+            return log::answer(request);
+        }
         match &self.keys {
             Some(keys) if keys::is_meant(request.uri().path()) => keys::answer(keys, request).await,
-            _ => api::answer(&(self.flows)(), request, draining).await,
+            _ => {
+                let now = api::Now { draining, holds: (self.reloaded)() };
+                api::answer(&(self.flows)(), request, now).await
+            }
         }
     }
 

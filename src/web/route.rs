@@ -28,6 +28,7 @@ use super::{
     visit::{Caller, Visit},
 };
 use crate::{
+    domain::time::Timestamp,
     flow::{admit::Sessions, ports::BoxFuture},
     observe::{
         request,
@@ -106,7 +107,7 @@ impl Web {
         id: RequestId,
         entered: Entered,
     ) -> Response<Body> {
-        let begun = self.site.clock.now();
+        let begun = self.site.clock.micros();
         let (head, mut body) = mem::take(request).into_parts();
         let is_free = is_free(place, &head.method);
         let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
@@ -124,12 +125,13 @@ impl Web {
             (None, _) => self.judged(place, visit, body).await,
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
-        let now = self.site.clock.now();
-        let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        let now = self.site.clock.micros();
+        let micros = now.saturating_sub(begun);
         match counted {
-            Some(begun) => begun.ends(outcome, reply.status(), millis),
-            None => self.traffic.endpoint(place.endpoint(), reply.status(), millis),
+            Some(begun) => begun.ends(outcome, reply.status(), micros),
+            None => self.traffic.endpoint(place.endpoint(), reply.status(), micros),
         }
+        let (millis, now) = (micros / 1000, Timestamp::from_millis(now / 1000));
         let status = reply.status().as_u16();
         entered.ends(status, if let Place::Mcp(_) = place { outcome.names().0 } else { "" });
         let is_quiet = match (place, reply.status()) {

@@ -203,8 +203,8 @@ pub(super) struct Begun<'a> {
 }
 
 impl Begun<'_> {
-    /// There is an answer: with this status, after so many milliseconds.
-    pub(super) fn ends(mut self, outcome: Outcome, status: StatusCode, millis: u64) {
+    /// There is an answer: with this status, after so many microseconds.
+    pub(super) fn ends(mut self, outcome: Outcome, status: StatusCode, micros: u64) {
         self.outcome = Outcome::Answered;
         if outcome == Outcome::Answered {
             of_class(&self.traffic.answered, status).one_more();
@@ -212,7 +212,7 @@ impl Begun<'_> {
             self.traffic.refused(outcome);
         }
         if outcome.is_of_the_server() {
-            self.traffic.took.note(millis.saturating_mul(1000));
+            self.traffic.took.note(micros);
         }
     }
 }
@@ -284,11 +284,11 @@ impl WorkerTraffic {
         Arc::clone(locked(&self.servers).entry(path.to_owned()).or_default())
     }
 
-    /// One of our own endpoints gave this answer, after so many milliseconds.
-    pub(super) fn endpoint(&self, endpoint: Endpoint, status: StatusCode, millis: u64) {
+    /// One of our own endpoints gave this answer, after so many microseconds.
+    pub(super) fn endpoint(&self, endpoint: Endpoint, status: StatusCode, micros: u64) {
         if let Some(traffic) = self.endpoints.get(endpoint as usize) {
             of_class(&traffic.answered, status).one_more();
-            traffic.took.note(millis.saturating_mul(1000));
+            traffic.took.note(micros);
         }
     }
 }
@@ -412,8 +412,8 @@ mod tests {
     fn workers_count_for_themselves_and_are_summed() {
         let traffic = Traffic::default();
         let [one, two] = [0, 1].map(|index| traffic.worker(index).server("/mcp"));
-        one.begins().ends(Outcome::Answered, StatusCode::OK, 3);
-        two.begins().ends(Outcome::Answered, StatusCode::NOT_FOUND, 7);
+        one.begins().ends(Outcome::Answered, StatusCode::OK, 300);
+        two.begins().ends(Outcome::Answered, StatusCode::NOT_FOUND, 7_000);
         two.begins().ends(Outcome::TokenRefused, StatusCode::UNAUTHORIZED, 0);
         drop(two.begins());
         let open = two.begins();
@@ -428,9 +428,11 @@ mod tests {
         assert_eq!(counts.requests.iter().map(|one| one.2).sum::<u64>(), 4);
         assert_eq!(
             (counts.took.count(), counts.took.sum()),
-            (2, 10_000),
+            (2, 7_300),
             "a refusal says nothing about the server"
         );
+        let fast = counts.took.up_to().find(|(bound, _)| *bound == 500);
+        assert_eq!(fast, Some((500, 1)), "within a millisecond it is told apart");
         assert_eq!((counts.under_way, counts.streams_begun, counts.streams_open), (1, 2, 1));
         drop(open);
         assert_eq!(traffic.servers()["/mcp"].under_way, 0);
@@ -466,11 +468,11 @@ mod tests {
     #[test]
     fn our_own_endpoints_are_counted_by_name() {
         let traffic = Traffic::default();
-        traffic.worker(3).endpoint(Endpoint::Token, StatusCode::BAD_REQUEST, 12);
+        traffic.worker(3).endpoint(Endpoint::Token, StatusCode::BAD_REQUEST, 12_345);
         let endpoints = traffic.endpoints();
         assert_eq!(endpoints.len(), ENDPOINTS.len());
         let (_, token) = endpoints.iter().find(|(name, _)| *name == "token").unwrap();
         assert_eq!(token.requests, [("2xx", 0), ("3xx", 0), ("4xx", 1), ("5xx", 0)]);
-        assert_eq!(token.took.sum(), 12_000);
+        assert_eq!(token.took.sum(), 12_345);
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::support::{Client, Tokens, process::World};
@@ -232,6 +233,9 @@ async fn a_backup_replaces_nothing_and_a_restore_needs_an_empty_store_that_nobod
     let (status, out, said) = world.command(&["backup", "-"]).await;
     assert!(status == Some(0) && out.lines().count() == 4 && said.contains("2 apps"), "{said}");
     assert_eq!(process.told("event", "backup_taken").len(), 3);
+    let last = world.metrics().await.value("mcp_deputy_last_backup_timestamp_seconds", &[]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(last <= now && last + 60 > now, "{last} {now}");
 
     let (status, _, error) = world.command(&["restore", path]).await;
     assert!(status == Some(1) && error.contains("another process holds the store"), "{error}");

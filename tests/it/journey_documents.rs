@@ -6,7 +6,7 @@ use mcp_deputy::sandbox::third_party::ADA;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Setup,
+    PATIENCE, Setup,
     client::{HOSTED, LOOPBACK},
     documents::{Host, Stands},
 };
@@ -51,6 +51,8 @@ async fn from_a_document_to_a_tool_call_and_on_for_months() {
     let page = ada.consent_page(&client.asks()).await;
     assert!(page.body.contains("first approved here 2 hours ago"), "{}", page.body);
     assert_eq!(host.asked(PATH), 2);
+    let fetches = "mcp_deputy_document_fetches_total";
+    assert_eq!(gateway.metrics().await.value(fetches, &[("outcome", "taken")]), 2);
 
     // The host may be away for a while, and the gateway may be started anew: tokens go by the record.
     host.put(PATH, Stands::status(503));
@@ -63,6 +65,9 @@ async fn from_a_document_to_a_tool_call_and_on_for_months() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(host.asked(PATH) > 2, "nobody looked whether it is still there");
+    let failed = [("outcome", "unavailable"), ("reason", "document_host_failed")];
+    let counted = async { while gateway.metrics().await.value(fetches, &failed) != 1 {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("a failed fetch is counted");
     assert_eq!(gateway.whoami(&tokens.access).await, "ada");
     gateway.forward(Duration::from_hours(24 * 20));
     client.refresh(&tokens.refresh).await;

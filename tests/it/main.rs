@@ -74,6 +74,8 @@ mod journey_access;
 #[cfg(test)]
 mod journey_account;
 #[cfg(test)]
+mod journey_accounts;
+#[cfg(test)]
 mod journey_branding;
 #[cfg(test)]
 mod journey_choices;
@@ -85,6 +87,8 @@ mod journey_documents;
 mod journey_keys;
 #[cfg(test)]
 mod journey_races;
+#[cfg(test)]
+mod journey_reload;
 #[cfg(test)]
 mod journey_whole;
 #[cfg(test)]
@@ -101,6 +105,8 @@ mod process_first;
 mod process_keys;
 #[cfg(test)]
 mod process_life;
+#[cfg(test)]
+mod process_log;
 #[cfg(test)]
 mod process_operator;
 #[cfg(test)]

@@ -496,6 +496,20 @@ async fn planted_a_configuration_that_others_may_read() {
 }
 
 #[tokio::test]
+async fn planted_a_configuration_that_the_gateway_refused() {
+    let mut scene = Scene::healthy().await;
+    scene.start().await;
+    scene.world.configure("log = \"mcp_deputy=loud\"");
+    let refused = async {
+        while scene.world.metrics().await.value("mcp_deputy_config_last_reload_successful", &[]) == 1 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("it is read again");
+    scene.doctor().await.warns("configuration_refused", "mcp-deputy check");
+}
+
+#[tokio::test]
 async fn planted_proxies_that_are_half_the_world() {
     let scene = Scene::healthy().await;
     scene.edit("trusted_proxies = [\"", "\"]", "0.0.0.0/1");

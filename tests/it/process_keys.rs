@@ -46,20 +46,6 @@ fn id_of(key: &[u8]) -> String {
 
 /// Every record of the store that names each key in an envelope, by reading all bytes of all of them. Nobody uses the store.
 async fn sealed(folder: &Path, ids: &[String]) -> BTreeMap<String, usize> {
-    const TABLES: [Table; 12] = [
-        Table::Client,
-        Table::Ticket,
-        Table::Arrival,
-        Table::Person,
-        Table::Consent,
-        Table::Link,
-        Table::Grant,
-        Table::Browser,
-        Table::Index,
-        Table::Assertion,
-        Table::Signing,
-        Table::SignIn,
-    ];
     let store = DiskStore::open(folder, DiskOptions::default()).unwrap();
     let mut found = BTreeMap::new();
     for id in ids {
@@ -67,7 +53,7 @@ async fn sealed(folder: &Path, ids: &[String]) -> BTreeMap<String, usize> {
         // Version and key id: nine bytes, which are twelve letters in the text of a record.
         let needle = URL_SAFE_NO_PAD.encode([&[1], bytes.as_slice()].concat());
         let mut count = 0;
-        for table in TABLES {
+        for table in Table::ALL {
             let all = store.scan(table, &[], None, usize::MAX).await.unwrap();
             count += all
                 .iter()
@@ -226,6 +212,10 @@ async fn a_rotation_under_load_fails_no_request_and_leaves_nothing_under_the_old
     assert_eq!((last["event"].as_str(), &last["kept"][0]["reason"]), (Some("done"), &json!("may_be_in_use")));
     assert!(last["resealed"].as_u64().unwrap() >= 4, "{last}");
     assert!(events.iter().any(|event| event["event"] == "progress" && event["state"] == "done"));
+    let metrics = world.metrics().await;
+    assert_eq!(metrics.value("mcp_deputy_keys_settled", &[]), 1);
+    let records = |state| metrics.value("mcp_deputy_keys_records", &[("state", state)]);
+    assert!(records("resealed") > 0 && records("left") == 0 && records("unreadable") == 0);
     for part in [
         "is in use from now on",
         "Nothing is sealed with an older key any more",

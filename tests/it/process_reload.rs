@@ -20,12 +20,10 @@ use mcp_deputy::{
         third_party::{ADA, GRACE, StaticClient},
     },
 };
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     sync::watch,
     task::JoinSet,
     time::timeout,
@@ -35,6 +33,7 @@ use crate::support::{
     Client, PATIENCE, Visitor,
     backend::{Backend, events},
     process::World,
+    tls::shown,
 };
 
 /// The status of a request without a token.
@@ -339,69 +338,26 @@ async fn log_levels_change_with_the_file() {
     );
 }
 
-/// The certificate that is shown at this address.
-async fn shown(authority: &str) -> (Vec<u8>, tokio_rustls::client::TlsStream<TcpStream>) {
-    #[derive(Debug)]
-    struct Anybody;
-    impl rustls::client::danger::ServerCertVerifier for Anybody {
-        fn verify_server_cert(
-            &self,
-            _: &rustls::pki_types::CertificateDer<'_>,
-            _: &[rustls::pki_types::CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: rustls::pki_types::UnixTime,
-        ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-            Ok(rustls::client::danger::ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &rustls::pki_types::CertificateDer<'_>,
-            _: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &rustls::pki_types::CertificateDer<'_>,
-            _: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    config.dangerous().set_certificate_verifier(Arc::new(Anybody));
-    let stream = TcpStream::connect(authority).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-    (certificate, stream)
-}
-
 #[tokio::test]
 async fn another_certificate_is_shown_from_then_on_and_a_broken_one_is_not() {
     let mut world = World::new().await;
     let folder = world.config().parent().unwrap().to_path_buf();
-    let write = || {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    let write = |year: i32| {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
         fs::write(folder.join("certificate.pem"), cert.pem()).unwrap();
         cert.der().to_vec()
     };
-    let first = write();
+    // In how many years it is said to end.
+    let ends_in = async |world: &World| {
+        let metrics = world.metrics().await;
+        let file = folder.join("certificate.pem").display().to_string();
+        metrics.value("mcp_deputy_certificate_expires_in_seconds", &[("certificate", &file)]) / 31_556_952
+    };
+    let first = write(2100);
     let authority = world.origin.strip_prefix("http://").unwrap().to_owned();
     world.rewrite(|text| {
         let tls = format!(
@@ -418,12 +374,17 @@ async fn another_certificate_is_shown_from_then_on_and_a_broken_one_is_not() {
     process.hang_up();
     let entry = process.journaled("configuration_refused", 1).await;
     assert_eq!(entry["reason"], "configuration_unusable");
+    assert_eq!(world.metrics().await.value("mcp_deputy_config_last_reload_successful", &[]), 0);
     assert_eq!(shown(&authority).await.0, first);
+    let years = ends_in(&world).await;
+    assert!((20..80).contains(&years), "{years}");
 
-    let second = write();
+    let second = write(2150);
     process.hang_up();
     process.journaled("configuration_reloaded", 1).await;
     assert_eq!(shown(&authority).await.0, second);
+    assert_eq!(ends_in(&world).await, years + 50, "of the one that is shown");
+    assert_eq!(world.metrics().await.value("mcp_deputy_config_last_reload_successful", &[]), 1);
     // Whoever is connected stays so.
     let request =
         format!("GET /.well-known/oauth-authorization-server HTTP/1.1\r\nhost: {authority}\r\n\r\n");
@@ -433,13 +394,14 @@ async fn another_certificate_is_shown_from_then_on_and_a_broken_one_is_not() {
     assert_eq!(&begin, b"HTTP/1.1 200");
 
     // Without a word from anybody: the files are looked at.
-    let third = write();
+    let third = write(2120);
     let renewed = async {
         while shown(&authority).await.0 != third {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     timeout(PATIENCE, renewed).await.expect("a renewed certificate is never shown");
+    assert_eq!(ends_in(&world).await, years + 20);
 }
 
 #[tokio::test]

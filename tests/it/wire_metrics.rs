@@ -11,11 +11,13 @@ use mcp_deputy::{
     },
     store::memory::MemoryStore,
 };
+use rustls::RootCertStore;
 use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
     Gateway, PATIENCE, Reply, Setup, backend::Backend, client::Registration, metrics::Metrics,
-    process::World, random,
+    process::World, random, tls,
 };
 
 const SERVER: (&str, &str) = ("server", "/mcp");
@@ -200,6 +202,60 @@ async fn a_store_that_fails_and_a_worker_that_remembers_are_seen() {
     store.fail_next(1);
     assert_ne!(client.try_refresh(&tokens.refresh).await.status, 200);
     assert_eq!(gateway.metrics().await.value("mcp_deputy_store_faults_total", &[]), 1);
+}
+
+/// The gateway's certificate, refused by somebody who trusts nobody.
+async fn distrust(gateway: &Gateway) {
+    let config = tls::client(RootCertStore::empty());
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    assert!(connector.connect("localhost".try_into().unwrap(), stream).await.is_err());
+}
+
+#[tokio::test]
+async fn tls_handshakes_that_come_to_nothing_are_told_apart() {
+    let gateway = Setup::https().start().await;
+    assert_eq!(gateway.get("/").await.status, 200);
+    distrust(&gateway).await;
+    // Plain HTTP to the port of https, and somebody who only looks whether it is open.
+    let mut plain = TcpStream::connect(gateway.address()).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    drop(TcpStream::connect(gateway.address()).await.unwrap());
+    let name = "mcp_deputy_tls_handshakes_failed_total";
+    let expected = [("client_refused", 1), ("not_tls", 1), ("client_gone", 1), ("slow", 0), ("unusual", 0)];
+    let counted = async {
+        loop {
+            let metrics = gateway.metrics().await;
+            if expected.iter().all(|(reason, count)| metrics.value(name, &[("reason", reason)]) == *count) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("each is counted once, under its reason");
+}
+
+#[tokio::test]
+async fn what_takes_less_than_a_millisecond_is_told_apart() {
+    let mut world = World::new().await;
+    let _process = world.start().await;
+    let tokens = world.visitor().tokens(&world.client("App").await).await;
+    assert_eq!(world.admitted(&tokens.access).await, 200);
+    let metrics = world.metrics().await;
+    for (family, label) in [
+        ("mcp_deputy_mcp_request_duration_seconds", SERVER),
+        ("mcp_deputy_http_request_duration_seconds", ("endpoint", "token")),
+        ("mcp_deputy_third_party_call_duration_seconds", ("call", "redeem")),
+    ] {
+        let bounds = metrics.bounds(family, label);
+        assert_eq!(bounds[..4], ["0.0001", "0.00025", "0.0005", "0.001"], "{family}");
+        // On the clock of the process, nothing is whole milliseconds.
+        let sum = metrics.millionths(&format!("{family}_sum"), &[label]);
+        assert!(sum > 0, "{family}");
+    }
+    let taken = ["mcp_deputy_mcp_request_duration_seconds", "mcp_deputy_http_request_duration_seconds"];
+    let sums = taken.map(|family| metrics.millionths(&format!("{family}_sum"), &[]));
+    assert!(sums.iter().any(|sum| sum % 1000 != 0), "{sums:?}");
 }
 
 /// Everything that a stranger can say in a request, each time something else.

@@ -1,6 +1,6 @@
 //! Over https: cookies as they are meant to be, and both versions of HTTP.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{Request, Version};
@@ -19,10 +19,10 @@ use mcp_deputy::{
     },
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::RootCertStore;
 use serde_json::json;
 
-use crate::support::{Gateway, Reply, Setup, Visitor, client::LOOPBACK, parameter, random, secrets};
+use crate::support::{Gateway, Reply, Setup, Visitor, client::LOOPBACK, parameter, random, secrets, tls};
 
 /// A program that trusts the gateway's certificate and keeps cookies as a browser does.
 struct Agent {
@@ -33,11 +33,7 @@ struct Agent {
 
 impl Agent {
     fn new(roots: RootCertStore, version: Version) -> Self {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = tls::client(roots);
         let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
         let connector = match version {
             Version::HTTP_2 => builder.enable_http2().build(),

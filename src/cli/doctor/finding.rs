@@ -168,6 +168,9 @@ problems! {
     OTHER_CONFIGURATION, Gateway, Fault, "other_configuration",
         "The running gateway has another public_url than this configuration",
         "Restart the gateway with this configuration, or give doctor the one that it runs with (--config)";
+    CONFIGURATION_REFUSED, Gateway, Warning, "configuration_refused",
+        "The running gateway refused the configuration that it read last: what was looked at here may not be what holds",
+        "Ask mcp-deputy check, and the gateway's log, what is wrong with it; put it right or back";
     STORE_SILENT, Gateway, Fault, "store_silent",
         "The gateway runs and says that it is not ready: its store does not answer, or it is stopping",
         "Look into its log for the reason; free disk space if there is none";

@@ -80,7 +80,11 @@ pub(super) async fn look(place: &Where, settings: &Settings) -> (Known, Vec<Find
             if issuer == Some(settings.public_url.as_str()) {
                 let is_ready = timeout(PATIENCE, gateway.open(Method::GET, "/readyz")).await;
                 known.gateway = Some(gateway);
+                let is_refused = about.get("configuration").and_then(Value::as_str) == Some("refused");
                 match is_ready {
+                    Ok(Ok(answer)) if answer.status().is_success() && is_refused => {
+                        Finding::of(&finding::CONFIGURATION_REFUSED, subject)
+                    }
                     Ok(Ok(answer)) if answer.status().is_success() => {
                         Finding::ok(Check::Gateway, subject, "it runs, ready, with this public_url")
                     }

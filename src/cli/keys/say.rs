@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::cli::table;
+use crate::cli::{table, tell::text};
 
 /// What to do where the key comes from the configuration.
 pub(super) const STEPS: [&str; 5] = [
@@ -16,10 +16,6 @@ pub(super) const STEPS: [&str; 5] = [
      are gone.",
     "Take the old key out of store.previous_encryption_keys, and restart the gateway. Backups from before need it to be checked.",
 ];
-
-pub(super) fn text(item: &Value, key: &str) -> String {
-    item.get(key).and_then(Value::as_str).unwrap_or("-").to_owned()
-}
 
 fn number(item: &Value, key: &str) -> Option<u64> {
     item.get(key).and_then(Value::as_u64)

@@ -33,7 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::view::{DroppedView, KeptView, KeyView, KeysView, ResealingView};
 use self::{quiet::Quiet, reseal::Count};
 use super::{
-    Flows,
+    CurrentFlows, Flows,
     fault::{self, Fault},
     journal::{self, Event},
     ports::{KeyId, KeyKeeper, KeyOrigin, KeysUnchanged, KnownKey},
@@ -92,9 +92,9 @@ struct Progress {
     unreadable: u64,
 }
 
-/// What changes the keys of a running gateway.
+/// What changes the keys of a running gateway. It outlives every configuration, so it asks for the steps each time.
 pub struct KeyDesk {
-    flows: Arc<Flows>,
+    flows: CurrentFlows,
     keeper: Arc<dyn KeyKeeper>,
     progress: Mutex<Progress>,
     /// The turn whose steps may have sealed with the key before.
@@ -120,8 +120,9 @@ impl From<Fault> for KeysRefused {
 
 impl KeyDesk {
     /// Over these steps, with this keeper of their keys.
-    pub fn new(flows: Arc<Flows>, keeper: Arc<dyn KeyKeeper>) -> Arc<Self> {
-        let (started, key) = (flows.now(), flows.sealer.current());
+    pub fn new(flows: CurrentFlows, keeper: Arc<dyn KeyKeeper>) -> Arc<Self> {
+        let now = flows();
+        let (started, key) = (now.now(), now.sealer.current());
         Arc::new(Self {
             flows,
             keeper,
@@ -175,7 +176,7 @@ impl KeyDesk {
 
     /// Makes a key, which seals from now on; if the current one is `instead_of`, where that is given. Returns its id.
     pub async fn renew(self: &Arc<Self>, instead_of: Option<KeyId>) -> Result<KeyId, KeysRefused> {
-        let (keeper, now) = (Arc::clone(&self.keeper), self.flows.now());
+        let (keeper, now) = (Arc::clone(&self.keeper), self.flows().now());
         let renewed = tokio::task::spawn_blocking(move || keeper.renew(instead_of, now)).await;
         let id = renewed.map_err(|_| Fault::new("make a key: it panicked"))?;
         let id = id.map_err(KeysRefused::Unchanged)?;
@@ -188,7 +189,7 @@ impl KeyDesk {
     /// also those under which pages and sessions may still be open.
     pub async fn drop_old(self: &Arc<Self>, at_once: bool) -> Result<DroppedView, KeysRefused> {
         self.note_used();
-        let (now, current) = (self.flows.now(), self.flows.sealer.current());
+        let (now, current) = (self.flows().now(), self.flows().sealer.current());
         let (mut dropped, mut kept, mut due) = (Vec::new(), Vec::new(), Vec::new());
         let is_settled = self.is_settled(current);
         for key in self.keeper.known().into_iter().filter(|key| key.id != current) {
@@ -229,7 +230,7 @@ impl KeyDesk {
 
     /// One look: what is sealed with older keys is sealed anew. Returns whether nothing is left.
     pub(super) async fn catch_up(self: &Arc<Self>) -> Result<bool, Fault> {
-        let current = self.flows.sealer.current();
+        let current = self.flows().sealer.current();
         if self.is_settled(current) {
             return Ok(true);
         }
@@ -254,7 +255,7 @@ impl KeyDesk {
             before.wait().await;
             left = self.reseal_all().await?;
         }
-        if left > 0 || self.flows.sealer.current() != current {
+        if left > 0 || self.flows().sealer.current() != current {
             return Ok(false);
         }
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -281,9 +282,9 @@ impl KeyDesk {
             // Two changes in a row: the steps of the later turn began under one of both, those of the earlier have not ended
             // all. Both are waited for.
             let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-            let (ended, earlier) = (self.flows.steps.turn(), before.take());
+            let (ended, earlier) = (self.flows().steps.turn(), before.take());
             let both = TaskTracker::new();
-            self.flows.runtime.spawn(both.track_future(async move {
+            self.flows().runtime.spawn(both.track_future(async move {
                 if let Some(earlier) = earlier {
                     earlier.wait().await;
                 }
@@ -308,6 +309,11 @@ impl KeyDesk {
         }
     }
 
+    /// The steps under the configuration that holds now. Not to be kept beyond one use.
+    fn flows(&self) -> Arc<Flows> {
+        (self.flows)()
+    }
+
     fn is_settled(&self, current: KeyId) -> bool {
         self.progress(|progress| progress.key == current && progress.stage == Stage::Done)
     }
@@ -317,7 +323,7 @@ impl KeyDesk {
     }
 
     fn note_used(&self) {
-        let (used, now) = (self.keeper.used(), self.flows.now());
+        let (used, now) = (self.keeper.used(), self.flows().now());
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         for id in used {
             quiet.note(id, now);
@@ -330,15 +336,16 @@ impl KeyDesk {
     }
 
     fn view(&self, key: &KnownKey, count: Option<&Count>) -> KeyView {
-        let current = self.flows.sealer.current();
+        let current = self.flows().sealer.current();
         let from = (key.id != current).then(|| self.quiet_from(key));
         KeyView::of(key, key.id == current, count.map(|count| count.of(key.id).unwrap_or_default()), from)
     }
 
-    fn resealing(&self) -> ResealingView {
+    /// How far the store is sealed with the current key.
+    pub fn resealing(&self) -> ResealingView {
         let progress = self.progress(|progress| *progress);
         // A key that was made a moment ago, before the work has begun.
-        let current = self.flows.sealer.current();
+        let current = self.flows().sealer.current();
         let is_behind = progress.key != current;
         ResealingView {
             key: current.to_string(),

@@ -181,7 +181,7 @@ impl KeyDesk {
         but: Option<KeyId>,
         pages: usize,
     ) -> Result<(), Fault> {
-        let sealer = &self.flows.sealer;
+        let sealer = Arc::clone(&self.flows().sealer);
         let known: Vec<KeyId> = self.keeper.known().iter().map(|key| key.id).collect();
         let mut after: Option<Bytes> = None;
         for _ in 0..pages {
@@ -262,12 +262,12 @@ impl KeyDesk {
         after: Option<&[u8]>,
     ) -> Result<(Vec<(Bytes, Found<R>)>, Duration), Fault> {
         let begun = Instant::now();
-        let page = self.flows.records.find_after::<R>(after, PAGE).await?;
+        let page = self.flows().records.find_after::<R>(after, PAGE).await?;
         Ok((page, begun.elapsed()))
     }
 
     fn is_behind<R: Holds>(&self, id: &[u8], record: &R) -> bool {
-        let (sealer, mut is_behind) = (&self.flows.sealer, false);
+        let (sealer, mut is_behind) = (Arc::clone(&self.flows().sealer), false);
         let current = sealer.current();
         record.clone().envelopes(id, &mut |_, _, envelope| {
             is_behind |= sealer.key_of(envelope).is_some_and(|key| key != current);
@@ -289,10 +289,10 @@ impl KeyDesk {
                 return Ok(Fate::Later);
             }
             let Some(next) = self.sealed_anew(id, &loaded.record)? else { return Ok(Fate::Fine) };
-            if self.flows.records.replace(id, loaded.version, &next).await?.is_some() {
+            if self.flows().records.replace(id, loaded.version, &next).await?.is_some() {
                 return Ok(Fate::Resealed);
             }
-            let Some(now) = self.flows.records.load::<R>(id).await? else { return Ok(Fate::Fine) };
+            let Some(now) = self.flows().records.load::<R>(id).await? else { return Ok(Fate::Fine) };
             loaded = now;
         }
         Ok(Fate::Later)
@@ -300,7 +300,7 @@ impl KeyDesk {
 
     /// The record under the current key. `None`: nothing of it that is behind can be opened.
     fn sealed_anew<R: Holds>(&self, id: &[u8], record: &R) -> Result<Option<R>, Fault> {
-        let sealer = &self.flows.sealer;
+        let sealer = Arc::clone(&self.flows().sealer);
         let (current, mut next) = (sealer.current(), record.clone());
         let (mut failed, mut changed) = (None, false);
         next.envelopes(id, &mut |purpose, bound, envelope| {

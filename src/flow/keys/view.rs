@@ -78,6 +78,13 @@ pub struct ResealingView {
     pub unreadable: u64,
 }
 
+impl ResealingView {
+    /// Whether nothing is sealed with another key.
+    pub fn is_done(&self) -> bool {
+        self.state == "done"
+    }
+}
+
 /// What became of the previous keys.
 #[derive(Clone, Debug, Serialize)]
 pub struct DroppedView {

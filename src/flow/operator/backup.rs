@@ -74,6 +74,7 @@ impl BackingUp {
                 if last.is_some() {
                     self.stage = Stage::Clients(writer, last);
                 } else {
+                    self.flows.tally.backed_up(self.flows.now());
                     journal::note(Event::BackupTaken).reason("operator").count(writer.clients()).write();
                     let sealer = self.flows.sealer();
                     let key = Some(sealer.current().to_string());

@@ -1,8 +1,8 @@
-//! Records a page at a time, for the operator: nobody else reads so many that they need pages.
+//! Records a page at a time: for the operator's lists, and for whatever ends grants of an app, which may be very many.
 
 use bytes::Bytes;
 
-use super::{Fault, Grant, GrantId, GrantsOf, Loaded, Record, Records, Table, parse};
+use super::{Fault, Grant, GrantId, GrantsOf, Loaded, PAGE, Record, Records, Table, parse};
 
 /// What a page of an owner's grants has, and where the next one begins.
 pub(super) type GrantPage = (Vec<(Bytes, Loaded<Grant>)>, Option<Bytes>);
@@ -46,5 +46,43 @@ impl Records {
             }
         }
         Ok((grants, next))
+    }
+
+    /// Whether an owner has a grant like this.
+    pub async fn has_grant(
+        &self,
+        owner: GrantsOf,
+        which: impl Fn(&Grant) -> bool + Send,
+    ) -> Result<bool, Fault> {
+        let mut pages = GrantPages::of(owner);
+        while let Some(page) = pages.next(self).await? {
+            if page.iter().any(|grant| which(&grant.record)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// All grants of an owner, a page in memory at a time, in the order of their ids. Not a snapshot: a grant that is written
+/// meanwhile is seen, or is not.
+pub struct GrantPages {
+    owner: GrantsOf,
+    /// Behind which grant the next page begins; nothing: there is none.
+    after: Option<Option<Bytes>>,
+}
+
+impl GrantPages {
+    /// From the first one on.
+    pub const fn of(owner: GrantsOf) -> Self {
+        Self { owner, after: Some(None) }
+    }
+
+    /// The next page, which may be empty; nothing behind the last one.
+    pub async fn next(&mut self, records: &Records) -> Result<Option<Vec<Loaded<Grant>>>, Fault> {
+        let Some(after) = self.after.take() else { return Ok(None) };
+        let (page, next) = records.grants_after(self.owner, after.as_deref(), PAGE).await?;
+        self.after = next.map(Some);
+        Ok(Some(page.into_iter().map(|(_, grant)| grant).collect()))
     }
 }

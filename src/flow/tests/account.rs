@@ -1,4 +1,4 @@
-//! The page of connected apps, and signing in without a client.
+//! The page of connected apps. Signing in without a client is in [`super::sign_in`].
 
 use std::collections::BTreeSet;
 
@@ -6,25 +6,19 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::{
-    domain::{
-        handle::{Handle, Kind},
-        person::Browser,
-    },
-    flow::{
-        AccountQuery, AccountShown, Answered, ConnectedApp, JustEnded,
-        ports::{Store as _, Table},
-    },
+    domain::{handle::Kind, person::Browser},
+    flow::{AccountQuery, AccountShown, Answered, ConnectedApp, JustEnded},
 };
 
 /// A browser: what its cookies are.
 #[derive(Clone, Default)]
 pub(super) struct Tab {
-    render: Option<String>,
-    session: Option<String>,
+    pub(super) render: Option<String>,
+    pub(super) session: Option<String>,
 }
 
 impl Tab {
-    async fn open(&mut self, world: &World) -> AccountShown {
+    pub(super) async fn open(&mut self, world: &World) -> AccountShown {
         let shown = world.flows.show_account(self.query()).await.unwrap();
         if let Some(cookie) = &shown.set_render_cookie {
             self.render = Some(cookie.expose().to_owned());
@@ -32,11 +26,11 @@ impl Tab {
         shown
     }
 
-    fn query(&self) -> AccountQuery {
+    pub(super) fn query(&self) -> AccountQuery {
         AccountQuery { render: self.render.clone(), session: self.session.clone(), ..AccountQuery::default() }
     }
 
-    fn answers(&self, form: &str) -> Answered {
+    pub(super) fn answers(&self, form: &str) -> Answered {
         let (render, session) = (self.render.clone(), self.session.clone());
         Answered { form: form.to_owned(), render, session, post: post() }
     }
@@ -48,7 +42,7 @@ impl Tab {
     }
 
     /// There and back, as whoever is logged in there.
-    async fn sign_in(&mut self, world: &World) -> String {
+    pub(super) async fn sign_in(&mut self, world: &World) -> String {
         let departed = self.leave(world).await.unwrap();
         let back = world.flows.arrive(callback(&departed, self.session.clone())).await.unwrap();
         let Arrived::SignedIn { session, .. } = back else { panic!("{back:?}") };
@@ -57,18 +51,18 @@ impl Tab {
     }
 
     /// The apps of the only account.
-    async fn apps(&mut self, world: &World) -> Vec<ConnectedApp> {
+    pub(super) async fn apps(&mut self, world: &World) -> Vec<ConnectedApp> {
         let shown = self.open(world).await;
         shown.accounts.into_iter().flat_map(|account| account.apps).collect()
     }
 
-    async fn disconnect(&mut self, world: &World, app: &ConnectedApp) -> Result<String, Failure> {
+    pub(super) async fn disconnect(&mut self, world: &World, app: &ConnectedApp) -> Result<String, Failure> {
         let form = self.open(world).await.form;
         world.flows.disconnect("third".to_owned(), app.id.to_base64url(), self.answers(&form)).await
     }
 }
 
-async fn settled() {
+pub(super) async fn settled() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
@@ -108,33 +102,6 @@ async fn a_person_signs_in_sees_what_is_connected_and_ends_it() {
 }
 
 #[tokio::test]
-async fn a_sign_in_ends_in_a_session_and_leaves_nothing_else() {
-    let world = World::new();
-    let mut tab = Tab::default();
-    tab.sign_in(&world).await;
-    settled().await;
-    assert_eq!(world.third.alive(), Vec::<String>::new(), "its token was let go");
-    let tables: BTreeSet<Table> = [
-        Table::Arrival,
-        Table::Browser,
-        Table::Client,
-        Table::Consent,
-        Table::Grant,
-        Table::Link,
-        Table::Person,
-        Table::SignIn,
-        Table::Ticket,
-    ]
-    .into();
-    let mut left = Vec::new();
-    for table in tables {
-        let records = world.store.scan(table, b"", None, 9).await.unwrap();
-        left.extend(records.iter().map(|_| table));
-    }
-    assert_eq!(left, [Table::Person, Table::Browser]);
-}
-
-#[tokio::test]
 async fn a_page_of_apps_writes_nothing_and_contacts_nobody() {
     let world = World::new();
     let mut tab = Tab::default();
@@ -159,104 +126,6 @@ async fn a_browser_that_is_known_by_a_consent_needs_no_other_sign_in() {
     assert_eq!(apps.len(), 1, "an approval whose code nobody has redeemed yet is shown too");
     tab.disconnect(&world, &apps[0]).await.unwrap();
     assert!(tab.apps(&world).await.is_empty());
-}
-
-/// The `state` of a sign-in is of its own kind, and what is stored under it is no ticket: whatever comes back with it makes
-/// no code. Nor does an approval's `state` sign anybody in.
-#[tokio::test]
-async fn attack_account_sign_in_is_taken_for_an_approval() {
-    let world = World::new();
-    let app = world.register().await;
-    let mut tab = Tab::default();
-    let signing = tab.leave(&world).await.unwrap();
-    let (form, cookie) = world.page(&app).await;
-    let approved = world.approve(&form, &cookie).await.unwrap();
-    let state = |departed: &Departed| parameter(&departed.url, "state").unwrap();
-    assert!(state(&signing).starts_with("mcpd_si_") && state(&approved).starts_with("mcpd_st_"));
-    // Each with the other's cookie, and relabelled.
-    let cookies = [&signing, &approved].map(|it| (it.suffix.clone(), it.cookie.expose().to_owned()));
-    for (of, cookies) in [(&signing, vec![cookies[1].clone()]), (&approved, vec![cookies[0].clone()])] {
-        let crossed = Callback { tickets: cookies, ..callback(of, None) };
-        assert_eq!(reason(world.flows.arrive(crossed).await), "cookie_wrong");
-    }
-    for (of, relabelled) in [
-        (&signing, state(&signing).replace("mcpd_si_", "mcpd_st_")),
-        (&approved, state(&approved).replace("mcpd_st_", "mcpd_si_")),
-    ] {
-        let callback = Callback { state: Some(relabelled), tickets: cookies.to_vec(), ..callback(of, None) };
-        assert_eq!(reason(world.flows.arrive(callback).await), "ticket_unknown");
-    }
-    let back = world.flows.arrive(callback(&signing, None)).await.unwrap();
-    assert!(matches!(back, Arrived::SignedIn { .. }));
-    assert_eq!(world.store.scan(Table::Grant, b"", None, 9).await.unwrap().len(), 0);
-    assert!(code_of(world.come_back(&approved, None).await.unwrap()).is_some());
-}
-
-/// Login CSRF: the answer to a sign-in that somebody else began is refused without their cookie, and burns nothing.
-#[tokio::test]
-async fn attack_account_sign_in_finished_in_another_browser() {
-    let world = World::new();
-    let mut mallory = Tab::default();
-    let departed = mallory.leave(&world).await.unwrap();
-    let stranger = Callback { tickets: vec![], ..callback(&departed, None) };
-    assert_eq!(reason(world.flows.arrive(stranger).await), "cookie_missing");
-    let wrong = Callback { provider: "other".to_owned(), ..callback(&departed, None) };
-    assert_eq!(reason(world.flows.arrive(wrong).await), "provider_mixed_up");
-    assert!(matches!(world.flows.arrive(callback(&departed, None)).await.unwrap(), Arrived::SignedIn { .. }));
-    assert_eq!(reason(world.flows.arrive(callback(&departed, None)).await), "ticket_unknown");
-}
-
-#[tokio::test]
-async fn one_state_signs_in_once_however_often_it_comes_back() {
-    let world = World::new();
-    let departed = Tab::default().leave(&world).await.unwrap();
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..16 {
-        let (flows, callback) = (Arc::clone(&world.flows), callback(&departed, None));
-        tasks.spawn(async move { flows.arrive(callback).await });
-    }
-    let mut sessions = 0;
-    while let Some(arrived) = tasks.join_next().await {
-        sessions += usize::from(matches!(arrived.unwrap(), Ok(Arrived::SignedIn { .. })));
-    }
-    assert_eq!(sessions, 1);
-}
-
-#[tokio::test]
-async fn what_the_third_party_refuses_signs_nobody_in() {
-    let world = World::new();
-    let mut tab = Tab::default();
-    for change in [
-        |callback: &mut Callback| callback.error = Some("access_denied".to_owned()),
-        |callback: &mut Callback| callback.iss = Some("https://evil.example".to_owned()),
-        |callback: &mut Callback| callback.code = None,
-    ] {
-        let departed = tab.leave(&world).await.unwrap();
-        let mut back = callback(&departed, None);
-        change(&mut back);
-        let back = world.flows.arrive(back).await.unwrap();
-        assert!(matches!(back, Arrived::NotSignedIn { spent: Some(_), .. }), "{back:?}");
-    }
-    *world.third.refuses.lock().unwrap() = Some(ThirdPartyError::Unavailable("down"));
-    let departed = tab.leave(&world).await.unwrap();
-    let back = world.flows.arrive(callback(&departed, None)).await.unwrap();
-    let Arrived::NotSignedIn { failure, .. } = back else { panic!("{back:?}") };
-    assert_eq!(crate::flow::outcome::reason_of(&failure), "down");
-    assert_eq!(world.store.scan(Table::Browser, b"", None, 9).await.unwrap().len(), 0);
-}
-
-#[tokio::test]
-async fn somebody_whom_no_rule_names_is_not_signed_in() {
-    let mut world = World::new();
-    world.access.emails = ["grace@example.com".to_owned()].into();
-    world.restart();
-    let departed = Tab::default().leave(&world).await.unwrap();
-    let back = world.flows.arrive(callback(&departed, None)).await.unwrap();
-    let Arrived::NotSignedIn { failure: Failure::Refused(refusal), .. } = back else { panic!("{back:?}") };
-    assert_eq!(refusal.reason, "person_not_admitted");
-    assert_eq!(world.store.scan(Table::Person, b"", None, 9).await.unwrap().len(), 0);
-    settled().await;
-    assert_eq!(world.third.alive(), Vec::<String>::new());
 }
 
 /// What Grace can do with an id of Ada's is what she can do with one that she made up.
@@ -343,34 +212,6 @@ async fn attack_account_stale_replayed_and_foreign_forms() {
     assert_eq!(reason(disconnect(&form, &tab).await), "not_connected", "nobody remembers for long");
 }
 
-#[tokio::test]
-async fn signing_out_ends_the_session_and_nothing_else() {
-    let world = World::new();
-    let app = world.register().await;
-    let tokens = world.redeem(&app, &world.code(&app).await).await.unwrap();
-    let mut tab = Tab::default();
-    let old = tab.sign_in(&world).await;
-    let form = tab.open(&world).await.form;
-    let stranger =
-        Tab { render: Some(Handle::plain(Kind::Cookie, [9; 32]).expose().to_owned()), ..tab.clone() };
-    assert_eq!(reason(world.flows.sign_out(stranger.answers(&form)).await), "cookie_wrong");
-    assert_eq!(tab.apps(&world).await.len(), 1);
-    world.flows.sign_out(tab.answers(&form)).await.unwrap();
-    world.flows.sign_out(tab.answers(&form)).await.unwrap();
-    assert!(tab.open(&world).await.accounts.is_empty(), "the old cookie is worth nothing");
-    let sessions = world.store.scan(Table::Browser, b"", None, 9).await.unwrap().len();
-    assert_eq!(sessions, 1, "that of the browser which approved is left");
-    assert!(world.is_admitted(tokens.access_token.expose_secret()).await, "the app goes on");
-    // A sign-in gives another value, and the one before it is gone.
-    let new = tab.sign_in(&world).await;
-    assert_ne!(old, new);
-    let again = tab.sign_in(&world).await;
-    assert!(Tab { session: Some(new), ..tab.clone() }.open(&world).await.accounts.is_empty());
-    assert!(Tab { session: Some(again), ..tab.clone() }.open(&world).await.accounts.len() == 1);
-    world.clock.forward(crate::domain::person::BROWSER_TTL);
-    assert!(tab.open(&world).await.accounts.is_empty(), "a session ends by itself");
-}
-
 /// However many approvals there are: one app of a redirect URI and a server is one line, and goes as one.
 #[tokio::test]
 async fn several_connections_of_an_app_are_one_line() {
@@ -454,18 +295,6 @@ async fn attack_account_link_that_says_it_is_disconnected() {
     assert_eq!(reason(all().await), "not_connected");
 }
 
-#[tokio::test]
-async fn what_was_begun_and_not_finished_goes() {
-    let world = World::new();
-    let mut tab = Tab::default();
-    tab.leave(&world).await.unwrap();
-    assert_eq!(world.store.scan(Table::SignIn, b"", None, 9).await.unwrap().len(), 1);
-    world.clock.forward(Duration::from_hours(2));
-    world.flows.sweep().await.unwrap();
-    assert_eq!(world.store.scan(Table::SignIn, b"", None, 9).await.unwrap().len(), 0);
-    assert_eq!(world.store.scan(Table::Index, b"", None, 9).await.unwrap().len(), 0);
-}
-
 /// A long list comes in pages, and what does not fit into any is said.
 #[tokio::test]
 async fn a_long_list_comes_in_pages() {
@@ -539,88 +368,6 @@ async fn an_entry_that_is_gone_is_not_shown() {
     let shown = tab.open(&world).await;
     assert!(shown.accounts.is_empty());
     assert_eq!(shown.others.len(), 1);
-}
-
-/// Ada's session, which also knows somebody at another entry.
-async fn with_another_entry(world: &World, tab: &mut Tab) {
-    let key = Digest::of(tab.sign_in(world).await);
-    let another = |browser: &Browser| {
-        let mut people = browser.people.clone();
-        people.insert("another".to_owned(), browser.people["third"].clone());
-        Some(Browser { people, ..browser.clone() })
-    };
-    world.flows.records.update::<Browser>(key.as_bytes(), another).await.unwrap();
-}
-
-async fn entries(world: &World, session: &Handle) -> Vec<String> {
-    let browser = world.flows.records.load::<Browser>(session.digest().as_bytes()).await.unwrap();
-    browser.unwrap().record.people.into_keys().collect()
-}
-
-/// Signing out in one tab while a login comes back in another: what was signed out does not come back with it.
-#[tokio::test]
-async fn what_was_signed_out_does_not_come_back_with_a_login_under_way() {
-    let world = World::new();
-    let mut tab = Tab::default();
-    with_another_entry(&world, &mut tab).await;
-    let departed = tab.leave(&world).await.unwrap();
-    let back = world.flows.arrive(callback(&departed, tab.session.clone())).await.unwrap();
-    let Arrived::SignedIn { session, .. } = back else { panic!("{back:?}") };
-    assert_eq!(entries(&world, &session).await, ["another", "third"], "otherwise it stays");
-    for writes in 0..10 {
-        let world = World::new();
-        let mut tab = Tab::default();
-        with_another_entry(&world, &mut tab).await;
-        settled().await;
-        let departed = tab.leave(&world).await.unwrap();
-        let form = tab.open(&world).await.form;
-        let mut pause = world.store.pause_before(writes);
-        let (flows, coming) = (Arc::clone(&world.flows), callback(&departed, tab.session.clone()));
-        let mut coming = tokio::spawn(async move { flows.arrive(coming).await });
-        let reached = tokio::select! {
-            () = pause.reached() => true,
-            _ = &mut coming => false,
-        };
-        if !reached {
-            assert!(writes > 4, "a login writes more than {writes}");
-            return;
-        }
-        let was_there = world.flows.browser_of(tab.session.as_deref()).await.unwrap().is_some();
-        world.flows.sign_out(tab.answers(&form)).await.unwrap();
-        pause.resume();
-        let Ok(Arrived::SignedIn { session, .. }) = coming.await.unwrap() else { panic!("no session") };
-        if was_there {
-            assert_eq!(entries(&world, &session).await, ["third"], "signed out before write {writes}");
-        }
-    }
-    panic!("a login never ends");
-}
-
-#[tokio::test]
-async fn a_crash_anywhere_in_a_sign_in_leaves_nothing_that_stays() {
-    for writes in 0..20 {
-        let mut world = World::new();
-        let departed = Tab::default().leave(&world).await.unwrap();
-        world.store.crash_after(writes);
-        let arrived = world.flows.arrive(callback(&departed, None)).await;
-        world.store.recover();
-        settled().await;
-        world.restart();
-        if let Ok(Arrived::SignedIn { session, .. }) = arrived {
-            assert!(writes > 3, "a sign-in writes more than {writes}");
-            assert_eq!(entries(&world, &session).await, ["third"], "what was answered is durable");
-            return;
-        }
-        world.clock.forward(crate::domain::person::BROWSER_TTL + Duration::from_hours(2));
-        for _ in 0..2 {
-            world.flows.sweep().await.unwrap();
-        }
-        for table in [Table::Browser, Table::Person, Table::SignIn, Table::Index] {
-            let left = world.store.scan(table, b"", None, 9).await.unwrap();
-            assert_eq!(left.len(), 0, "{table:?} after {writes} writes");
-        }
-    }
-    panic!("a sign-in never ends");
 }
 
 /// The clock went back since the app was connected: it looks as if that were still to come, and is ended all the same.

@@ -88,7 +88,8 @@ fn begin(world: &World, path: &std::path::Path) -> (Arc<Flows>, Arc<KeyDesk>, Ar
         &world.registration,
     );
     let flows = Flows::new(Parts { sealer: Arc::clone(&seals) as _, ..parts });
-    let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(keeper));
+    let current = Arc::clone(&flows);
+    let desk = KeyDesk::new(Arc::new(move || Arc::clone(&current)), Arc::new(keeper));
     (flows, desk, seals)
 }
 
@@ -351,9 +352,14 @@ async fn what_a_step_has_sealed_before_the_rotation_and_writes_after_it_is_found
     rotating.desk.renew(None).await.unwrap();
     let desk = Arc::clone(&rotating.desk);
     let catching_up = tokio::spawn(async move { desk.catch_up().await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let settling = async {
+        while rotating.desk.list(false).await.unwrap().resealing.state != "settling" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settling).await.expect("it waits for what is under way");
+    tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!catching_up.is_finished(), "it does not wait for what is under way");
-    assert_eq!(rotating.desk.list(false).await.unwrap().resealing.state, "settling");
     let kept = rotating.drop_old(true).await;
     assert_eq!((kept.dropped.len(), kept.kept[0].reason), (0, "resealing"));
     pause.resume();

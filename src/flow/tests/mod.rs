@@ -8,6 +8,7 @@ mod farewell;
 mod journey;
 mod keys;
 pub(crate) mod library;
+mod many;
 mod noted;
 mod operator;
 mod proofs;
@@ -15,6 +16,7 @@ mod races;
 mod registrations;
 mod resource_servers;
 mod restored;
+mod sign_in;
 mod stops;
 
 use std::{

@@ -392,7 +392,9 @@ impl Process {
         let [new, old] = [43, 42].map(|byte| MasterKey::from_bytes([byte; 32]));
         let seals = Arc::new(Seals::new(&new, &[old], Arc::clone(entropy) as _).unwrap());
         let flows = Flows::new(Parts { sealer: Arc::clone(&seals) as _, ..parts });
-        let desk = KeyDesk::new(Arc::clone(&flows), Arc::new(TwoKeys(Arc::clone(&seals))));
+        let current = Arc::clone(&flows);
+        let keeper = Arc::new(TwoKeys(Arc::clone(&seals)));
+        let desk = KeyDesk::new(Arc::new(move || Arc::clone(&current)), keeper);
         let new = seals.current();
         (Self { flows, sessions: Arc::new(Sessions::with_capacity(8)), ..self }, desk, new)
     }

@@ -43,6 +43,10 @@ families! {
     CONNECTIONS_REFUSED = "mcp_deputy_connections_refused_total" Counter [],
     /// How many connections there may be at the same time.
     CONNECTION_PLACES = "mcp_deputy_connection_places" Gauge [],
+    /// TLS handshakes of clients that came to nothing: `client_gone`, `client_refused` (the client said so, most often because it does not trust the certificate), `not_tls`, `nothing_in_common`, `slow` or `unusual`.
+    HANDSHAKES = "mcp_deputy_tls_handshakes_failed_total" Counter ["reason"],
+    /// How long the certificate of `[tls]` that is shown stays good, by its file; below zero: it has expired. Nothing where TLS does not end here.
+    CERTIFICATE = "mcp_deputy_certificate_expires_in_seconds" Gauge ["certificate"],
     /// Access tokens that a worker looked for in its own memory: found and fresh (`hit`), or read from the store (`miss`).
     SESSIONS = "mcp_deputy_session_cache_total" Counter ["result"],
     /// Requests to our own endpoints, by endpoint and class of the status.
@@ -55,6 +59,8 @@ families! {
     THIRD_PARTY_CALLS = "mcp_deputy_third_party_calls_total" Counter ["provider", "call", "outcome", "reason"],
     /// How long calls to third parties took, whatever came of them.
     THIRD_PARTY_TOOK = "mcp_deputy_third_party_call_duration_seconds" Histogram ["provider", "call"],
+    /// Fetches of metadata documents of apps: `taken`, or `gone`, `refused` (for what stands there) or `unavailable`, with the reason.
+    DOCUMENTS = "mcp_deputy_document_fetches_total" Counter ["outcome", "reason"],
     /// How long callers wait for the store; a write until it is durable.
     STORE_TOOK = "mcp_deputy_store_operation_duration_seconds" Histogram ["operation"],
     /// How long the log of the store takes to be durable on the disk.
@@ -69,6 +75,12 @@ families! {
     STORE_FAULTS = "mcp_deputy_store_faults_total" Counter [],
     /// Size of the files of the store; of one in memory, zero.
     STORE_SIZE = "mcp_deputy_store_size_bytes" Gauge [],
+    /// When a backup was last read to its end since this process started (`mcp-deputy backup`); zero: never.
+    BACKED_UP_AT = "mcp_deputy_last_backup_timestamp_seconds" Gauge [],
+    /// Whether everything in the store is sealed with the current encryption key: 1, or 0 while records are sealed anew.
+    SEALED = "mcp_deputy_keys_settled" Gauge [],
+    /// Records of the last change of the encryption key, or of the look at the start: sealed anew (`resealed`), yet to be sealed anew (`left`), or with something that no key opens (`unreadable`).
+    RESEALED = "mcp_deputy_keys_records" Gauge ["state"],
     /// Steps and background work under way on the control runtime.
     STEPS = "mcp_deputy_steps_in_flight" Gauge [],
     /// Rounds of the sweeper.
@@ -79,6 +91,8 @@ families! {
     SWEPT_AT = "mcp_deputy_last_sweep_timestamp_seconds" Gauge [],
     /// Configurations that were read again while this process ran: taken (`applied`) or not (`refused`).
     RELOADS = "mcp_deputy_config_reloads_total" Counter ["result"],
+    /// Whether the configuration that was read last was taken: 1, or 0 where the one before it holds.
+    RELOADED = "mcp_deputy_config_last_reload_successful" Gauge [],
     /// When the configuration that holds was taken: at the start or by a reload.
     APPLIED_AT = "mcp_deputy_config_applied_timestamp_seconds" Gauge [],
     /// When a new configuration was refused last; zero: never.

@@ -28,6 +28,7 @@ use crate::{
         Flows,
         count::{Count, Measured},
         journal,
+        keys::ResealingView,
     },
     net::{
         files::{self, Places},
@@ -85,6 +86,12 @@ pub(super) struct Moment<'a> {
     pub(super) places: Places,
     /// Where the store is, if it is on a disk.
     pub(super) store: Option<PathBuf>,
+    /// The file of the certificate that is shown, and until when that is good, in seconds since 1970.
+    pub(super) certificate: Option<(String, u64)>,
+    /// How far the store is sealed with the current key.
+    pub(super) keys: ResealingView,
+    /// In seconds since 1970.
+    pub(super) now: Timestamp,
 }
 
 impl Tallies {
@@ -98,14 +105,15 @@ impl Tallies {
     pub(super) fn exposition(&self, moment: &Moment<'_>) -> String {
         let mut text = Exposition::default();
         text.family(&all::BUILD).sample(&[env!("CARGO_PKG_VERSION")], 1);
-        self.requests(&mut text, moment.places);
-        self.permissions(&mut text);
+        self.requests(&mut text, moment);
+        self.permissions(&mut text, moment.flows);
         self.control(&mut text, moment);
         self.process(&mut text);
         text.finish()
     }
 
-    fn requests(&self, text: &mut Exposition, places: Places) {
+    fn requests(&self, text: &mut Exposition, moment: &Moment<'_>) {
+        let places = moment.places;
         let servers = self.traffic.servers();
         let mut samples = text.family(&all::MCP_REQUESTS);
         for (server, counts) in &servers {
@@ -133,6 +141,14 @@ impl Tallies {
         text.family(&all::CONNECTIONS_OPEN).sample(&[], open);
         text.family(&all::CONNECTIONS_REFUSED).sample(&[], refused);
         text.family(&all::CONNECTION_PLACES).sample(&[], places.connections);
+        let mut samples = text.family(&all::HANDSHAKES);
+        for (why, count) in self.door.handshakes() {
+            samples.sample(&[why.as_str()], count);
+        }
+        let mut samples = text.family(&all::CERTIFICATE);
+        if let Some((file, end)) = &moment.certificate {
+            samples.sample(&[file], i128::from(*end) - i128::from(moment.now.as_secs()));
+        }
         let (hits, misses) = self.traffic.sessions();
         text.family(&all::SESSIONS).sample(&["hit"], hits).sample(&["miss"], misses);
 
@@ -149,7 +165,7 @@ impl Tallies {
         }
     }
 
-    fn permissions(&self, text: &mut Exposition) {
+    fn permissions(&self, text: &mut Exposition, flows: &Flows) {
         let mut samples = text.family(&all::EVENTS);
         for (event, reason, count) in journal::tally() {
             samples.sample(&[event, reason], count);
@@ -165,6 +181,10 @@ impl Tallies {
         for step in &calls {
             spread(&mut samples, &[&step.provider, step.step], &step.took);
         }
+        let mut samples = text.family(&all::DOCUMENTS);
+        for (outcome, reason, count) in flows.tally().documents.so_far() {
+            samples.sample(&[outcome, reason], count);
+        }
     }
 
     fn control(&self, text: &mut Exposition, moment: &Moment<'_>) {
@@ -179,6 +199,15 @@ impl Tallies {
         text.family(&all::STORE_CONFLICTS).sample(&[], store.conflicts.so_far());
         text.family(&all::STORE_FAULTS).sample(&[], store.faults.so_far());
         text.family(&all::STORE_SIZE).sample(&[], moment.store.as_deref().map_or(0, size));
+        text.family(&all::BACKED_UP_AT).sample(&[], moment.flows.tally().backed_up_at());
+        let keys = &moment.keys;
+        text.family(&all::SEALED).sample(&[], u8::from(keys.is_done()));
+        // Some of what was counted goes by itself meanwhile.
+        let left = keys.records.filter(|_| !keys.is_done()).unwrap_or_default().saturating_sub(keys.resealed);
+        text.family(&all::RESEALED)
+            .sample(&["resealed"], keys.resealed)
+            .sample(&["left"], left)
+            .sample(&["unreadable"], keys.unreadable);
         text.family(&all::STEPS).sample(&[], moment.flows.under_way());
         let sweeper = &self.sweeper;
         text.family(&all::SWEEPS)
@@ -193,6 +222,7 @@ impl Tallies {
         text.family(&all::RELOADS)
             .sample(&["applied"], reloads.applied.so_far())
             .sample(&["refused"], reloads.refused.so_far());
+        text.family(&all::RELOADED).sample(&[], u8::from(reloads.went_well()));
         let (applied_at, refused_at) = reloads.times();
         text.family(&all::APPLIED_AT).sample(&[], applied_at);
         text.family(&all::REFUSED_AT).sample(&[], refused_at);

@@ -3,14 +3,23 @@
 use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path};
 
 use super::{families::FAMILIES, *};
-use crate::flow::tests::World;
+use crate::{flow::tests::World, net::listen::Handshake};
 
 fn text() -> String {
     let world = World::new();
     let tallies = Tallies::since(Timestamp::from_millis(1_800_000_000_500));
     tallies.traffic.worker(0).server("/mcp");
     let places = Places { connections: 10, streams: 5 };
-    tallies.exposition(&Moment { flows: &world.flows, places, store: None })
+    let keys = resealing();
+    let certificate = Some(("/etc/tls/\"own\".pem".to_owned(), 1_800_000_060));
+    let now = Timestamp::from_millis(1_800_000_100_000);
+    world.flows.tally().documents.add("refused", "document_too_large");
+    tallies.door.handshake_failed(Handshake::NotTls);
+    tallies.exposition(&Moment { flows: &world.flows, places, store: None, certificate, keys, now })
+}
+
+fn resealing() -> ResealingView {
+    ResealingView { key: String::new(), state: "resealing", records: Some(9), resealed: 4, unreadable: 1 }
 }
 
 fn on_disk(path: &str) -> String {
@@ -92,7 +101,15 @@ async fn every_number_is_that_of_its_own_tally() {
         sweeper.round(round >= 32, Timestamp::from_millis(1_800_000_001_000));
     }
     let places = Places { connections: 41, streams: 42 };
-    let text = tallies.exposition(&Moment { flows: &world.flows, places, store: None });
+    let now = Timestamp::from_millis(1_800_000_100_000);
+    let text = tallies.exposition(&Moment {
+        flows: &world.flows,
+        places,
+        store: None,
+        certificate: None,
+        keys: resealing(),
+        now,
+    });
     for line in [
         "mcp_deputy_swept_records_total{result=\"seen\"} 11",
         "mcp_deputy_swept_records_total{result=\"removed\"} 12",
@@ -118,6 +135,29 @@ async fn every_number_is_that_of_its_own_tally() {
         "mcp_deputy_stream_places 42",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_operator_is_woken_for_is_there() {
+    let text = text();
+    for line in [
+        // Forty seconds ago.
+        r#"mcp_deputy_certificate_expires_in_seconds{certificate="/etc/tls/\"own\".pem"} -40"#,
+        r#"mcp_deputy_tls_handshakes_failed_total{reason="not_tls"} 1"#,
+        r#"mcp_deputy_tls_handshakes_failed_total{reason="slow"} 0"#,
+        r#"mcp_deputy_document_fetches_total{outcome="taken",reason=""} 0"#,
+        r#"mcp_deputy_document_fetches_total{outcome="refused",reason="document_too_large"} 1"#,
+        "mcp_deputy_last_backup_timestamp_seconds 0",
+        "mcp_deputy_keys_settled 0",
+        r#"mcp_deputy_keys_records{state="resealed"} 4"#,
+        r#"mcp_deputy_keys_records{state="left"} 5"#,
+        r#"mcp_deputy_keys_records{state="unreadable"} 1"#,
+        "mcp_deputy_config_last_reload_successful 1",
+        r#"mcp_deputy_mcp_request_duration_seconds_bucket{server="/mcp",le="0.0001"} 0"#,
+        r#"mcp_deputy_mcp_request_duration_seconds_bucket{server="/mcp",le="120"} 0"#,
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line}\n{text}");
     }
 }
 

@@ -11,6 +11,7 @@
 //! POST /admin/v1/clients/reinstate                     id
 //! POST /admin/v1/users/revoke                          id: subject, login name or e-mail address
 //! …    /admin/v1/keys                                  the encryption keys ([`super::keys`])
+//! …    /admin/v1/log                                   the levels of the log ([`super::log`])
 //! ```
 //!
 //! Everything is in the query; bodies are not read. A parameter that is not known, or is there twice, is refused, so that a
@@ -109,15 +110,24 @@ enum What {
     Grants,
 }
 
+/// How the gateway is at this moment.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    /// Whether it drains.
+    pub(super) draining: bool,
+    /// Whether the configuration that was read last holds.
+    pub(super) holds: bool,
+}
+
 /// Answers the operator.
-pub(super) async fn answer(flows: &Arc<Flows>, request: &Request<()>, draining: bool) -> Response<Body> {
+pub(super) async fn answer(flows: &Arc<Flows>, request: &Request<()>, now: Now) -> Response<Body> {
     let path =
         request.uri().path().strip_prefix(ROOT).filter(|path| path.is_empty() || path.starts_with('/'));
     let Some(path) = path else { return nothing() };
     let query = request.uri().query().unwrap_or_default();
     let (what, verb) = match path.trim_start_matches('/').split_once('/') {
         None if path.is_empty() => {
-            return only(&Method::GET, request).unwrap_or_else(|| about(flows, draining));
+            return only(&Method::GET, request).unwrap_or_else(|| about(flows, now));
         }
         None if path == "/backup" => {
             return only(&Method::GET, request).unwrap_or_else(|| super::backup::answer(flows));
@@ -195,12 +205,13 @@ async fn revoke_user(flows: &Arc<Flows>, query: &str) -> Result<Response<Body>, 
     Ok(said(&flows.operator_revokes_person(&id(query)?).await?))
 }
 
-fn about(flows: &Flows, draining: bool) -> Response<Body> {
+fn about(flows: &Flows, now: Now) -> Response<Body> {
     said(&json!({
         "product": "mcp-deputy",
         "version": env!("CARGO_PKG_VERSION"),
         "issuer": flows.catalog().public_url,
-        "draining": draining,
+        "draining": now.draining,
+        "configuration": if now.holds { "holds" } else { "refused" },
     }))
 }
 

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -127,6 +127,7 @@ pub(crate) struct Gateway {
     pub(crate) slate: Option<ThirdParty>,
     pub(crate) mcp_server: McpServer,
     flows: Option<Arc<Flows>>,
+    handle: Option<gateway::Handle>,
     address: SocketAddr,
     fetch: Fetch,
     setup: Setup,
@@ -173,6 +174,7 @@ impl Setup {
             slate,
             mcp_server,
             flows: Some(run.flows),
+            handle: Some(run.handle),
             address,
             fetch: super::tls::fetch(),
             setup: self,
@@ -262,6 +264,7 @@ pub(crate) async fn third_party(behaviour: Behaviour, stop: &CancellationToken) 
 struct Started {
     admin: String,
     flows: Arc<Flows>,
+    handle: gateway::Handle,
     stop: CancellationToken,
     running: JoinHandle<std::io::Result<Drained>>,
 }
@@ -285,13 +288,13 @@ async fn run(setup: &Setup, text: &str, clock: &Arc<TestClock>, public: Endpoint
         }
         tries += 1;
     };
-    let flows = gateway.flows();
+    let (flows, handle) = (gateway.flows(), gateway.handle());
     let admin = Endpoint::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
     let admin_address = admin.address().unwrap();
     let stop = CancellationToken::new();
     let bound = Bound { public, admin, metrics: None, certificates: None };
     let running = tokio::spawn(gateway.run(gateway::desk::<()>, bound, stop.clone()));
-    Started { admin: format!("http://{admin_address}"), flows, stop, running }
+    Started { admin: format!("http://{admin_address}"), flows, handle, stop, running }
 }
 
 impl Gateway {
@@ -343,7 +346,7 @@ impl Gateway {
             self.stop().await;
         }
         // The embedded store locks its folder for as long as anything holds it.
-        self.flows = None;
+        (self.flows, self.handle) = (None, None);
         let public = loop {
             match Endpoint::bind(self.address, self.setup.tls.clone()) {
                 Ok(endpoint) => break endpoint,
@@ -351,9 +354,19 @@ impl Gateway {
             }
         };
         let again = run(&self.setup, &self.text, &self.clock, public).await;
-        (self.admin, self.flows) = (again.admin, Some(again.flows));
+        (self.admin, self.flows, self.handle) = (again.admin, Some(again.flows), Some(again.handle));
         (self.stop, self.running) = (again.stop, Some(again.running));
         self.fetch = super::tls::fetch();
+    }
+
+    /// Has the running gateway read its configuration again, as [`Self::reconfigure`] changed it. What is returned shows whether
+    /// anybody still has the steps of the configuration before.
+    pub(crate) async fn reload(&mut self) -> Weak<Flows> {
+        let before = Arc::downgrade(self.flows());
+        let handle = self.handle.as_ref().expect("it runs");
+        handle.reload(|| config::from_text("test.toml", &self.text, &|_| None)).await.unwrap();
+        self.flows = Some(handle.flows());
+        before
     }
 
     /// Seconds since 1970.
@@ -361,7 +374,7 @@ impl Gateway {
         self.clock.now().as_secs()
     }
 
-    /// Changes the configuration, for the next start.
+    /// Changes the configuration, for the next start or reload.
     pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{from} is not there");
         self.text = self.text.replace(from, to);

@@ -80,6 +80,13 @@ impl Metrics {
     /// The value of the one series with this name and these labels (others may be there as well); the sum where there are
     /// several.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let sum = self.millionths(name, labels);
+        assert_eq!(sum % ONE, 0, "{name} {labels:?} is no whole number");
+        sum / ONE
+    }
+
+    /// The same in millionths, where it need not be a whole number.
+    pub(crate) fn millionths(&self, name: &str, labels: &[(&str, &str)]) -> Millionths {
         let has = |series: &Series| {
             series.0 == name
                 && labels.iter().all(|(label, value)| series.1.get(*label).is_some_and(|it| it == value))
@@ -87,9 +94,19 @@ impl Metrics {
         let found: Vec<_> =
             self.samples.iter().filter(|(series, _)| has(series)).map(|(_, value)| *value).collect();
         assert!(!found.is_empty(), "there is no {name} {labels:?}");
-        let sum: Millionths = found.iter().sum();
-        assert_eq!(sum % ONE, 0, "{name} {labels:?} is no whole number");
-        sum / ONE
+        found.iter().sum()
+    }
+
+    /// The bounds of a histogram's buckets, in order, as they are written.
+    pub(crate) fn bounds(&self, family: &str, label: (&str, &str)) -> Vec<String> {
+        let is_one = |(name, labels): &&Series| {
+            *name == format!("{family}_bucket") && labels.get(label.0).is_some_and(|value| value == label.1)
+        };
+        let mut bounds: Vec<String> =
+            self.samples.keys().filter(is_one).map(|(_, labels)| labels["le"].clone()).collect();
+        bounds.sort_by_key(|bound| if bound == "+Inf" { Millionths::MAX } else { number(bound) });
+        bounds.dedup();
+        bounds
     }
 
     /// How often an event of the journal was counted.
