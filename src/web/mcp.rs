@@ -306,6 +306,7 @@ async fn forwarded(
 }
 
 /// What a span says of a call to the MCP server.
+#[inline]
 fn told(forwarded: &Forwarded) -> (Option<u16>, &'static str) {
     match forwarded {
         Forwarded::Answer(reply) | Forwarded::Forbidden(_, reply) => (Some(reply.status().as_u16()), ""),

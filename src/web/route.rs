@@ -287,6 +287,7 @@ impl Place<'_> {
     }
 
     /// As what it is followed.
+    #[inline]
     fn step(self, method: &Method) -> Step {
         let is_post = *method == Method::POST;
         match self {
