@@ -43,7 +43,7 @@ pub(super) struct Show {
                         could log secrets (hyper, h2, rustls and the like) stay at info, whatever is asked for."
 )]
 pub(super) struct Set {
-    /// From which levels on, such as debug, or info,mcp_deputy::flow=trace
+    /// From which levels on, such as `debug`, or `info,mcp_deputy::flow=trace`
     filter: String,
     /// As JSON
     #[arg(long)]

@@ -67,11 +67,11 @@ const COPIED: [&str; 2] = ["CLIENT", "USER"];
 /// Writes rows under their titles.
 pub(super) fn rows(out: &mut impl Write, titles: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let cells = |row: &Vec<String>| -> Vec<String> {
-        let titled = titles.iter().zip(row).enumerate();
-        titled.map(|(column, (title, text))| cell(title, column, text)).collect()
+        let columns = titles.iter().zip(row).enumerate();
+        columns.map(|(column, (title, text))| cell(title, column, text)).collect()
     };
-    let titled = titles.iter().map(|title| (*title).to_owned()).collect();
-    let shown: Vec<Vec<String>> = std::iter::once(titled).chain(rows.iter().map(cells)).collect();
+    let first = titles.iter().map(|title| (*title).to_owned()).collect();
+    let shown: Vec<Vec<String>> = std::iter::once(first).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| {
         shown.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
     };

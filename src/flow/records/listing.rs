@@ -68,21 +68,35 @@ impl Records {
 /// meanwhile is seen, or is not.
 pub struct GrantPages {
     owner: GrantsOf,
-    /// Behind which grant the next page begins; nothing: there is none.
-    after: Option<Option<Bytes>>,
+    next: Page,
+}
+
+/// Where the next page begins.
+enum Page {
+    First,
+    /// Behind this grant.
+    Behind(Bytes),
+    /// There is none.
+    Over,
 }
 
 impl GrantPages {
     /// From the first one on.
     pub const fn of(owner: GrantsOf) -> Self {
-        Self { owner, after: Some(None) }
+        Self { owner, next: Page::First }
     }
 
     /// The next page, which may be empty; nothing behind the last one.
     pub async fn next(&mut self, records: &Records) -> Result<Option<Vec<Loaded<Grant>>>, Fault> {
-        let Some(after) = self.after.take() else { return Ok(None) };
+        let after = match &self.next {
+            Page::First => None,
+            Page::Behind(grant) => Some(grant.clone()),
+            Page::Over => return Ok(None),
+        };
+        // Over, too, where the store fails: whoever goes on all the same begins anew.
+        self.next = Page::Over;
         let (page, next) = records.grants_after(self.owner, after.as_deref(), PAGE).await?;
-        self.after = next.map(Some);
+        self.next = next.map_or(Page::Over, Page::Behind);
         Ok(Some(page.into_iter().map(|(_, grant)| grant).collect()))
     }
 }

@@ -39,6 +39,10 @@ impl Held {
         Self::within(path, PATIENCE)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a lock is waited for, which decides nothing else"
+    )]
     fn within(path: &Path, patience: Duration) -> Result<Self, Fault> {
         let fault = |error: Failed| Fault::caused(format!("change the key file {}", path.display()), error);
         let path = fs::canonicalize(path).map_err(|error| fault(error.into()))?;
@@ -108,6 +112,7 @@ impl Held {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long a lock is waited for, which decides nothing else")]
 fn lock(file: &File, until: Instant) -> Result<(), Failed> {
     loop {
         match file.try_lock() {

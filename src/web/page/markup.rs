@@ -137,16 +137,10 @@ fn resolved(text: &str) -> String {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('&') {
         out.push_str(before);
-        match behind.split_once(';').and_then(|(name, after)| Some((character(name)?, after))) {
-            Some((character, after)) => {
-                out.push(character);
-                rest = after;
-            }
-            None => {
-                out.push('&');
-                rest = behind;
-            }
-        }
+        let entity = behind.split_once(';').and_then(|(name, after)| Some((character(name)?, after)));
+        let (character, after) = entity.unwrap_or(('&', behind));
+        out.push(character);
+        rest = after;
     }
     out.push_str(rest);
     out
