@@ -380,7 +380,7 @@ async fn attack_restore_with_a_log_that_says_nothing() {
         fs::write(&log, wrapped.join("\n")).unwrap();
         let (status, said, error) =
             world.command(&["restore", path, "--dry-run", "--journal", log.to_str().unwrap()]).await;
-        assert!(status == Some(0) && said.contains("1 more come back revoked"), "{said}{error}");
+        assert!(status == Some(0) && said.contains("1 more comes back revoked"), "{said}{error}");
     }
 }
 
