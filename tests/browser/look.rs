@@ -94,7 +94,7 @@ pub(crate) async fn judged(browser: &Browser) -> [Value; 2] {
 
 /// Whether every text can be read (WCAG 2.2 level AA: 1.4.3 contrast, 1.4.10 reflow), nothing is cut off or lies on something
 /// else, everything that is pressed is as large as a finger, and no place in a sentence was left open. What can be unfolded is.
-const JUDGE: &str = r#"
+const JUDGE: &str = r"
     const wrong = [], page = document.documentElement, main = document.querySelector('main');
     const say = (what, e) => wrong.push(what + ': ' + (e.outerHTML || e).slice(0, 120));
     const folded = [...document.querySelectorAll('details:not([open])')];
@@ -147,7 +147,7 @@ const JUDGE: &str = r#"
         if (over > 1 && under > 1) say('two things to press lie on each other', JSON.stringify([a, b]));
     }));
     folded.forEach(e => e.open = false);
-    return [wrong, measured]"#;
+    return [wrong, measured]";
 
 #[tokio::test]
 async fn what_is_wrong_with_a_page_is_found() {

@@ -223,18 +223,18 @@ async fn attack_restore_of_what_nobody_could_have_registered() {
             }),
             with(&|it| {
                 (it["id"], it["metadata"]["redirect_uris"]) =
-                    (json!(derived("a")), json!(["javascript:alert(1)"]))
+                    (json!(derived("a")), json!(["javascript:alert(1)"]));
             }),
             with(&|it| {
                 (it["id"], it["metadata"]["redirect_uris"]) =
-                    (json!(derived("b")), json!(["http://evil.example/"]))
+                    (json!(derived("b")), json!(["http://evil.example/"]));
             }),
             with(&|it| {
-                (it["id"], it["metadata"]["client_name"]) = (json!(derived("c")), json!("x".repeat(5000)))
+                (it["id"], it["metadata"]["client_name"]) = (json!(derived("c")), json!("x".repeat(5000)));
             }),
             with(&|it| {
                 (it["id"], it["metadata"]["token_endpoint_auth_method"]) =
-                    (json!(derived("d")), json!("client_secret_basic"))
+                    (json!(derived("d")), json!("client_secret_basic"));
             }),
             with(&|it| it["id"] = json!("")),
             with(&|it| it["id"] = json!("operators-own")),
@@ -393,10 +393,10 @@ async fn a_key_that_is_not_the_stores_is_said_at_the_start() {
     world.visitor().tokens(&client).await;
     process.terminate();
     process.ended().await;
-    let _process = world.start().await;
+    let process = world.start().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(_process.told("reason", "key_unknown").is_empty());
-    drop(_process);
+    assert!(process.told("reason", "key_unknown").is_empty());
+    drop(process);
     fs::write(world.folder().join("data.key"), format!("{}A\n", "A".repeat(42))).unwrap();
     let process = world.start().await;
     let said = async {

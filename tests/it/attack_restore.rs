@@ -211,6 +211,7 @@ fn forge(whole: &str) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what the gateway says of its own clock is held against that")]
 async fn a_backup_replaces_nothing_and_a_restore_needs_an_empty_store_that_nobody_uses() {
     let mut world = World::new().await;
     let mut process = world.start().await;

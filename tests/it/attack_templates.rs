@@ -41,7 +41,7 @@ async fn attack_a_template_that_sends_real_codes_elsewhere() {
     let client = gateway.client("App").await;
     let asking = client.asks();
     let departed = ada.approve(&asking).await;
-    assert!(departed.leads_to().unwrap().starts_with(&gateway.third_party.origin()[..]), "{}", departed.body);
+    assert!(departed.leads_to().unwrap().starts_with(gateway.third_party.origin()), "{}", departed.body);
     assert!(!departed.body.contains("evil.example"), "{}", departed.body);
     let back = ada.callback_of(&departed).await;
     let arrived = ada.open(&back).await;

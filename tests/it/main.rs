@@ -48,6 +48,7 @@ mod attack_metadata;
 mod attack_methods;
 #[cfg(test)]
 mod attack_operator;
+#[cfg(test)]
 mod attack_operator_surfaces;
 #[cfg(test)]
 mod attack_pkce;
