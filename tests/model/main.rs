@@ -9,6 +9,8 @@
 //! `cargo test --test model -- --nocapture` prints the report.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 #[path = "../../src/domain/mod.rs"]
 #[expect(
     dead_code,

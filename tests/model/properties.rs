@@ -18,6 +18,10 @@ pub(crate) enum Property {
     P4,
     /// Nothing revoked comes back.
     P5,
+    /// No browser is signed in as somebody unless the person holding it asked for that here, and came back in it.
+    P6,
+    /// What a person gave to an app is ended on the page of connected apps by that person only, and only what it showed.
+    P7,
 }
 
 /// How a property was broken.
@@ -104,6 +108,70 @@ pub(crate) fn departure_was_approved(world: &World, browser: Browser, page: usiz
             browser.name(),
             page.client.name()
         ),
+    })
+}
+
+/// P3, for leaving without an app.
+pub(crate) fn sign_in_departure_was_asked(
+    world: &World,
+    browser: Browser,
+    account: usize,
+) -> Option<Violation> {
+    (!world.accounts[account].asked_by[browser as usize]).then(|| Violation {
+        property: Property::P3,
+        how: format!("{}'s browser is sent to sign in, and nobody asked for that there", browser.name()),
+    })
+}
+
+/// P6: called when a browser was signed in without an app.
+pub(crate) fn sign_in_was_asked(
+    world: &World,
+    browser: Browser,
+    sign_in: usize,
+    code: usize,
+) -> Option<Violation> {
+    let asked = world.accounts[usize::from(world.sign_ins[sign_in].account)].asked_by[browser as usize];
+    let third = &world.third[code];
+    let how = if !asked {
+        "nobody asked for that there"
+    } else if third.browser != browser {
+        "it came back in another browser"
+    } else {
+        return None;
+    };
+    let (name, person) = (browser.name(), third.person.login());
+    let how = format!("{name}'s browser is signed in as {person}, and {how}");
+    Some(Violation { property: Property::P6, how })
+}
+
+/// P7: called when an answer to a page of connected apps is taken as this person's.
+pub(crate) fn owner_was_shown(
+    world: &World,
+    browser: Browser,
+    account: usize,
+    owner: Person,
+) -> Option<Violation> {
+    let (facts, name) = (&world.accounts[account], browser.name());
+    let how = if !facts.taken_back_by[browser as usize] {
+        format!("an app of {}'s is disconnected from {name}'s browser by nobody", owner.login())
+    } else if facts.shows != Some(owner) {
+        format!("{name} disconnects an app of {}'s, whom the page did not show", owner.login())
+    } else {
+        return None;
+    };
+    Some(Violation { property: Property::P7, how })
+}
+
+/// P7: called when that answer ends what “Notes” may do.
+pub(crate) fn connection_was_shown(world: &World, account: usize, owner: Person) -> Option<Violation> {
+    let shown_until = world.accounts[account].shown_until;
+    let was_shown = world.pages.iter().any(|page| {
+        let is_theirs = page.connected_at.is_some_and(|(person, at)| person == owner && at <= shown_until);
+        is_theirs && !page.ended
+    });
+    (!was_shown).then(|| Violation {
+        property: Property::P7,
+        how: "what was connected after the page was shown is ended by an answer to it".to_owned(),
     })
 }
 

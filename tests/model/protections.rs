@@ -142,6 +142,59 @@ fn without_ending_the_grants_a_code_outlives_the_revocation() {
     breaks(&[EndsGrants], &scenario::REVOKED, Property::P5);
 }
 
+/// With these off, this property still holds in this world, whatever else does not.
+fn still_holds(off: &[Protection], scenario: &Scenario, property: Property) {
+    let report = explore(scenario, Off::of(off), Wanted::Only(property));
+    println!("without {off:?} ({report}): {property:?} holds");
+    if let Some(counterexample) = report.counterexample {
+        panic!("without {off:?}:\n{counterexample}");
+    }
+}
+
+#[test]
+fn without_the_proof_of_a_sign_in_a_browser_leaves_unasked() {
+    breaks(&[SignInAsked], &scenario::SIGN_IN, Property::P3);
+    breaks(&[SignInAsked], &scenario::SIGN_IN, Property::P6);
+}
+
+#[test]
+fn without_a_proof_of_its_own_a_sign_in_is_an_approval() {
+    breaks(&[SignInOfItsOwn], &scenario::SIGN_IN, Property::P1);
+}
+
+#[test]
+fn without_the_cookie_of_a_sign_in_somebody_else_is_signed_in() {
+    breaks(&[SignInCookie], &scenario::SIGN_IN, Property::P6);
+}
+
+#[test]
+fn without_origin_and_render_cookie_a_sign_in_is_begun_for_the_person() {
+    is_backed_up(&[SameOriginPost], &scenario::SIGN_IN);
+    still_holds(&[RenderCookie], &scenario::SIGN_IN, Property::P3);
+    breaks(&[SameOriginPost, RenderCookie], &scenario::SIGN_IN, Property::P3);
+}
+
+#[test]
+fn without_taking_a_sign_in_once_the_third_party_still_takes_its_code_once() {
+    is_backed_up(&[SignInOnce], &scenario::SIGN_IN_TWICE);
+}
+
+#[test]
+fn without_comparing_the_owner_another_account_loses_its_apps() {
+    breaks(&[OwnerCompared], &scenario::CONNECTED, Property::P7);
+}
+
+#[test]
+fn without_three_protections_the_attackers_page_disconnects_the_persons_apps() {
+    still_holds(&[SameOriginPost, RenderCookie], &scenario::CONNECTED, Property::P7);
+    breaks(&[SameOriginPost, RenderCookie, OwnerCompared], &scenario::CONNECTED, Property::P7);
+}
+
+#[test]
+fn without_what_the_page_showed_a_second_answer_ends_what_was_connected_since() {
+    breaks(&[OnlyWhatWasShown], &scenario::CONNECTED, Property::P7);
+}
+
 #[test]
 fn without_a_conditional_write_two_redeem_one_code() {
     breaks(&[RedeemOnce], &scenario::TOKENS, Property::P2);

@@ -51,6 +51,14 @@ pub(crate) struct Scenario {
     pub(crate) refreshes: u8,
     /// Whether two hours pass, and the sweeper comes.
     pub(crate) time_passes: bool,
+    /// In whose browsers the page of connected apps is opened.
+    pub(crate) accounts_of: &'static [Browser],
+    /// How often.
+    pub(crate) accounts: u8,
+    /// How often one such page is answered.
+    pub(crate) presses: u8,
+    /// Whether apps are disconnected there.
+    pub(crate) disconnects: bool,
 }
 
 const HONEST: &[(Browser, App, Redirect)] = &[(Browser::Ada, App::Notes, Redirect::Notes)];
@@ -86,6 +94,10 @@ const NOTHING: Scenario = Scenario {
     redeems: 0,
     refreshes: 0,
     time_passes: false,
+    accounts_of: &[],
+    accounts: 0,
+    presses: 1,
+    disconnects: false,
 };
 
 /// Ada and an attacker: what he can do with links, forms, callbacks and clients of his own.
@@ -187,8 +199,70 @@ pub(crate) const TOKENS: Scenario = Scenario {
     ..NOTHING
 };
 
+/// A sign-in without an app beside an approval, and an attacker who carries `state`s, codes and forms from one to the other.
+pub(crate) const SIGN_IN: Scenario = Scenario {
+    name: "sign-in",
+    pages: &[(Browser::Ada, App::Evil, Redirect::Evil), (Browser::Mallory, App::Evil, Redirect::Evil)],
+    visits: 2,
+    deliveries: 2,
+    attacker: true,
+    forged: 1,
+    whole_steps: true,
+    accounts_of: &[Browser::Ada, Browser::Mallory],
+    accounts: 2,
+    ..NOTHING
+};
+
+/// One sign-in, brought back twice at once, and a crash.
+pub(crate) const SIGN_IN_TWICE: Scenario = Scenario {
+    name: "sign-in twice",
+    max_pages: 0,
+    visits: 2,
+    deliveries: 2,
+    crashes: 1,
+    accounts_of: &[Browser::Ada],
+    accounts: 1,
+    ..NOTHING
+};
+
+/// What Ada connected and takes back on the page of connected apps, answered twice, while she connects it anew, changes
+/// her account, and an attacker posts his own page from her browser.
+pub(crate) const CONNECTED: Scenario = Scenario {
+    name: "connected apps",
+    max_pages: 2,
+    visits: 2,
+    deliveries: 2,
+    outcomes: &[Outcome::Own, Outcome::OtherPerson],
+    known: true,
+    attacker: true,
+    forged: 1,
+    whole_steps: true,
+    redeems: 1,
+    revocations: 3,
+    accounts_of: &[Browser::Ada, Browser::Mallory],
+    accounts: 1,
+    presses: 2,
+    disconnects: true,
+    ..NOTHING
+};
+
+/// The same read by read and write by write: one app, taken back while its callback or its tokens are under way, and a crash.
+pub(crate) const TAKEN_BACK: Scenario = Scenario {
+    name: "taken back",
+    known: true,
+    whole_departures: true,
+    redeems: 1,
+    crashes: 1,
+    revocations: 2,
+    accounts_of: &[Browser::Ada],
+    accounts: 1,
+    presses: 2,
+    disconnects: true,
+    ..NOTHING
+};
+
 /// All of them.
-pub(crate) const ALL: [&Scenario; 9] = [
+pub(crate) const ALL: [&Scenario; 13] = [
     &ATTACKER,
     &CHANGING,
     &SECOND_PAGE,
@@ -198,4 +272,8 @@ pub(crate) const ALL: [&Scenario; 9] = [
     &REVOKED,
     &APPROVED_AGAIN,
     &TOKENS,
+    &SIGN_IN,
+    &SIGN_IN_TWICE,
+    &CONNECTED,
+    &TAKEN_BACK,
 ];

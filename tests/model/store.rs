@@ -15,6 +15,7 @@ use crate::{
         consent::Consent,
         grant::{Code, Grant, Live, Stage},
         person::{Browser, Person},
+        sign_in::SignIn,
         ticket::Ticket,
     },
     explore::Mix,
@@ -39,6 +40,8 @@ pub(crate) enum Key {
     Grant(u8),
     /// A browser, by its session cookie.
     Session(u8),
+    /// A sign-in, by its `state`.
+    SignIn(u8),
 }
 
 /// The version of a record.
@@ -67,7 +70,7 @@ pub(crate) trait Stored: Content + Sized {
     fn unwrap(record: &Record) -> Option<&Self>;
 }
 
-records!(Client, Ticket, Arrival, Person, Consent, Grant, Browser);
+records!(Client, Ticket, Arrival, Person, Consent, Grant, Browser, SignIn);
 
 #[derive(Clone, Debug)]
 struct Cell {
@@ -213,6 +216,12 @@ impl Content for Consent {
     fn content(&self, into: &mut Mix) {
         (&self.subject, &self.client_id, &self.redirect_uri, &self.scopes, &self.provider_scopes).hash(into);
         (self.fingerprint, self.granted_at, self.revoked_at).hash(into);
+    }
+}
+
+impl Content for SignIn {
+    fn content(&self, into: &mut Mix) {
+        (&self.provider, &self.verifier, self.cookie, self.expires_at).hash(into);
     }
 }
 

@@ -49,6 +49,18 @@ pub(crate) enum Protection {
     EndsGrants = 1 << 19,
     /// A refresh token is rotated by a conditional write, and an old one ends the grant (`Grant::judge_refresh`).
     RefreshOnce = 1 << 20,
+    /// Leaving to sign in takes the proof of a click on the page of connected apps (`domain::sign_in::SignInProof`).
+    SignInAsked = 1 << 21,
+    /// That proof, its record and its `state` are of a kind of their own: nothing of an approval can be made of them.
+    SignInOfItsOwn = 1 << 22,
+    /// The way back of a sign-in is good in the browser that asked (`SignIn::check`, `TakenSignIn::prove`).
+    SignInCookie = 1 << 23,
+    /// A sign-in is taken by one conditional write (`flow::sign_in`).
+    SignInOnce = 1 << 24,
+    /// Whoever ends something on the page of connected apps is signed in as whom it showed (`AccountPage::owner`).
+    OwnerCompared = 1 << 25,
+    /// And means only what it showed (`Owner::was_shown`).
+    OnlyWhatWasShown = 1 << 26,
 }
 
 /// Which protections are switched off.

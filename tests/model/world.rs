@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    account::{AccountFacts, Answering, Asked, Returning, SignInFacts, State},
     domain::{
         client::Client,
         consent::{ConsentProof, Pending},
@@ -228,6 +229,8 @@ pub(crate) struct Page {
     pub(crate) approved_by: [bool; 2],
     /// How many codes it gave.
     pub(crate) codes: u8,
+    /// Whose its grant is, and when it was approved.
+    pub(crate) connected_at: Option<(Person, u64)>,
     /// Whether its code is known to its app.
     pub(crate) code_sent: bool,
     /// Whether a code of it became tokens.
@@ -252,8 +255,8 @@ pub(crate) struct TicketFacts {
 /// A code of the third party.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ThirdCode {
-    /// Bound to the challenge of this ticket.
-    pub(crate) challenge: u8,
+    /// Bound to the challenge of this ticket or sign-in.
+    pub(crate) challenge: State,
     /// Whose.
     pub(crate) person: Person,
     /// Whether it stands for more scopes than were asked for.
@@ -288,6 +291,8 @@ pub(crate) struct Jar {
     pub(crate) tickets: Vec<u8>,
     /// Those of arrivals.
     pub(crate) arrivals: Vec<u8>,
+    /// Those of sign-ins.
+    pub(crate) sign_ins: Vec<u8>,
     /// That of the session.
     pub(crate) session: Option<u8>,
 }
@@ -335,6 +340,8 @@ pub(crate) struct Budget {
     pub(crate) time: bool,
     /// How often a second page is answered.
     pub(crate) again: u8,
+    /// How often the page of connected apps is opened.
+    pub(crate) accounts: u8,
     /// Whether the way from a click to the third party is one moment.
     pub(crate) whole_departures: bool,
 }
@@ -348,6 +355,8 @@ pub(crate) struct World {
     pub(crate) tickets: Vec<TicketFacts>,
     pub(crate) third: Vec<ThirdCode>,
     pub(crate) arrivals: Vec<ArrivalFacts>,
+    pub(crate) accounts: Vec<AccountFacts>,
+    pub(crate) sign_ins: Vec<SignInFacts>,
     pub(crate) jars: [Jar; 2],
     pub(crate) sessions: u8,
     /// The state of each client: 0 as it registered, then how it changed.
@@ -392,6 +401,10 @@ pub(crate) enum Task {
     Refresh { page: u8, generation: u8, at: u8 },
     /// `flow/revoke.rs`, and what `flow/sweep.rs` repeats of it.
     Revoke(Revoking),
+    /// `flow/account.rs`: an answer to the page.
+    Account(Answering),
+    /// `flow/sign_in.rs`: the way back.
+    SignIn(Returning),
 }
 
 /// What the last part of the journey remembers.
@@ -441,10 +454,16 @@ pub(crate) enum Action {
     Approve(usize),
     /// The attacker's site posts the form of his own page from Ada's browser.
     Forge(usize),
-    /// A browser goes to the third party with the `state` of a ticket.
-    Visit(Browser, usize, Outcome),
-    /// A browser comes to our callback with the `state` of a ticket and a code of the third party.
-    Deliver(Browser, usize, usize),
+    /// A browser goes to the third party with the `state` of a ticket or sign-in.
+    Visit(Browser, State, Outcome),
+    /// A browser comes to our callback with such a `state` and a code of the third party.
+    Deliver(Browser, State, usize),
+    /// A browser opens the page of connected apps.
+    OpenAccount(Browser),
+    /// A person presses a button on the page of connected apps that their browser shows.
+    AnswerAccount(usize, Asked),
+    /// The attacker's site posts the form of his own page of connected apps from Ada's browser.
+    ForgeAccount(usize, Asked),
     /// A person presses Approve on a second page that their browser shows.
     ApproveAgain(Browser, usize),
     /// The attacker's site answers his second page from Ada's browser.
@@ -480,6 +499,8 @@ impl World {
             tickets: Vec::new(),
             third: Vec::new(),
             arrivals: Vec::new(),
+            accounts: Vec::new(),
+            sign_ins: Vec::new(),
             jars: [Jar::default(), Jar::default()],
             sessions: 0,
             versions: [0; 2],
@@ -497,6 +518,7 @@ impl World {
                 refreshes: scenario.refreshes,
                 time: scenario.time_passes,
                 again: scenario.again,
+                accounts: scenario.accounts,
                 whole_departures: scenario.whole_departures,
             },
         };
@@ -568,6 +590,7 @@ impl World {
                 out.push(Action::Forge(number));
             }
         }
+        self.account_actions(scenario, out);
         self.third_party_actions(scenario, out);
         for (number, arrival) in self.arrivals.iter().enumerate().filter(|(_, arrival)| arrival.sent) {
             if arrival.clicks > 0 {
@@ -585,28 +608,18 @@ impl World {
 
     fn third_party_actions(&self, scenario: &Scenario, out: &mut Vec<Action>) {
         for (number, ticket) in self.tickets.iter().enumerate().filter(|_| self.budget.visits > 0) {
-            // Whoever knows a URL opens it; the attacker makes Ada's browser open what he knows.
-            let [ada, mallory] = ticket.known_by;
-            if ada || mallory {
-                out.extend(
-                    scenario.outcomes.iter().map(|&outcome| Action::Visit(Browser::Ada, number, outcome)),
-                );
-            }
-            if mallory {
-                // He is nobody else, and may give more.
-                let his = scenario.outcomes.iter().filter(|outcome| **outcome != Outcome::OtherPerson);
-                out.extend(his.map(|&outcome| Action::Visit(Browser::Mallory, number, outcome)));
-            }
+            self.visits_with(State::Ticket(u8::try_from(number).unwrap()), ticket.known_by, scenario, out);
         }
+        self.sign_in_visits(scenario, out);
         for (code, facts) in self.third.iter().enumerate().filter(|_| self.budget.deliveries > 0) {
-            for (ticket, of) in self.tickets.iter().enumerate() {
+            for (state, [_, mallory]) in self.states() {
                 if facts.browser == Browser::Ada {
                     // She goes where the third party sends her.
-                    if facts.challenge == u8::try_from(ticket).unwrap() {
-                        out.push(Action::Deliver(Browser::Ada, ticket, code));
+                    if facts.challenge == state {
+                        out.push(Action::Deliver(Browser::Ada, state, code));
                     }
-                } else if of.known_by[Browser::Mallory as usize] {
-                    out.extend([Browser::Ada, Browser::Mallory].map(|b| Action::Deliver(b, ticket, code)));
+                } else if mallory {
+                    out.extend([Browser::Ada, Browser::Mallory].map(|b| Action::Deliver(b, state, code)));
                 }
             }
         }

@@ -167,7 +167,7 @@ impl Steps<'_> {
         Next::On
     }
 
-    fn note_person(&mut self, person: Person) {
+    pub(super) fn note_person(&mut self, person: Person) {
         let key = Key::Person(person as u8);
         let revoked_at = self.world.store.get::<person::Person>(key).and_then(|known| known.revoked_at);
         // Read like a stored one, so that members which mean nothing here keep their defaults.
@@ -193,6 +193,8 @@ impl Steps<'_> {
         let subject = with.person.subject();
         let grant = Grant::pending(&with.proof, subject, request.scopes.clone(), link, consent, expires_at);
         let key = Key::Grant(with.page);
+        let facts = &mut self.world.pages[usize::from(with.page)];
+        facts.connected_at = Some((with.person, with.proof.approved_at().as_millis()));
         if self.is_off(Protection::GrantIdOnce) {
             self.world.store.put(key, grant);
             return true;
@@ -243,7 +245,7 @@ impl Steps<'_> {
     }
 
     /// `note_browser`: a new session value; the old one goes.
-    fn write_session(&mut self, browser: Browser, person: Person) {
+    pub(super) fn write_session(&mut self, browser: Browser, person: Person) {
         let old = self.world.jars[browser as usize].session;
         let known = old.and_then(|old| self.world.store.get::<person::Browser>(Key::Session(old)).cloned());
         let mut record = known.unwrap_or_default();

@@ -8,6 +8,7 @@
 //! nothing happened in between); an index entry with its record where nobody reads the one without the other; a listing of
 //! grants with the reads of them.
 
+mod account;
 mod conclude;
 mod permission;
 mod revoke;
@@ -109,8 +110,11 @@ impl<'a> Steps<'a> {
             Action::Open(browser, app, redirect) => self.open(browser, app, redirect, scenario),
             Action::Approve(page) => self.approve(page),
             Action::Forge(page) => self.forge(page),
-            Action::Visit(browser, ticket, outcome) => self.visit(browser, ticket, outcome),
-            Action::Deliver(browser, ticket, code) => self.deliver(browser, ticket, code),
+            Action::Visit(browser, state, outcome) => self.visit(browser, state, outcome),
+            Action::Deliver(browser, state, code) => self.deliver(browser, state, code),
+            Action::OpenAccount(browser) => self.open_account(browser, scenario),
+            Action::AnswerAccount(account, asked) => self.press_account(account, asked),
+            Action::ForgeAccount(account, asked) => self.forge_account(account, asked),
             Action::ApproveAgain(browser, arrival) => self.approve_again(browser, arrival),
             Action::ForgeAgain(arrival) => self.forge_again(arrival),
             Action::Redeem(page, right_verifier) => self.begin_redeem(page, right_verifier),
@@ -152,6 +156,8 @@ impl<'a> Steps<'a> {
             Task::Redeem { page, right_verifier, at, seen } => self.redeem(*page, *right_verifier, at, seen),
             Task::Refresh { page, generation, at } => self.refresh(*page, *generation, at),
             Task::Revoke(revoking) => self.revoke(revoking),
+            Task::Account(answering) => self.answer(answering),
+            Task::SignIn(returning) => self.sign_in_again(returning),
         };
         match next {
             Next::On => self.world.tasks.insert(number, task),

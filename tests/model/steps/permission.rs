@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Next, Steps, person_of, server, whose};
 use crate::{
+    account::State,
     domain::{
         arrival::{ARRIVAL_TTL, Arrival, ArrivalStage, Arriving},
         client::Client,
@@ -43,7 +44,7 @@ fn arrival_cookie(arrival: u8) -> String {
 }
 
 /// The cookie for a record: its own, where the jar has it, else any other of the kind (`flow/arrive.rs`, step 1).
-fn cookie(jar: &[u8], own: u8, name: fn(u8) -> String) -> Option<String> {
+pub(super) fn cookie(jar: &[u8], own: u8, name: fn(u8) -> String) -> Option<String> {
     let held = jar.iter().find(|held| **held == own).or(jar.first());
     held.map(|held| name(*held))
 }
@@ -86,6 +87,7 @@ impl Steps<'_> {
             clicks: scenario.clicks,
             approved_by: [false; 2],
             codes: 0,
+            connected_at: None,
             code_sent: false,
             redeemed: false,
             generations: 0,
@@ -184,7 +186,7 @@ impl Steps<'_> {
         Next::On
     }
 
-    fn write_ticket(&mut self, browser: Browser, page: u8, proof: &ConsentProof) -> u8 {
+    pub(super) fn write_ticket(&mut self, browser: Browser, page: u8, proof: &ConsentProof) -> u8 {
         let number = u8::try_from(self.world.tickets.len()).unwrap();
         let cookie = Digest::of(ticket_cookie(number));
         // The verifier of our own PKCE pair, whose challenge the third party binds its code to.
@@ -198,7 +200,7 @@ impl Steps<'_> {
     }
 
     /// The third party: it knows the person by their cookie there, remembers their consent for us, and asks nothing.
-    pub(super) fn visit(&mut self, browser: Browser, ticket: usize, outcome: Outcome) {
+    pub(super) fn visit(&mut self, browser: Browser, challenge: State, outcome: Outcome) {
         self.world.budget.visits -= 1;
         let person = if outcome == Outcome::OtherPerson { Person::AdaAtWork } else { browser.person() };
         let wider = outcome == Outcome::Wider;
@@ -207,26 +209,29 @@ impl Steps<'_> {
             format!(
                 "{} is at the third party with state {}: it knows {} and asks nothing{more}",
                 whose(browser),
-                ticket + 1,
+                challenge.name(),
                 person.login()
             )
         });
-        let challenge = u8::try_from(ticket).unwrap();
         self.world.third.push(ThirdCode { challenge, person, wider, used: false, browser });
     }
 
     /// A browser comes to our callback.
-    pub(super) fn deliver(&mut self, browser: Browser, ticket: usize, code: usize) {
+    pub(super) fn deliver(&mut self, browser: Browser, state: State, code: usize) {
         self.world.budget.deliveries -= 1;
         self.tell(|_| {
             format!(
                 "{} opens our callback with state {} and the third party's code {}",
                 whose(browser),
-                ticket + 1,
+                state.name(),
                 code + 1
             )
         });
-        let (ticket, code) = (u8::try_from(ticket).unwrap(), u8::try_from(code).unwrap());
+        let code = u8::try_from(code).unwrap();
+        let ticket = match state {
+            State::Ticket(ticket) => ticket,
+            State::SignIn(sign_in) => return self.begin_return(browser, sign_in, code),
+        };
         let version = self.version_of(self.world.tickets[usize::from(ticket)].page);
         self.world.tasks.push(Task::Arrive {
             browser,
@@ -321,7 +326,7 @@ impl Steps<'_> {
                 // 4. The exchange: the third party's code is good once, for the verifier of its own ticket. 5. Compared.
                 let Some(proof) = proof.clone() else { return Next::Done };
                 let third = &mut self.world.third[usize::from(code)];
-                if third.used || third.challenge != number {
+                if third.used || third.challenge != State::Ticket(number) {
                     return refused(self, "the third party does not accept its code");
                 }
                 third.used = true;
