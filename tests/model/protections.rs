@@ -186,8 +186,8 @@ fn without_comparing_the_owner_another_account_loses_its_apps() {
 
 #[test]
 fn without_three_protections_the_attackers_page_disconnects_the_persons_apps() {
-    still_holds(&[SameOriginPost, RenderCookie], &scenario::CONNECTED, Property::P7);
-    breaks(&[SameOriginPost, RenderCookie, OwnerCompared], &scenario::CONNECTED, Property::P7);
+    still_holds(&[SameOriginPost, RenderCookie], &scenario::CONNECTED_BRIEFLY, Property::P7);
+    breaks(&[SameOriginPost, RenderCookie, OwnerCompared], &scenario::CONNECTED_BRIEFLY, Property::P7);
 }
 
 #[test]

@@ -246,6 +246,16 @@ pub(crate) const CONNECTED: Scenario = Scenario {
     ..NOTHING
 };
 
+/// The same with less of everything, for what has very many states: protections off that nothing breaks for lack of.
+pub(crate) const CONNECTED_BRIEFLY: Scenario = Scenario {
+    name: "connected apps, briefly",
+    max_pages: 1,
+    visits: 1,
+    deliveries: 1,
+    presses: 1,
+    ..CONNECTED
+};
+
 /// The same read by read and write by write: one app, taken back while its callback or its tokens are under way, and a crash.
 pub(crate) const TAKEN_BACK: Scenario = Scenario {
     name: "taken back",

@@ -47,7 +47,7 @@ pub(super) fn is_meant(path: &str) -> bool {
 
 /// The path, where it is made of words that the API knows: for what is told of a call.
 pub(super) fn known(path: &str) -> &str {
-    const WORDS: [&str; 15] = [
+    const WORDS: [&str; 18] = [
         "",
         "admin",
         "v1",
@@ -57,10 +57,13 @@ pub(super) fn known(path: &str) -> &str {
         "drop",
         "grants",
         "keys",
+        "log",
         "mirror",
         "new",
         "reinstate",
+        "reset",
         "revoke",
+        "set",
         "show",
         "users",
     ];
