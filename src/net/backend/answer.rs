@@ -232,3 +232,62 @@ impl fmt::Debug for Answer {
         f.write_str("Answer(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::net::{
+        backend::{Backend, BackendSettings, Waiting},
+        body::full,
+    };
+
+    /// What comes of an answer that begins so. With it the other end, which keeps it open.
+    async fn answered(with: &str) -> (Answer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+        let connect_timeout = Duration::from_secs(5);
+        let settings = BackendSettings { upstream, http2: false, tls: None, connect_timeout };
+        let backend = Backend::new(settings).unwrap();
+        let mut request = Request::post("/mcp").body(full("{}")).unwrap();
+        let ended = CancellationToken::new();
+        let waiting = Waiting { at_most: Duration::from_secs(5), ended: &ended };
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_buf(&mut Vec::with_capacity(4096)).await.unwrap();
+            stream.write_all(with.as_bytes()).await.unwrap();
+            stream
+        };
+        let (answer, stream) = tokio::join!(backend.send(&mut request, waiting), answering);
+        (answer.unwrap().into_body(), stream)
+    }
+
+    #[tokio::test]
+    async fn only_an_event_stream_that_has_begun_is_read_without_hyper() {
+        const EVENTS: &str =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        const JSON: &str =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        let event = "8\r\ndata: a\n\r\n";
+        for (with, is_direct) in [
+            (EVENTS.to_owned(), true),
+            (format!("{EVENTS}{event}"), true),
+            (format!("{EVENTS}{event}{event}"), true),
+            // In the middle of a chunk: how far hyper has read is not known for sure.
+            (format!("{EVENTS}{event}8\r\nda"), false),
+            (format!("{EVENTS}{event}0\r\n\r\n"), false),
+            (format!("{JSON}{event}"), false),
+        ] {
+            let (answer, _stream) = answered(&with).await;
+            assert_eq!(matches!(answer.from, Source::Direct(..)), is_direct, "{with}");
+        }
+    }
+}

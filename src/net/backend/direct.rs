@@ -273,6 +273,10 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
         #[test]
         fn it_is_what_hyper_would_have_read(pieces in proptest::collection::vec(0_usize..13, 0..14)) {
             let words = [
