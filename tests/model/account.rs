@@ -112,13 +112,12 @@ impl World {
     /// Who goes to the third party with the `state` of a sign-in.
     pub(crate) fn sign_in_visits(&self, scenario: &Scenario, out: &mut Vec<Action>) {
         for (number, sign_in) in self.sign_ins.iter().enumerate().filter(|_| self.budget.visits > 0) {
-            self.visits_with(State::SignIn(u8::try_from(number).unwrap()), sign_in.known_by, scenario, out);
+            Self::visits_with(State::SignIn(u8::try_from(number).unwrap()), sign_in.known_by, scenario, out);
         }
     }
 
     /// Whoever knows a URL opens it; the attacker makes Ada's browser open what he knows.
     pub(crate) fn visits_with(
-        &self,
         state: State,
         [ada, mallory]: [bool; 2],
         scenario: &Scenario,

@@ -608,7 +608,7 @@ impl World {
 
     fn third_party_actions(&self, scenario: &Scenario, out: &mut Vec<Action>) {
         for (number, ticket) in self.tickets.iter().enumerate().filter(|_| self.budget.visits > 0) {
-            self.visits_with(State::Ticket(u8::try_from(number).unwrap()), ticket.known_by, scenario, out);
+            Self::visits_with(State::Ticket(u8::try_from(number).unwrap()), ticket.known_by, scenario, out);
         }
         self.sign_in_visits(scenario, out);
         for (code, facts) in self.third.iter().enumerate().filter(|_| self.budget.deliveries > 0) {

@@ -218,47 +218,44 @@ impl Steps<'_> {
     fn disconnect(&mut self, with: &mut Answering) -> Next {
         let (browser, now) = (with.browser, self.world.moment());
         let account = self.world.accounts[usize::from(with.account)].clone();
-        match with.at {
-            0 => {
-                // `Flows::owner`: the session is read; the page, the cookie, where the POST came from.
-                let cookie = self.render_cookie_for(&account, browser);
-                let session = self.session_of(browser);
-                let mut page = (*account.page).clone();
-                if self.is_off(Protection::OwnerCompared) {
-                    // Whoever is signed in now is whom the page showed.
-                    let people = session.map(|session| &session.people).into_iter().flatten();
-                    page.people = people.map(|(at, known)| (at.clone(), known.subject.clone())).collect();
-                }
-                let owner = self.post(with.cross_site).and_then(|post| {
-                    let answer = Answer { render_cookie: Some(cookie), post: &post, now };
-                    page.owner(PROVIDER, session, answer).ok()
-                });
-                let Some(owner) = owner else {
-                    self.tell(|_| "  refused with a page".into());
-                    return Next::Done;
-                };
-                let person = person_of(owner.subject());
-                with.owner = Some(person);
-                let violation = properties::owner_was_shown(self.world, browser, with.account.into(), person);
-                self.judge(violation);
+        if with.at == 0 {
+            // `Flows::owner`: the session is read; the page, the cookie, where the POST came from.
+            let cookie = self.render_cookie_for(&account, browser);
+            let session = self.session_of(browser);
+            let mut page = (*account.page).clone();
+            if self.is_off(Protection::OwnerCompared) {
+                // Whoever is signed in now is whom the page showed.
+                let people = session.map(|session| &session.people).into_iter().flatten();
+                page.people = people.map(|(at, known)| (at.clone(), known.subject.clone())).collect();
             }
-            _ => {
-                // `held_by`: a grant that the page showed, and that lives.
-                let Some(person) = with.owner else { return Next::Done };
-                let until =
-                    if self.is_off(Protection::OnlyWhatWasShown) { u64::MAX } else { account.shown_until };
-                if self.held_by(person, until).is_empty() {
-                    self.tell(|_| "  nothing of what it showed is left".into());
-                    return Next::Done;
-                }
-                let violation = properties::connection_was_shown(self.world, with.account.into(), person);
-                self.judge(violation);
-                // A revocation of this world is one of Ada's.
-                if person == Person::Ada {
-                    self.begin_revocation(Revoked::Consent);
-                }
+            let owner = self.post(with.cross_site).and_then(|post| {
+                let answer = Answer { render_cookie: Some(cookie), post: &post, now };
+                page.owner(PROVIDER, session, answer).ok()
+            });
+            let Some(owner) = owner else {
+                self.tell(|_| "  refused with a page".into());
+                return Next::Done;
+            };
+            let person = person_of(owner.subject());
+            with.owner = Some(person);
+            let violation = properties::owner_was_shown(self.world, browser, with.account.into(), person);
+            self.judge(violation);
+        } else {
+            // `held_by`: a grant that the page showed, and that lives.
+            let Some(person) = with.owner else { return Next::Done };
+            let until =
+                if self.is_off(Protection::OnlyWhatWasShown) { u64::MAX } else { account.shown_until };
+            if self.held_by(person, until).is_empty() {
+                self.tell(|_| "  nothing of what it showed is left".into());
                 return Next::Done;
             }
+            let violation = properties::connection_was_shown(self.world, with.account.into(), person);
+            self.judge(violation);
+            // A revocation of this world is one of Ada's.
+            if person == Person::Ada {
+                self.begin_revocation(Revoked::Consent);
+            }
+            return Next::Done;
         }
         with.at += 1;
         Next::On
