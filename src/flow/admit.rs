@@ -226,6 +226,12 @@ const fn invalid_token(reason: &'static str) -> Refusal {
     Refusal::new(ErrorCode::InvalidToken, reason, "The access token is not valid here, or not any more.")
 }
 
+/// RFC 8707: a token of one MCP server is nothing at another.
+#[inline]
+fn permit(session: Arc<Session>, resource: &Resource) -> Option<Permit> {
+    (session.resource == *resource).then_some(Permit { session })
+}
+
 impl Flows {
     /// Admits a bearer token at `resource`.
     pub async fn admit(
@@ -234,16 +240,8 @@ impl Flows {
         token: &str,
         resource: &Resource,
     ) -> Result<Permit, Failure> {
-        let (digest, known) = sessions.look_up(token);
-        let now = self.now();
-        let is_good = |session: &Session| {
-            !session.ended.is_cancelled()
-                && !session.expires_at.has_passed(now)
-                && now.since(session.loaded_at) < self.policy.cache_ttl
-                && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
-        };
-        let session = if let Some(session) = known.filter(|session| is_good(session)) {
-            sessions.1.hits.one_more();
+        let (digest, known) = self.known(sessions, token);
+        let session = if let Some(session) = known {
             session
         } else {
             sessions.1.misses.one_more();
@@ -260,11 +258,32 @@ impl Flows {
                 }
             }
         };
-        // RFC 8707: a token of one MCP server is nothing at another.
-        if session.resource != *resource {
-            return Err(invalid_token("token_for_another_resource").into());
+        Ok(permit(session, resource).ok_or(invalid_token("token_for_another_resource"))?)
+    }
+
+    /// Admits a bearer token at `resource` that this worker has seen, as [`Flows::admit`] would and without waiting for
+    /// anything; `None` where that has to decide.
+    #[inline]
+    pub fn admit_known(&self, sessions: &Sessions, token: &str, resource: &Resource) -> Option<Permit> {
+        permit(self.known(sessions, token).1?, resource)
+    }
+
+    /// The session of a token that was seen before, where it is still good.
+    #[inline]
+    fn known(&self, sessions: &Sessions, token: &str) -> (Digest, Option<Arc<Session>>) {
+        let (digest, known) = sessions.look_up(token);
+        let now = self.now();
+        let is_good = |session: &Arc<Session>| {
+            !session.ended.is_cancelled()
+                && !session.expires_at.has_passed(now)
+                && now.since(session.loaded_at) < self.policy.cache_ttl
+                && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
+        };
+        let known = known.filter(is_good);
+        if known.is_some() {
+            sessions.1.hits.one_more();
         }
-        Ok(Permit { session })
+        (digest, known)
     }
 
     /// In a box, so that the usual case is small; and compiled here, not where requests are awaited.

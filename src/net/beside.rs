@@ -6,29 +6,18 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{
-            AtomicBool,
-            Ordering::{AcqRel, Acquire, Release},
-        },
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll},
 };
+
+use super::bell::{Bell, Hung};
 
 /// A future beside another one.
 #[derive(Debug)]
 pub struct Beside<F: ?Sized> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
-    /// What rings in the task.
-    hung: Option<Waker>,
-}
-
-#[derive(Debug)]
-struct Bell {
-    was_rung: AtomicBool,
-    task: Mutex<Option<Waker>>,
+    hung: Hung,
 }
 
 impl<F: Future> Beside<F> {
@@ -41,47 +30,20 @@ impl<F: Future> Beside<F> {
 impl<F: Future + ?Sized> Beside<F> {
     /// A future that is in a box already.
     pub fn of(future: Pin<Box<F>>) -> Self {
-        let bell = Bell { was_rung: AtomicBool::new(true), task: Mutex::default() };
-        Self { future, bell: Arc::new(bell), hung: None }
+        let bell = Bell::new();
+        Self { future, hung: Hung::new(&bell), bell }
     }
 
     /// As of a future, and nearly for nothing while nothing has happened.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
-        if !self.hung.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            self.hung = Some(context.waker().clone());
-            self.bell.hang(context.waker().clone());
-        }
-        // Most often it was not: to look is cheaper than to take.
-        if !self.bell.was_rung.load(Acquire) || !self.bell.was_rung.swap(false, AcqRel) {
-            return Poll::Pending;
-        }
-        let bell = Waker::from(Arc::clone(&self.bell));
-        self.future.as_mut().poll(&mut Context::from_waker(&bell))
-    }
-}
-
-impl Bell {
-    fn hang(&self, waker: Waker) {
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.was_rung.store(true, Release);
-        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
-            task.wake_by_ref();
-        }
+        let mut context = self.hung.within(&self.bell, context);
+        if self.bell.was_rung() { self.future.as_mut().poll(&mut context) } else { Poll::Pending }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, future::poll_fn, time::Duration};
+    use std::{cell::Cell, future::poll_fn, task::Waker, time::Duration};
 
     use tokio::sync::Notify;
 

@@ -13,7 +13,7 @@ use std::{
     mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Wake as _, ready},
 };
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
-use super::{patience::Activity, streams::Progress};
+use super::{bell::Bell, patience::Activity, streams::Progress};
 
 /// Why a body ended before its end. Never carries a part of it.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -150,13 +150,17 @@ impl HttpBody for Body {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let frame = match &mut self.kind {
+        let Self { kind, ended, .. } = &mut *self;
+        let frame = match kind {
             Kind::Done => Poll::Ready(None),
-            Kind::Incoming(incoming) => poll_data(incoming, context),
+            Kind::Incoming(incoming) => match ended.as_ref().and_then(|activity| activity.bell_of_one()) {
+                Some(bell) => poll_quietly(incoming, bell, context),
+                None => poll_data(incoming, context),
+            },
             Kind::Stream(stream) => stream.as_mut().poll_frame(context),
             Kind::Whole(bytes) => {
                 let bytes = mem::take(bytes);
-                self.kind = Kind::Done;
+                *kind = Kind::Done;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
         };
@@ -227,6 +231,20 @@ pub(crate) fn poll_data(
             Some(Ok(_)) => {}
         }
     }
+}
+
+/// The same on a connection of HTTP/1.1 that is run with this bell. Whoever takes something wakes hyper's connection, since
+/// more could be read now: after the last piece that is for nothing, and costs each request one more way through everything.
+fn poll_quietly(
+    incoming: &mut Incoming,
+    bell: &Arc<Bell>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let (polled, was_rung) = bell.hold(|| poll_data(incoming, context));
+    if was_rung && !incoming.is_end_stream() {
+        bell.wake_by_ref();
+    }
+    polled
 }
 
 impl fmt::Debug for Body {

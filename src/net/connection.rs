@@ -35,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    bell::Hung,
     beside::Beside,
     body::{Body, empty},
     handler::{ConnectionContext, Handler, Handlers},
@@ -191,9 +192,11 @@ async fn run<C, E>(
     C: Future<Output = Result<(), E>>,
     E: Error,
 {
+    let bell = Arc::clone(watch.activity.bell());
+    let mut hung = Hung::new(&bell);
     let mut watching = Beside::new(watch.until_word());
     loop {
-        let next = poll_fn(|context| match connection.as_mut().poll(context) {
+        let next = poll_fn(|context| match connection.as_mut().poll(&mut hung.within(&bell, context)) {
             Poll::Ready(ended) => Poll::Ready(Err(ended)),
             Poll::Pending => watching.poll(context).map(Ok),
         });
@@ -349,9 +352,75 @@ async fn unless_it_panics(mut answer: Pin<&mut impl Future<Output = Response<Bod
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt as _, duplex};
+    use std::{
+        sync::atomic::{AtomicU32, Ordering::Relaxed},
+        time::Duration,
+    };
+
+    use http_body_util::BodyExt as _;
+    use tokio::{
+        io::{AsyncWriteExt as _, duplex},
+        net::TcpListener,
+    };
 
     use super::*;
+    use crate::net::body::full;
+
+    /// Reads the body and waits for nothing that comes soon; counts how often it is polled.
+    #[derive(Debug, Default)]
+    struct Waiting(AtomicU32);
+
+    impl Handler for Waiting {
+        async fn handle(&self, request: &mut Request<Body>, _: &ConnectionContext) -> Response<Body> {
+            let mut waiting = pin!(async {
+                let read = request.body_mut().collect().await.unwrap().to_bytes();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Response::new(full(read))
+            });
+            poll_fn(|context| {
+                self.0.fetch_add(1, Relaxed);
+                waiting.as_mut().poll(context)
+            })
+            .await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_body_was_taken_is_not_looked_at_again_before_its_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let context = ConnectionContext {
+            peer,
+            local: peer,
+            tls: false,
+            worker: None,
+            draining: CancellationToken::new(),
+        };
+        let handler = Arc::new(Waiting::default());
+        let handlers = Handlers::new(Arc::clone(&handler) as Arc<dyn Answers>);
+        tokio::spawn(serve(stream, None, handlers, Arc::new(context), Arc::default()));
+        for pieces in [
+            &["content-length: 2\r\n\r\n{}"][..],
+            // Nothing is lost that is still to come.
+            &["content-length: 4\r\n\r\n{", " ", " ", "}"],
+            &["transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", "1\r\n}\r\n", "0\r\n\r\n"],
+        ] {
+            handler.0.store(0, Relaxed);
+            client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\n").await.unwrap();
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") {
+                assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "{}", answer.escape_ascii());
+            }
+            if let [_] = pieces {
+                assert_eq!(handler.0.load(Relaxed), 2, "once when it came, once for the answer");
+            }
+        }
+    }
 
     /// What a client that sends these pieces is taken for, and what can be read of it afterwards.
     async fn taken_for(pieces: &[&[u8]]) -> (Version, Vec<u8>) {

@@ -11,6 +11,7 @@ use crate as net;
 
 pub mod address;
 pub mod backend;
+mod bell;
 pub mod beside;
 pub mod body;
 pub mod certificate;

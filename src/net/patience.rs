@@ -31,7 +31,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{gathered::in_one, listen::Limits, pace::Pace};
+use super::{bell::Bell, gathered::in_one, listen::Limits, pace::Pace};
 
 /// How long, and how much, a connection that is being closed still reads.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 8 * 1024 * 1024);
@@ -50,6 +50,7 @@ pub struct Activity {
     is_http2: AtomicBool,
     abandoned: AtomicU64,
     tired: Notify,
+    bell: Arc<Bell>,
 }
 
 impl Activity {
@@ -63,6 +64,7 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
             tired: Notify::new(),
+            bell: Bell::new(),
         })
     }
 
@@ -77,6 +79,16 @@ impl Activity {
     /// The body of the request was read to its end.
     pub(crate) fn body_is_read(&self) {
         self.body_is_read.store(true, Relaxed);
+    }
+
+    /// What rings in the connection's task for everything that is done on it.
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// The same on HTTP/1.1, where the body of the one request is all that is read meanwhile.
+    pub(crate) fn bell_of_one(&self) -> Option<&Arc<Bell>> {
+        (!self.is_http2.load(Relaxed)).then_some(&self.bell)
     }
 
     /// Whether something is left unread of the last request on HTTP/1.1, where there is one at a time.

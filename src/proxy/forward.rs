@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub draining: &'a CancellationToken,
     /// Whether the request is of a revision without sessions (MCP 2026-07-28).
     pub is_stateless: bool,
+    /// Whether the answer is a stream that has no end of its own. Only a hint for drain.
+    pub stays_open: bool,
     /// What of lists of tools may be seen in the answer; `None`: all of it, and nothing of the answer is read.
     pub sight: Option<&'a Sight>,
 }
@@ -85,8 +87,6 @@ pub async fn forward(
     context: Context<'_>,
 ) -> Forwarded {
     let owner = Owner { sealer: context.sealer, mount: &route.path, permit };
-    let headers = request.headers();
-    let stays_open = request.method() == Method::GET || is_subscription(headers);
     if let Err(failure) = bound(request, route) {
         return Forwarded::Failed(failure.reason(), failure.response());
     }
@@ -124,7 +124,7 @@ pub async fn forward(
         _ => None,
     };
     let relayed = |answer| {
-        let mut relayed = relay(answer, permit, route, owner, context, stays_open);
+        let mut relayed = relay(answer, permit, route, owner, context);
         if is_stateless {
             relayed.headers_mut().remove(SESSION_ID);
         }
@@ -179,12 +179,6 @@ async fn filtered(answer: Response<Body>, sight: &Sight, route: &Route) -> Optio
     Some(Response::from_parts(head, full(whole)))
 }
 
-/// Whether the answer is a stream that has no end of its own (MCP 2026-07-28). Only a hint for drain, so a header will do.
-#[inline]
-fn is_subscription(headers: &HeaderMap) -> bool {
-    headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
-}
-
 /// Bounds the body of a request in size and time.
 #[inline]
 fn bound(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
@@ -209,7 +203,6 @@ fn relay(
     route: &Route,
     owner: Owner<'_>,
     context: Context<'_>,
-    stays_open: bool,
 ) -> Response<Body> {
     let (mut head, mut body) = answer.into_parts();
     headers::clean_response(&mut head.headers, &route.credential);
@@ -217,7 +210,7 @@ fn relay(
     let body = if let Some(whole) = body.whole() {
         full(whole)
     } else {
-        let until = until(&head.headers, permit, route, context, stays_open);
+        let until = until(&head.headers, permit, route, context);
         Body::stream(Relay::new(body, until)).hold(permit.anchor())
     };
     let mut relayed = Response::new(body);
@@ -228,19 +221,13 @@ fn relay(
 
 /// What ends an answer early that is still on its way.
 #[inline]
-fn until(
-    headers: &HeaderMap,
-    permit: &Permit,
-    route: &Route,
-    context: Context<'_>,
-    stays_open: bool,
-) -> Until {
+fn until(headers: &HeaderMap, permit: &Permit, route: &Route, context: Context<'_>) -> Until {
     let ended = permit.ended().clone();
     if !headers::is_event_stream(headers) {
         return Until::Whole { ended, stall: route.response_timeout };
     }
     let draining = context.draining.clone();
-    let grace = if stays_open { Duration::ZERO } else { route.drain_grace };
+    let grace = if context.stays_open { Duration::ZERO } else { route.drain_grace };
     let left = || permit.expires_at().since(context.clock.now());
     Until::Events { ended, draining, grace, expires_in: route.end_streams_at_expiry.then(left) }
 }

@@ -35,7 +35,8 @@ use crate::{
     net::body::{Body, BodyError},
 };
 
-const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// What a request of a stateless revision asks for (MCP 2026-07-28, transports).
+pub const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// A request that the policy lets pass.

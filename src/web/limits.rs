@@ -255,6 +255,12 @@ impl Limits {
         Err(taken.err().map_or(failure, |wait| self.hit(gate, Some(address), wait, now)))
     }
 
+    /// Whether nothing stands between this address and `gate`.
+    #[inline]
+    pub(super) fn is_open(&self, gate: Gate, address: Address, clock: &dyn Clock) -> bool {
+        self.of(gate).over(address, "", clock.now()).is_none()
+    }
+
     /// A place among the few, for a request from an address that has failed too often; others need none.
     async fn desk(
         &self,

@@ -45,7 +45,7 @@ use crate::{
         forward, full,
         held::Hold,
         listing::Sight,
-        policy::{self, Judged, Refused},
+        policy::{self, Judged, MCP_METHOD, Refused},
         revision::Revision,
         wanted::Missing,
     },
@@ -125,12 +125,7 @@ async fn admitted(
             return reply;
         }
     };
-    let site = visit.site;
-    let admitting = site.flows.admit(sessions, token, &server.resource);
-    let blame = |failure: &Failure| blame_token(failure, token);
-    let gate = Gate::FailedAdmissions;
-    let admitted = site.limits.judged(gate, visit.address(), &*site.clock, admitting, blame).await;
-    match admitted {
+    match admission(sessions, server, visit, token).await {
         Ok(permit) => {
             // Kept where the body is read first, since the token is looked at again then.
             let again = server.has_tool_policy().then(|| (sessions, SecretString::from(token)));
@@ -138,6 +133,26 @@ async fn admitted(
         }
         Err(failure) => not_admitted(door, &failure, &mut visit.outcome),
     }
+}
+
+/// The permit of a token: at once where it was seen before, and its sender has not failed too often.
+#[inline]
+async fn admission(
+    sessions: &Sessions,
+    server: &McpServer,
+    visit: &Visit<'_>,
+    token: &str,
+) -> Result<Permit, Failure> {
+    let (site, address, gate) = (visit.site, visit.address(), Gate::FailedAdmissions);
+    if site.limits.is_open(gate, address, &*site.clock)
+        && let Some(permit) = site.flows.admit_known(sessions, token, &server.resource)
+    {
+        return Ok(permit);
+    }
+    let admitting = site.flows.admit(sessions, token, &server.resource);
+    let blame = |failure: &Failure| blame_token(failure, token);
+    // In a box, so that the usual case is small.
+    Box::pin(site.limits.judged(gate, address, &*site.clock, admitting, blame)).await
 }
 
 /// The answer to a token that is not good here, or cannot be looked up.
@@ -226,9 +241,12 @@ async fn judged(
         clock: &*site.clock,
         draining: &caller.draining,
         is_stateless,
+        stays_open: stays_open(head),
         sight: sight.as_ref(),
     };
-    forwarded(asked, site, (head, outcome), payload, context).await.map(|body| body.hold(share))
+    // In a box: what waits for the MCP server is large, and would be moved at each step on the way here.
+    let reply = Box::pin(forwarded(asked, site, (head, outcome), payload, context)).await;
+    reply.map(|body| body.hold(share))
 }
 
 async fn forwarded(
@@ -240,7 +258,7 @@ async fn forwarded(
 ) -> Reply {
     let Asked { mount, door, permit, .. } = asked;
     // Before the MCP server does anything: what its answer is, is known only when it is done.
-    let Some(place) = site.streams.take(permit.open_of_person(), stays_open(head)) else {
+    let Some(place) = site.streams.take(permit.open_of_person(), context.stays_open) else {
         *outcome = Outcome::Limited;
         return no_place(site);
     };
@@ -405,7 +423,7 @@ const EVENTS: &[u8] = b"text/event-stream";
 #[inline]
 fn stays_open(head: &Parts) -> bool {
     head.method == Method::GET
-        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+        || head.headers.get(MCP_METHOD).is_some_and(|method| method == "subscriptions/listen")
 }
 
 /// An event stream keeps its place for as long as it is open; an ordinary answer gives it back.

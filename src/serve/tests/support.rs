@@ -153,6 +153,7 @@ impl Handler for Gateway {
             clock: &StandingClock,
             draining: &connection.draining,
             is_stateless: Revision::of(request.headers()).is_stateless(),
+            stays_open: request.method() == http::Method::GET,
             sight: None,
         };
         let token = SecretString::from(TOKEN);
