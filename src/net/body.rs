@@ -10,6 +10,7 @@ use std::{
     any::Any,
     fmt,
     future::poll_fn,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -100,9 +101,18 @@ impl Body {
         Ok(())
     }
 
-    /// Whether nothing of it has to be waited for.
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self.kind, Kind::Done | Kind::Whole(_))
+    /// Takes all of it, where it is here and at most so many bytes long.
+    pub(crate) fn take_small(&mut self, at_most: usize) -> Option<Bytes> {
+        let whole = match &mut self.kind {
+            Kind::Done if self.first.is_none() => Bytes::new(),
+            Kind::Whole(bytes) if self.first.is_none() && bytes.len() <= at_most => mem::take(bytes),
+            _ => return None,
+        };
+        self.kind = Kind::Done;
+        if let Some(ended) = &self.ended {
+            ended.body_is_read();
+        }
+        Some(whole)
     }
 
     /// This body, which tells `progress` when it is read.
@@ -145,7 +155,7 @@ impl HttpBody for Body {
             Kind::Incoming(incoming) => poll_data(incoming, context),
             Kind::Stream(stream) => stream.as_mut().poll_frame(context),
             Kind::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
+                let bytes = mem::take(bytes);
                 self.kind = Kind::Done;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }

@@ -3,13 +3,7 @@
 //! hyper writes a head and a small body as two slices in one call. The kernel takes one slice for less than two: to copy
 //! a few hundred bytes next to each other first is cheaper.
 
-use std::{
-    io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use hyper::rt::{Read, ReadBufCursor, Write};
+use std::io::IoSlice;
 
 /// What is copied at most, in bytes.
 const SMALL: usize = 2048;
@@ -34,54 +28,6 @@ fn within<T>(space: &mut [u8], slices: &[IoSlice<'_>], write: impl FnOnce(&[u8])
         length = end;
     }
     space.get(..length).map(write)
-}
-
-/// A connection whose small writes leave in one piece.
-#[derive(Debug)]
-pub(crate) struct Gathered<Inner>(pub(crate) Inner);
-
-impl<Inner: Read + Unpin> Read for Gathered<Inner> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl<Inner: Write + Unpin> Write for Gathered<Inner> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut inner = Pin::new(&mut self.0);
-        match in_one(slices, |bytes| inner.as_mut().poll_write(context, bytes)) {
-            Some(written) => written,
-            None => inner.poll_write_vectored(context, slices),
-        }
-    }
 }
 
 #[cfg(test)]

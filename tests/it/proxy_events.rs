@@ -150,15 +150,14 @@ async fn events_pass_wherever_they_are_cut_and_the_connection_serves_the_next_re
         ("g\r\n", "g"),
         ("1\r\nh\r\n0\r\n\r\n", "h"),
     ];
-    let end = "!\r\n00A;a=\"b;\"\r\n0123456789\r\n0;x\r\nX-Trailer: 1\r\n\r\n";
+    let end = "!\r\n00A;a=\"b;\"\r\n0123456789\r\n0;x\r\n\r\n";
     let cut = [("", ""), ("a\r", ""), ("\n0\r\n\r\n1\r\n!", "0\r\n\r\n1\r\n!"), (end, "!0123456789")];
-    let cut_at_once = [("2\r", ""), ("\n\r", "\r"), ("\n\r", "\n"), ("\n0;a\r\nb: c\r\n\r\n", "")];
+    let cut_at_once = [("2\r", ""), ("\n\r", "\r"), ("\n\r", "\n"), ("\n0;a\r\n\r\n", "")];
     let workers = available_parallelism().unwrap().get();
     for pieces in [plain, together, cut, cut_at_once].into_iter().cycle().take(4 * workers) {
         let [(first, passes), rest @ ..] = pieces;
         let (mut response, mut asked) = ask(&gateway, &token, &mut writer, &format!("{HEAD}{first}")).await;
         assert_eq!(response.status(), 200);
-        assert!(!response.headers().contains_key("x-trailer"));
         assert_eq!(read(&mut response, passes.len()).await, passes);
         for (piece, passes) in rest {
             asked.write(piece).await;
@@ -206,13 +205,15 @@ async fn what_comes_behind_a_stream_is_nobodys_answer() {
     let smuggled = JSON.replace("{}", "!!");
     for (begin, end) in [
         (HEAD.to_owned(), format!("0\r\n\r\n{smuggled}")),
+        // Of trailers nothing passes, and what they are is not known.
+        (HEAD.to_owned(), format!("0\r\n{}", smuggled.replace("{}", ""))),
         (HEAD.replace("OK\r\n", "OK\r\nConnection: x, Close\r\n"), "0\r\n\r\n".to_owned()),
     ] {
         let (mut response, mut asked) = ask(&gateway, &token, &mut writer, &begin).await;
         asked.write("9\r\ndata: 1\n\n\r\n").await;
         assert_eq!(read(&mut response, 9).await, "data: 1\n\n");
         asked.write(end).await;
-        assert!(next(&mut response).await.is_none(), "a clean end");
+        assert!(next(&mut response).await.is_none(), "a clean end, and no trailers");
         // On every worker: the one that has this connection too.
         for _ in 0..available_parallelism().unwrap().get() {
             let (response, other) = ask(&gateway, &token, &mut writer, JSON).await;

@@ -16,10 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{
-    direct::Direct,
-    own::{Line, Lines, unwoken},
-};
+use super::{line::Line, own::Lines};
 use crate::net::body::{BodyError, poll_data, sum};
 
 /// How much is put together into one frame, in bytes.
@@ -37,33 +34,18 @@ pub struct Answer {
 /// Where it comes from.
 enum Source {
     /// A connection of its own; `None` once that has ended or was given back.
-    Own(Incoming, Option<Box<Line>>, Arc<Lines>),
-    /// The same, read without hyper.
-    Direct(Option<Direct>, Arc<Lines>),
+    Own(Option<Box<Line>>, Arc<Lines>),
     /// One that others use too. What it holds counts as open there.
     Shared { incoming: Incoming, _open: Arc<()> },
 }
 
 impl Answer {
-    pub(super) fn own(incoming: Incoming, line: Box<Line>, lines: Arc<Lines>) -> Self {
-        Self { from: Source::Own(incoming, Some(line), lines), first: None, ended: None }
+    pub(super) fn own(line: Box<Line>, lines: Arc<Lines>) -> Self {
+        Self { from: Source::Own(Some(line), lines), first: None, ended: None }
     }
 
     pub(super) fn shared(incoming: Incoming, open: Arc<()>) -> Self {
         Self { from: Source::Shared { incoming, _open: open }, first: None, ended: None }
-    }
-
-    /// Reads the rest without hyper, where that can be; to be called when nothing more is here.
-    pub(super) fn go_on_directly(&mut self, is_kept: bool) {
-        if self.ended.is_some() {
-            return;
-        }
-        let Source::Own(_, line, lines) = &mut self.from else { return };
-        let Some(running) = line.take() else { return };
-        match running.directly(self.first.as_deref().unwrap_or_default(), is_kept) {
-            Ok(direct) => self.from = Source::Direct(Some(direct), Arc::clone(lines)),
-            Err(running) => *line = Some(running),
-        }
     }
 
     /// Takes what is here already, without waiting for anything.
@@ -71,7 +53,7 @@ impl Answer {
         poll_fn(|context| {
             match (self.poll_together(context), &mut self.from) {
                 (Poll::Ready(first), _) => self.first = first,
-                (Poll::Pending, Source::Own(_, Some(line), _)) => line.streams(),
+                (Poll::Pending, Source::Own(Some(line), _)) => line.streams(),
                 (Poll::Pending, _) => {}
             }
             Poll::Ready(())
@@ -87,9 +69,9 @@ impl Answer {
     /// The next piece, and with it whatever else is here; `None` at the end, good or bad.
     fn poll_together(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let first = match self.poll_one(context) {
-            // What is read directly is together.
+            // What comes over a connection of its own is together already.
             Poll::Ready(Some(first))
-                if first.len() < TOGETHER / 4 && !matches!(self.from, Source::Direct(..)) =>
+                if first.len() < TOGETHER / 4 && matches!(self.from, Source::Shared { .. }) =>
             {
                 first
             }
@@ -115,32 +97,37 @@ impl Answer {
             return Poll::Ready(None);
         }
         let data = match &mut self.from {
-            Source::Direct(..) => return self.poll_direct(context),
-            Source::Own(incoming, ..) | Source::Shared { incoming, .. } if incoming.is_end_stream() => None,
-            Source::Own(incoming, line, _) => ready!(poll_run(incoming, line, context)),
+            Source::Own(..) => return self.poll_own(context),
+            Source::Shared { incoming, .. } if incoming.is_end_stream() => None,
             Source::Shared { incoming, .. } => ready!(poll_data(incoming, context)),
         };
-        let is_end = data.is_none() || self.incoming().is_some_and(HttpBody::is_end_stream);
-        if is_end {
-            self.ended = Some(Ok(()));
-            self.give_back();
-        }
         Poll::Ready(match data {
             Some(Err(error)) => {
                 self.ended = Some(Err(error));
                 None
             }
-            Some(Ok(frame)) => frame.into_data().ok(),
-            None => None,
+            Some(Ok(frame)) => {
+                if matches!(&self.from, Source::Shared { incoming, .. } if incoming.is_end_stream()) {
+                    self.ended = Some(Ok(()));
+                }
+                frame.into_data().ok()
+            }
+            None => {
+                self.ended = Some(Ok(()));
+                None
+            }
         })
     }
 
-    fn poll_direct(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Source::Direct(Some(direct), _) = &mut self.from else { return Poll::Ready(None) };
-        let data = ready!(direct.poll_data(context));
-        if direct.is_done() {
+    fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Source::Own(place, lines) = &mut self.from else { return Poll::Ready(None) };
+        let Some(line) = place else { return Poll::Ready(None) };
+        let data = ready!(line.poll_data(context));
+        if line.is_done()
+            && let Some(line) = place.take()
+        {
             self.ended = Some(Ok(()));
-            self.give_back();
+            lines.park(line);
         }
         Poll::Ready(match data {
             Ok(data) => Some(data).filter(|data| !data.is_empty()),
@@ -149,47 +136,6 @@ impl Answer {
                 None
             }
         })
-    }
-
-    fn incoming(&self) -> Option<&Incoming> {
-        match &self.from {
-            Source::Own(incoming, ..) | Source::Shared { incoming, .. } => Some(incoming),
-            Source::Direct(..) => None,
-        }
-    }
-
-    fn give_back(&mut self) {
-        match &mut self.from {
-            Source::Own(_, line, lines) => {
-                if let Some(line) = line.take() {
-                    lines.park(line);
-                }
-            }
-            Source::Direct(direct, lines) => {
-                if let Some(direct) = direct.take() {
-                    lines.take_back(direct);
-                }
-            }
-            Source::Shared { .. } => {}
-        }
-    }
-}
-
-/// The next data, for which the connection is run.
-fn poll_run(
-    incoming: &mut Incoming,
-    line: &mut Option<Box<Line>>,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let polled = poll_data(incoming, &mut unwoken());
-    match line {
-        Some(running) if polled.is_pending() => {
-            if running.run(context).is_ready() {
-                *line = None;
-            }
-            poll_data(incoming, &mut unwoken())
-        }
-        _ => polled,
     }
 }
 
@@ -222,7 +168,13 @@ impl HttpBody for Answer {
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().map_or(0, Bytes::len);
         let first = SizeHint::with_exact(u64::try_from(first).unwrap_or(u64::MAX));
-        let rest = self.incoming().map_or_else(SizeHint::default, HttpBody::size_hint);
+        let rest = match &self.from {
+            Source::Own(line, _) => match line.as_ref().map_or(Some(0), |line| line.left()) {
+                Some(left) => SizeHint::with_exact(left),
+                None => SizeHint::default(),
+            },
+            Source::Shared { incoming, .. } => incoming.size_hint(),
+        };
         sum(&first, &rest)
     }
 }
@@ -230,64 +182,5 @@ impl HttpBody for Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answer(…)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use http::Request;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::{TcpListener, TcpStream},
-    };
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-    use crate::net::{
-        backend::{Backend, BackendSettings, Waiting},
-        body::full,
-    };
-
-    /// What comes of an answer that begins so. With it the other end, which keeps it open.
-    async fn answered(with: &str) -> (Answer, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
-        let connect_timeout = Duration::from_secs(5);
-        let settings = BackendSettings { upstream, http2: false, tls: None, connect_timeout };
-        let backend = Backend::new(settings).unwrap();
-        let mut request = Request::post("/mcp").body(full("{}")).unwrap();
-        let ended = CancellationToken::new();
-        let waiting = Waiting { at_most: Duration::from_secs(5), ended: &ended };
-        let answering = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read_buf(&mut Vec::with_capacity(4096)).await.unwrap();
-            stream.write_all(with.as_bytes()).await.unwrap();
-            stream
-        };
-        let (answer, stream) = tokio::join!(backend.send(&mut request, waiting), answering);
-        (answer.unwrap().into_body(), stream)
-    }
-
-    #[tokio::test]
-    async fn only_an_event_stream_that_has_begun_is_read_without_hyper() {
-        const EVENTS: &str =
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-        const JSON: &str =
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-        let event = "8\r\ndata: a\n\r\n";
-        for (with, is_direct) in [
-            (EVENTS.to_owned(), true),
-            (format!("{EVENTS}{event}"), true),
-            (format!("{EVENTS}{event}{event}"), true),
-            // In the middle of a chunk: how far hyper has read is not known for sure.
-            (format!("{EVENTS}{event}8\r\nda"), false),
-            (format!("{EVENTS}{event}0\r\n\r\n"), false),
-            (format!("{JSON}{event}"), false),
-        ] {
-            let (answer, _stream) = answered(&with).await;
-            assert_eq!(matches!(answer.from, Source::Direct(..)), is_direct, "{with}");
-        }
     }
 }

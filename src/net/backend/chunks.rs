@@ -1,8 +1,8 @@
 //! The chunked coding of HTTP/1.1 (RFC 9112 section 7.1), piece by piece as it comes.
 //!
-//! As strict as hyper, whose place it takes for some answers (`direct`): what is not exactly the grammar is refused, and with
-//! it the rest of the connection, so that nobody ever disagrees with us about where a body ends. Extensions and trailers are
-//! read over, not looked into, and do not pass.
+//! As strict as hyper (`agrees` compares them): what is not exactly the grammar is refused, and with it the rest of the
+//! connection, so that nobody ever disagrees with us about where a body ends. Extensions and trailers are read over, not
+//! looked into, and do not pass.
 //!
 //! Keeps nothing but where it stands: a stream that is idle needs no buffer.
 
@@ -17,6 +17,7 @@ pub(super) struct Chunks {
     left: u64,
     /// What extensions and trailers may still need.
     aside: u32,
+    has_trailers: bool,
 }
 
 /// What comes next.
@@ -48,7 +49,7 @@ pub(super) struct Malformed;
 impl Chunks {
     /// Before the first chunk.
     pub(super) const fn new() -> Self {
-        Self { next: Next::Size, left: 0, aside: ASIDE }
+        Self { next: Next::Size, left: 0, aside: ASIDE, has_trailers: false }
     }
 
     /// Whether the body has ended.
@@ -56,31 +57,46 @@ impl Chunks {
         self.next == Next::Nothing
     }
 
-    /// Whether all data has come, and something stands behind it that is not the end.
-    #[cfg(test)]
-    pub(super) fn is_in_trailers(&self) -> bool {
-        matches!(self.next, Next::Trailers | Next::Trailer | Next::TrailerLf)
+    /// Whether something stands behind the data that is not the end.
+    pub(super) fn has_trailers(&self) -> bool {
+        self.has_trailers
     }
 
-    /// Takes what came, and puts what is data behind `data`. Returns what came behind the end of the body.
-    pub(super) fn take<'a>(&mut self, mut came: &'a [u8], data: &mut Vec<u8>) -> Result<&'a [u8], Malformed> {
+    /// Whether all data has come, and its end has not.
+    #[cfg(test)]
+    pub(super) fn is_in_trailers(&self) -> bool {
+        matches!(self.next, Next::Trailers | Next::Trailer | Next::TrailerLf | Next::EndLf)
+    }
+
+    /// Takes the next piece of data from what `came`, as much of it as is there; empty where no more data is there. What came
+    /// behind the end of the body stays.
+    pub(super) fn piece<'a>(&mut self, came: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
         while !self.is_done() {
             if self.next == Next::Data {
                 let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(came.len());
                 let (piece, rest) = came.split_at_checked(here).ok_or(Malformed)?;
-                data.extend_from_slice(piece);
+                *came = rest;
                 self.left -= here as u64;
-                came = rest;
-                if self.left > 0 {
-                    break;
+                if self.left == 0 {
+                    self.next = Next::DataCr;
                 }
-                self.next = Next::DataCr;
+                return Ok(piece);
             }
             let Some((byte, rest)) = came.split_first() else { break };
             self.next = self.after(*byte).ok_or(Malformed)?;
-            came = rest;
+            *came = rest;
         }
-        Ok(came)
+        Ok(&[])
+    }
+
+    /// Takes what came, and puts what is data behind `data`. Returns what came behind the end of the body.
+    pub(super) fn take<'a>(&mut self, mut came: &'a [u8], data: &mut Vec<u8>) -> Result<&'a [u8], Malformed> {
+        loop {
+            match self.piece(&mut came)? {
+                [] => return Ok(came),
+                piece => data.extend_from_slice(piece),
+            }
+        }
     }
 
     /// What comes after this byte, which is none of the data. `None`: it must not stand there.
@@ -103,7 +119,10 @@ impl Chunks {
             (Next::EndLf, b'\n') => Some(Next::Nothing),
             (Next::Extension | Next::Trailers | Next::Trailer, b'\n') => None,
             (Next::Digits | Next::Space, b';') | (Next::Extension, _) => self.aside(Next::Extension),
-            (Next::Trailers | Next::Trailer, _) => self.aside(Next::Trailer),
+            (Next::Trailers | Next::Trailer, _) => {
+                self.has_trailers = true;
+                self.aside(Next::Trailer)
+            }
             _ => None,
         }
     }

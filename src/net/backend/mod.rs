@@ -5,16 +5,20 @@
 //! included) has a deadline. How long an answer may take is the caller's to say: dropping [`Backend::send`] or the body
 //! of its answer closes the connection, which is how the MCP server learns that nobody waits any more.
 //!
-//! Two ways to share connections: `own`, for HTTP/1.1, and `shared`, for HTTP/2. Both give an [`Answer`].
+//! Two ways to share connections: `own`, for HTTP/1.1, and `shared`, for HTTP/2, which is hyper's. Both give an [`Answer`].
+//! HTTP/1.1 is spoken here (`line`, with httparse for the heads), since what hyper's client does besides was more than a
+//! quarter of what a request through the gateway costs outside the kernel (docs/performance.md).
 //!
 //! **Nothing is sent twice** that the MCP server may have seen. Another connection is tried only when the one that was
 //! chosen turned out to be closed before the first byte of the request was handed to it.
 
+#[cfg(test)]
+mod agrees;
 mod answer;
 mod chunks;
 mod connector;
-mod direct;
-mod heard;
+mod head;
+mod line;
 mod own;
 mod shared;
 mod waiting;
@@ -120,7 +124,6 @@ pub struct Backend {
     lines: Lines,
     upstream: Uri,
     shown: String,
-    host: HeaderValue,
 }
 
 /// How requests share connections.
@@ -146,10 +149,10 @@ impl Backend {
         let lines = if http2 {
             Lines::Shared(Box::new(shared::Lines::new(connector)))
         } else {
-            Lines::Own(own::Lines::new(connector, upstream.clone()))
+            Lines::Own(own::Lines::new(connector, upstream.clone(), &host))
         };
         let shown = upstream.to_string().split('?').next().unwrap_or_default().to_owned();
-        Ok(Self { lines, upstream, shown, host })
+        Ok(Self { lines, upstream, shown })
     }
 
     /// The URL of the MCP server for the log: without user information and query, where secrets could stand.
@@ -164,14 +167,10 @@ impl Backend {
         request: &mut Request<Body>,
         waiting: Waiting<'_>,
     ) -> Result<Response<Answer>, BackendError> {
-        request.extensions_mut().clear();
         match &self.lines {
-            Lines::Own(lines) => {
-                *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().insert(HOST, self.host.clone());
-                lines.send(request, waiting).await
-            }
+            Lines::Own(lines) => lines.send(request, waiting).await,
             Lines::Shared(lines) => {
+                request.extensions_mut().clear();
                 *request.version_mut() = Version::HTTP_2;
                 *request.uri_mut() = self.upstream.clone();
                 // HTTP/2 says it in `:authority`.
@@ -228,9 +227,10 @@ mod tests {
 
     #[test]
     fn the_host_is_the_configured_authority() {
-        assert_eq!(backend("http://mcp.internal:3000/mcp").unwrap().host, "mcp.internal:3000");
-        assert_eq!(backend("http://[::1]:3000/mcp").unwrap().host, "[::1]:3000");
-        assert_eq!(backend("http://user:secret@mcp.internal").unwrap().host, "mcp.internal");
+        let host = |url: &str| host(&url.parse().unwrap()).unwrap();
+        assert_eq!(host("http://mcp.internal:3000/mcp"), "mcp.internal:3000");
+        assert_eq!(host("http://[::1]:3000/mcp"), "[::1]:3000");
+        assert_eq!(host("http://user:secret@mcp.internal"), "mcp.internal");
         assert_eq!(backend("http://user:secret@mcp.internal").unwrap().upstream, "http://mcp.internal/");
         let with_key = backend("http://user:secret@mcp.internal/mcp?key=secret").unwrap();
         assert_eq!(with_key.upstream, "http://mcp.internal/mcp?key=secret");

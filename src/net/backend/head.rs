@@ -1,0 +1,334 @@
+//! Heads of HTTP/1.1 messages (RFC 9112): how a request is written, and what an answer's head says.
+//!
+//! **Writing.** Where a message ends is said by us alone: what a request's headers say about that, about the host or the
+//! connection does not pass.
+//!
+//! **Reading** is httparse's work, as in hyper and with the same strictness: no folded lines, no space before a colon. How
+//! long the body is, is decided here as RFC 9112 section 6.3 has it, and an answer that leaves room for two opinions is
+//! refused, or is the last one on its connection.
+
+use std::{io::Write as _, mem::MaybeUninit};
+
+use bytes::{Buf as _, Bytes};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+};
+
+/// How long a head may be, in bytes. As many headers as hyper takes, each of a sensible length.
+const LONGEST: usize = 64 * 1024;
+/// How many headers an answer may have.
+const HEADERS: usize = 100;
+/// How many interim answers (1xx) are passed over.
+const INTERIM: usize = 16;
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// It is so many bytes long.
+    Sized(u64),
+    /// It says so itself.
+    Chunked,
+    /// It ends with the connection. Answers only.
+    UntilClose,
+}
+
+/// What every request on a connection begins with behind its method: the target in origin form (RFC 9112 section 3.2.1),
+/// the version and the host.
+pub(super) fn opening(target: &str, host: &HeaderValue) -> Bytes {
+    let mut opening = format!(" {target} HTTP/1.1\r\nhost: ").into_bytes();
+    opening.extend_from_slice(host.as_bytes());
+    opening.extend_from_slice(b"\r\n");
+    opening.into()
+}
+
+/// Writes the head of a request behind `out`. A method that usually has no body says nothing of an empty one.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    method: &Method,
+    opening: &[u8],
+    headers: &HeaderMap,
+    framing: Framing,
+) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.extend_from_slice(opening);
+    for (name, value) in headers {
+        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
+            continue;
+        }
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+    }
+    match framing {
+        Framing::Sized(0) if [Method::GET, Method::DELETE, Method::HEAD].contains(method) => {}
+        // To write into memory does not fail.
+        Framing::Sized(length) => _ = write!(out, "content-length: {length}\r\n"),
+        Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What an answer's head says.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) answer: Response<()>,
+    pub(super) framing: Framing,
+    /// Whether the connection is good for another request when the body has ended.
+    pub(super) is_kept: bool,
+}
+
+/// This is not an answer of HTTP/1.1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Malformed;
+
+/// Takes the head of the answer to a request with `method` from what `came`, interim answers included; `None` while it is not
+/// all there. `headers` is filled with its headers; what stands in it is forgotten, its memory used again.
+pub(super) fn read(
+    came: &mut Bytes,
+    method: &Method,
+    headers: &mut HeaderMap,
+) -> Result<Option<Head>, Malformed> {
+    for _ in 0..INTERIM {
+        let mut fields = [const { MaybeUninit::uninit() }; HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let parsed = config.parse_response_with_uninit_headers(&mut response, came, &mut fields);
+        let httparse::Status::Complete(length) = parsed.map_err(|_| Malformed)? else {
+            return if came.len() < LONGEST { Ok(None) } else { Err(Malformed) };
+        };
+        let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            came.advance(length);
+            continue;
+        }
+        let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+        headers.clear();
+        for field in response.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+            let value = HeaderValue::from_maybe_shared(came.slice_ref(field.value)).map_err(|_| Malformed)?;
+            headers.append(name, value);
+        }
+        came.advance(length);
+        return judged(status, version, method, std::mem::take(headers)).map(Some);
+    }
+    Err(Malformed)
+}
+
+/// RFC 9112 sections 6.3 and 9.3.
+fn judged(
+    status: StatusCode,
+    version: Version,
+    method: &Method,
+    headers: HeaderMap,
+) -> Result<Head, Malformed> {
+    let has_body = method != Method::HEAD
+        && ![StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED]
+            .contains(&status);
+    let is_coded = headers.contains_key(TRANSFER_ENCODING);
+    let (framing, is_clear) = if !has_body {
+        (Framing::Sized(0), status != StatusCode::SWITCHING_PROTOCOLS)
+    } else if is_coded {
+        // A length beside it is what smuggling is made of: it counts for nothing, and nothing follows on this connection.
+        (coded(version, &headers)?, !headers.contains_key(CONTENT_LENGTH))
+    } else {
+        match length(&headers)? {
+            Some(length) => (Framing::Sized(length), true),
+            None => (Framing::UntilClose, false),
+        }
+    };
+    let is_kept = is_clear && goes_on(version, &headers);
+    let mut answer = Response::new(());
+    *answer.status_mut() = status;
+    *answer.version_mut() = version;
+    *answer.headers_mut() = headers;
+    Ok(Head { answer, framing, is_kept })
+}
+
+/// The framing of a body with a transfer coding. Other codings than `chunked` we never ask for, and what their last bytes
+/// mean is not ours to find out.
+fn coded(version: Version, headers: &HeaderMap) -> Result<Framing, Malformed> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    let is_clear = is_chunked && codings.next().is_none() && version == Version::HTTP_11;
+    if is_clear { Ok(Framing::Chunked) } else { Err(Malformed) }
+}
+
+/// What `Content-Length` says. It may be said twice only where both say the same.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for said in value.as_bytes().split(|byte| *byte == b',') {
+            let said = number(said.trim_ascii()).ok_or(Malformed)?;
+            if *length.get_or_insert(said) != said {
+                return Err(Malformed);
+            }
+        }
+    }
+    Ok(length)
+}
+
+/// Digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    let mut digits = digits.iter().peekable();
+    digits.peek()?;
+    digits.try_fold(0_u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
+}
+
+/// Whether the MCP server keeps the connection after this answer (RFC 9112 section 9.3). A word that we cannot read could
+/// say that it does not.
+fn goes_on(version: Version, headers: &HeaderMap) -> bool {
+    let mut is_kept = version == Version::HTTP_11;
+    for value in headers.get_all(CONNECTION) {
+        let Ok(value) = value.to_str() else { return false };
+        for option in value.split(',').map(|option| option.trim_matches([' ', '\t'])) {
+            if option.eq_ignore_ascii_case("close") {
+                return false;
+            }
+            is_kept |= option.eq_ignore_ascii_case("keep-alive");
+        }
+    }
+    is_kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(head: &str) -> Result<Option<Head>, Malformed> {
+        let mut came = Bytes::copy_from_slice(head.as_bytes());
+        read(&mut came, &Method::POST, &mut HeaderMap::new())
+    }
+
+    /// How the body of an answer with these headers ends, and whether the connection is kept.
+    fn framing(start: &str, headers: &[&str]) -> Option<(Framing, bool)> {
+        let head = format!("HTTP/{start}\r\n{}\r\n\r\n", headers.join("\r\n"));
+        let head = if headers.is_empty() { format!("HTTP/{start}\r\n\r\n") } else { head };
+        let head = of(&head).ok()?.expect("a whole head");
+        Some((head.framing, head.is_kept))
+    }
+
+    #[test]
+    fn where_a_body_ends_is_open_to_no_doubt() {
+        use Framing::{Chunked, Sized, UntilClose};
+        let (ok, chunked) = ("1.1 200 OK", "transfer-encoding: Chunked");
+        for (start, headers, expected) in [
+            (ok, &["content-length: 5"][..], Some((Sized(5), true))),
+            (ok, &["Content-Length:5 "], Some((Sized(5), true))),
+            (ok, &["content-length: 5", "content-length: 5"], Some((Sized(5), true))),
+            (ok, &["content-length: 5, 5"], Some((Sized(5), true))),
+            (ok, &["content-length: 5", "content-length: 6"], None),
+            (ok, &["content-length: 5, 6"], None),
+            (ok, &["content-length: +5"], None),
+            (ok, &["content-length: -5"], None),
+            (ok, &["content-length: 0x5"], None),
+            (ok, &["content-length: 5 5"], None),
+            (ok, &["content-length: "], None),
+            (ok, &["content-length: 5,"], None),
+            (ok, &["content-length: 18446744073709551616"], None),
+            (ok, &["content-length : 5"], None),
+            (ok, &["x: y", " content-length: 5"], None),
+            (ok, &[chunked], Some((Chunked, true))),
+            (ok, &[chunked, "content-length: 5"], Some((Chunked, false))),
+            (ok, &[chunked, chunked], None),
+            (ok, &["transfer-encoding: gzip, chunked"], None),
+            (ok, &["transfer-encoding: chunked, gzip"], None),
+            (ok, &["transfer-encoding: identity"], None),
+            (ok, &["transfer-encoding: \u{b}chunked"], None),
+            (ok, &["transfer-encoding:"], None),
+            (ok, &[], Some((UntilClose, false))),
+            ("1.0 200 OK", &[], Some((UntilClose, false))),
+            ("1.0 200 OK", &[chunked], None),
+            ("1.0 200 OK", &["content-length: 5"], Some((Sized(5), false))),
+            ("1.0 200 OK", &["content-length: 5", "connection: Keep-Alive"], Some((Sized(5), true))),
+            ("1.1 204 No Content", &[], Some((Sized(0), true))),
+            ("1.1 204 No Content", &["content-length: 5"], Some((Sized(0), true))),
+            ("1.1 304 Not Modified", &[chunked], Some((Sized(0), true))),
+            ("1.1 101 Switching Protocols", &["upgrade: x"], Some((Sized(0), false))),
+            ("1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", &["content-length: 1"], Some((Sized(1), true))),
+            (ok, &["content-length: 5", "connection: x, \tClose"], Some((Sized(5), false))),
+            (
+                ok,
+                &["content-length: 5", "connection: keep-alive", "connection: close"],
+                Some((Sized(5), false)),
+            ),
+            (ok, &["content-length: 5", "connection: \u{e4}"], Some((Sized(5), false))),
+            ("1.2 200 OK", &["content-length: 5"], None),
+            ("2 200 OK", &[], None),
+            ("1.1 20 OK", &[], None),
+            ("1.1 099 No", &[], None),
+        ] {
+            assert_eq!(framing(start, headers), expected, "{start} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let mut came = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+        let head = read(&mut came, &Method::HEAD, &mut HeaderMap::new()).unwrap().unwrap();
+        assert_eq!((head.framing, head.is_kept), (Framing::Sized(0), true));
+    }
+
+    #[test]
+    fn a_head_comes_whole_and_what_stands_behind_it_stays() {
+        let whole = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nA: b\r\na: c\r\nContent-Length: 3\r\n\r\nabc";
+        let end = whole.len() - 3;
+        for length in 0..end {
+            assert!(of(&whole[..length]).unwrap().is_none(), "{length}");
+        }
+        let mut came = Bytes::from_static(whole.as_bytes());
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("of the request"));
+        let head = read(&mut came, &Method::POST, &mut headers).unwrap().unwrap();
+        assert_eq!(came, "abc");
+        assert_eq!(head.answer.status(), StatusCode::CREATED);
+        let of_a: Vec<_> = head.answer.headers().get_all("a").iter().collect();
+        assert_eq!(of_a, ["b", "c"]);
+        assert_eq!(head.answer.headers().len(), 3, "nothing of the request");
+    }
+
+    #[test]
+    fn a_head_without_end_is_given_up() {
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM);
+        assert_eq!(of(&format!("{many}HTTP/1.1 200 OK\r\n\r\n")).unwrap_err(), Malformed);
+        let long = format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(LONGEST));
+        assert_eq!(of(&long).unwrap_err(), Malformed);
+        let lines = "a: b\r\n".repeat(HEADERS + 1);
+        assert_eq!(of(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap_err(), Malformed);
+    }
+
+    #[test]
+    fn a_request_says_once_where_it_goes_and_where_it_ends() {
+        let opening = opening("/mcp?a=b", &HeaderValue::from_static("mcp.internal:3000"));
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "elsewhere"),
+            ("content-length", "7"),
+            ("transfer-encoding", "gzip"),
+            ("connection", "upgrade"),
+            ("accept", "one"),
+            ("accept", "two"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let of = |method: Method, framing| {
+            let mut out = Vec::new();
+            write(&mut out, &method, &opening, &headers, framing);
+            String::from_utf8(out).unwrap()
+        };
+        let start = "/mcp?a=b HTTP/1.1\r\nhost: mcp.internal:3000\r\naccept: one\r\naccept: two\r\n";
+        for (method, framing, end) in [
+            (Method::POST, Framing::Sized(12), "content-length: 12\r\n"),
+            (Method::POST, Framing::Sized(0), "content-length: 0\r\n"),
+            (Method::POST, Framing::Chunked, "transfer-encoding: chunked\r\n"),
+            (Method::GET, Framing::Sized(0), ""),
+            (Method::DELETE, Framing::Sized(0), ""),
+            (Method::DELETE, Framing::Sized(2), "content-length: 2\r\n"),
+        ] {
+            assert_eq!(of(method.clone(), framing), format!("{method} {start}{end}\r\n"));
+        }
+    }
+}
