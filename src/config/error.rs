@@ -8,6 +8,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+/// The place of what is missing where there is no file, and what makes one.
+const NO_FILE: &str = "no proxy.toml here (`mcp-deputy config init` writes one): ";
+
 /// Why a configuration is refused: a place and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place}{sentence}")]
@@ -62,7 +65,7 @@ impl Source<'_> {
             (Place::Byte(byte), Self::File { name, text }) => format!("{name}:{}: ", line(text, byte)),
             (Place::Variable(name), _) => format!("{name}: "),
             (_, Self::File { name, .. }) => format!("{name}: "),
-            (_, Self::Environment) => "no proxy.toml here: ".to_owned(),
+            (_, Self::Environment) => NO_FILE.to_owned(),
         };
         ConfigError { place, sentence }
     }
@@ -104,6 +107,6 @@ mod tests {
         assert_eq!(source.locate(Refused::at(Place::Nowhere, "x")).to_string(), "proxy.toml: x");
         assert_eq!(source.locate(Refused::at(Place::Variable("NAME"), "x")).to_string(), "NAME: x");
         let environment = Source::Environment;
-        assert_eq!(environment.locate(Refused::at(Place::Nowhere, "x")).to_string(), "no proxy.toml here: x");
+        assert_eq!(environment.locate(Refused::at(Place::Nowhere, "x")).to_string(), format!("{NO_FILE}x"));
     }
 }

@@ -80,11 +80,14 @@ impl Bound {
             Some(certificates) => Some(certificates.server_config().map_err(unusable)?),
             None => None,
         };
-        let bind = |address, tls| {
-            Endpoint::bind(address, tls).map_err(|error| Fault::caused(format!("listen on {address}"), error))
+        let bind = |key, address, tls| {
+            Endpoint::bind(address, tls)
+                .map_err(|error| Fault::caused(format!("listen on {address} (the key `{key}`)"), error))
         };
-        let metrics = settings.metrics_listen.map(|address| bind(address, None)).transpose()?;
-        let (public, admin) = (bind(settings.listen, tls)?, bind(settings.admin_listen, None)?);
+        let metrics =
+            settings.metrics_listen.map(|address| bind("metrics_listen", address, None)).transpose()?;
+        let (public, admin) =
+            (bind("listen", settings.listen, tls)?, bind("admin_listen", settings.admin_listen, None)?);
         Ok(Self { public, admin, metrics, certificates })
     }
 

@@ -11,6 +11,7 @@ use super::{
     attack_page::AttackPage,
     replay::{Target, attack, judge},
     stage::{Actors, Port, Ports, Stage},
+    third_party,
 };
 
 /// Where the ports begin that are easy to remember. Each actor takes the first free one from its own on.
@@ -143,12 +144,13 @@ fn greeting(actors: &Actors, attack_page: &str) -> String {
   Codex           codex mcp add deputy --url {url}
   VS Code         code --add-mcp '{{"name":"deputy","type":"http","url":"{url}"}}'
   Cursor          {{"mcpServers":{{"deputy":{{"url":"{url}"}}}}}}    (in ~/.cursor/mcp.json)
-  MCP Inspector   npx @modelcontextprotocol/inspector    (Streamable HTTP, and the URL above)
-  mcp-remote      npx mcp-remote {url}
+  MCP Inspector   npx @modelcontextprotocol/inspector --transport http --server-url {url}    (needs Node 22)
+  in a terminal   npx @modelcontextprotocol/inspector --cli {url} --method tools/call --tool-name whoami
+  mcp-remote      npx mcp-remote {url}    (for clients that can only start a program)
 
   Claude Code and Codex say who they are by a web address, which the gateway looks up: they need the internet to sign in.
 
-  Approve in the browser, sign in as Ada or Grace with one click, and ask your client to call "whoami".
+  In the browser: Approve, sign in as Ada or Grace at {name}, Authorize. Then ask your client to call "whoami".
 
   See which apps are connected, and disconnect them:
 
@@ -161,13 +163,14 @@ fn greeting(actors: &Actors, attack_page: &str) -> String {
   Who is where:
 
       mcp-deputy    {origin}
-      third party   {third_party}    (simulated; remembers consent, then skips its page)
+      third party   {third_party}    ({name}, simulated; remembers consent, then skips its page)
       MCP server    {mcp_server}    (sample; only its proxies should reach it)
       naive proxy   {naive}    (vulnerable on purpose; never use it for anything real)
       health        http://{admin}/healthz
 
 "#,
         origin = actors.origin(),
+        name = third_party::NAME,
         third_party = actors.third_party.origin(),
         mcp_server = actors.mcp_server.url(),
         naive = actors.naive_proxy.origin(),

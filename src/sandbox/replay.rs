@@ -246,12 +246,12 @@ fn tell(actors: &Actors, browser: &Browser, story: &mut Story) {
         }
         if hop.url.starts_with(&naive_callback) {
             story.note(
-                "naive proxy -> third party: exchanges the third party's code, and makes one of its own.",
+                "The naive proxy exchanges the third party's code for a token, and makes a code of its own.",
             );
         }
         if hop.url.starts_with(&callback) {
             story.note(
-                "mcp-deputy -> third party: exchanges the third party's code, and makes one of its own.",
+                "mcp-deputy exchanges the third party's code for a token, and makes a code of its own.",
             );
         }
     }

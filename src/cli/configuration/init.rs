@@ -203,7 +203,8 @@ impl Init {
         format!(
             "Wrote {file}. {secret}\n\n\
              At {apps} the app must have this callback URL:\n  {callback}\n\n\
-             Next:\n  {before}mcp-deputy check{config}\n  {before}mcp-deputy serve{config}\n{front}\n\
+             Next:\n  {before}mcp-deputy check{config}\n  {before}mcp-deputy serve{config}\n\
+             And while it runs, in another terminal:\n  {before}mcp-deputy doctor{config}\n{front}\n\
              People give their MCP client this URL, and nothing else:\n  {resource}\n",
             file = self.file.display(),
             apps = starter.apps(),

@@ -8,15 +8,19 @@ use crate::config::{from_environment, load};
 #[test]
 fn mistakes_in_the_environment_name_the_variable() {
     for (set, sentence) in [
-        ([].as_slice(), "no proxy.toml here: public_url is missing; write it, or set MCP_DEPUTY_PUBLIC_URL"),
+        (
+            [].as_slice(),
+            "no proxy.toml here (`mcp-deputy config init` writes one): public_url is missing; write it, or set \
+             MCP_DEPUTY_PUBLIC_URL",
+        ),
         (
             &[("MCP_DEPUTY_PUBLIC_URL", "https://mcp.example.com/")],
             "MCP_DEPUTY_PUBLIC_URL: public_url must be an origin without a path, not even a trailing slash",
         ),
         (
             &[("MCP_DEPUTY_PUBLIC_URL", "https://mcp.example.com")],
-            "no proxy.toml here: there is no provider; write [provider.github], or set MCP_DEPUTY_CLIENT_ID and \
-             MCP_DEPUTY_CLIENT_SECRET",
+            "no proxy.toml here (`mcp-deputy config init` writes one): there is no provider; write [provider.github], or \
+             set MCP_DEPUTY_CLIENT_ID and MCP_DEPUTY_CLIENT_SECRET",
         ),
         (
             &[("MCP_DEPUTY_PUBLIC_URL", "https://mcp.example.com"), ("MCP_DEPUTY_CLIENT_ID", "our-id")],

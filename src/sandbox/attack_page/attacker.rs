@@ -46,6 +46,8 @@ pub(super) enum Brought {
 /// The attacker.
 pub(super) struct Attacker {
     origin: String,
+    /// The page that offers his links.
+    offered_at: String,
     actors: Actors,
     pages: Pages,
     clients: tokio::sync::Mutex<Vec<(Target, McpClient)>>,
@@ -53,10 +55,11 @@ pub(super) struct Attacker {
 }
 
 impl Attacker {
-    /// Serves his callback on `bound` until the stage is left.
-    pub(super) fn start(bound: Bound, stage: &Stage, pages: Pages) -> Arc<Self> {
+    /// Serves his callback on `bound` until the stage is left. `offered_at`: the page that offers his links.
+    pub(super) fn start(bound: Bound, stage: &Stage, pages: Pages, offered_at: String) -> Arc<Self> {
         let attacker = Arc::new(Self {
             origin: bound.origin(),
+            offered_at,
             actors: stage.actors.clone(),
             pages,
             clients: tokio::sync::Mutex::default(),
@@ -108,7 +111,7 @@ impl Attacker {
         let attacker = Arc::clone(&self);
         let received = tokio::spawn(async move { attacker.receive(&arrived).await });
         Ok(match received.await {
-            Ok(arrival) => self.pages.arrival(&arrival),
+            Ok(arrival) => self.pages.arrival(&arrival, &self.offered_at),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the attacker stumbled"),
         })
     }

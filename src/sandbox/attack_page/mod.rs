@@ -62,8 +62,8 @@ impl AttackPage {
         // Of the loopback hosts, `[::1]`, `localhost` and `127.0.0.1` can be redirect URIs, and two of them are taken.
         let attackers = bind("the attacker", &[LoopbackHost::Ipv6], attacker).await?;
         let pages = Pages::new();
-        let attacker = Attacker::start(attackers, stage, pages.clone());
         let origin = bound.origin();
+        let attacker = Attacker::start(attackers, stage, pages.clone(), format!("{origin}/yourself"));
         let shared = Arc::new(Shared {
             origin: origin.clone(),
             actors: stage.actors.clone(),

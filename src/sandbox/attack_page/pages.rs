@@ -133,7 +133,10 @@ impl Pages {
                 target.name()
             );
         }
-        body.push_str("</ul><h2>What arrived at the attacker</h2>");
+        body.push_str(
+            "</ul><p>This attacker is on your computer, so mcp-deputy names the port at which he listens. Of one elsewhere it \
+             names the host.</p><h2>What arrived at the attacker</h2>",
+        );
         if arrivals.is_empty() {
             body.push_str("<p>Nothing yet. <a href=\"/yourself\">Look again</a></p>");
         } else {
@@ -153,8 +156,9 @@ impl Pages {
         self.page("Walk into the trap", &body)
     }
 
-    /// The attacker's page, to which a browser was sent.
-    pub(super) fn arrival(&self, arrival: &Arrival) -> Response<Body> {
+    /// The attacker's page, to which a browser was sent. `back`: the page with his links.
+    pub(super) fn arrival(&self, arrival: &Arrival, back: &str) -> Response<Body> {
+        let outcome = if matches!(arrival.what, Brought::Code(_)) { "bad" } else { "good" };
         let lesson = match (&arrival.what, arrival.target) {
             (Brought::Code(_), Some(Target::Naive)) => {
                 "The naive proxy asked you nothing: it sent your browser to the third party at once, which remembered your \
@@ -166,7 +170,11 @@ impl Pages {
             }
             _ => "There is nothing here that the attacker could use.",
         };
-        let body = format!("<p class=\"outcome bad\">{}</p><p>{lesson}</p>", arrived(arrival));
+        let body = format!(
+            "<p class=\"outcome {outcome}\">{}</p><p>{lesson}</p><p><a href=\"{}\">Back to the links</a></p>",
+            arrived(arrival),
+            escape(back)
+        );
         self.page("You are at the attacker's", &body)
     }
 

@@ -63,7 +63,8 @@ async fn a_person_can_walk_into_the_trap_and_is_held_back() {
     let signing_in = browser.navigate(&trap, &link(&trap, stage.actors.naive_proxy.origin())).await.unwrap();
     let end = browser.press(&signing_in, "Grace").await.unwrap();
     assert!(end.body.contains("works with <b>grace</b>'s account"), "{}", end.body);
-    assert!(end.body.contains("asked you nothing"));
+    assert!(end.body.contains("asked you nothing") && end.body.contains("class=\"outcome bad\""));
+    assert_eq!(browser.open(&end.links()[0].0).await.unwrap().url, trap.url, "the way back");
 
     let consent = browser.navigate(&trap, &link(&trap, stage.actors.origin())).await.unwrap();
     assert!(consent.url.as_str().starts_with(stage.actors.origin()), "held back at {}", consent.url);
@@ -73,6 +74,7 @@ async fn a_person_can_walk_into_the_trap_and_is_held_back() {
     );
     let denied = browser.press(&consent, "Deny").await.unwrap();
     assert!(denied.body.contains("<code>access_denied</code>"), "{}", denied.body);
+    assert!(denied.body.contains("class=\"outcome good\""), "{}", denied.body);
 
     // Whoever approves knowingly gets what was approved.
     let consent = browser.navigate(&trap, &link(&trap, stage.actors.origin())).await.unwrap();

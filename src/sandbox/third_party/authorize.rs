@@ -132,7 +132,7 @@ impl Shared {
         });
         let body = format!(
             "<form method=\"post\" action=\"/login\"><input type=\"hidden\" name=\"request\" value=\"{request}\">\
-             <p>Who are you?</p><p>{}</p></form>",
+             <p>Who are you?</p><p>{}</p></form><p>{NAME} is the sandbox's third party. Nobody has a password here.</p>",
             buttons.collect::<String>()
         );
         page(StatusCode::OK, &format!("Sign in to {NAME}"), ACCENT, &body)
