@@ -3,18 +3,21 @@
 //! Each configured MCP server is one resource: the public URL and its path. A client names the one that it means; the
 //! scheme and host may be written in any case and one trailing slash is forgiven, everything else must be exact.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// The canonical identifier of an MCP server behind us, for example `https://mcp.example.com/mcp`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub struct Resource(String);
+// Shared, so that those that stem from the catalog are equal at a glance.
+pub struct Resource(Arc<str>);
 
 impl Resource {
     /// The resource at `path` (with its leading slash) of the origin `public_url`, which is in canonical form.
     pub fn at(public_url: &str, path: &str) -> Self {
-        Self(format!("{public_url}{path}"))
+        Self(format!("{public_url}{path}").into())
     }
 
     /// Reads a `resource` parameter (RFC 8707 section 2): an absolute http(s) URI without fragment. `None` when it is not.
@@ -41,7 +44,7 @@ impl Resource {
         if has_dots(text) || has_dots(canonical) {
             return None;
         }
-        Some(Self(canonical.strip_suffix('/').unwrap_or(canonical).to_owned()))
+        Some(Self(canonical.strip_suffix('/').unwrap_or(canonical).into()))
     }
 
     /// The identifier.
@@ -55,7 +58,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<String> {
-        Resource::parse(text).map(|resource| resource.0)
+        Resource::parse(text).map(|resource| resource.as_str().to_owned())
     }
 
     #[test]

@@ -100,10 +100,22 @@ struct Session {
     /// Who is asking, signed, where the MCP server is told so.
     assertion: Option<Assertion>,
     ended: CancellationToken,
+    /// What the grant has open.
+    open: Arc<Tally>,
+    /// How often something of the grant had ended when `ended` was last known not to be ([`Tally::ends`]).
+    ends: u32,
     /// Keeps the cancellation of the grant reachable for as long as the session is in use.
-    ending: Arc<Ending>,
+    _ending: Arc<Ending>,
     /// What the person has open.
     person: Arc<Tally>,
+}
+
+impl Session {
+    /// Whether the token or its grant was ended early. Most often one look tells that nothing of the grant was.
+    #[inline]
+    fn has_ended(&self) -> bool {
+        self.open.ends() != self.ends && self.ended.is_cancelled()
+    }
 }
 
 /// A bearer token was admitted for this request and this resource. Not `Clone`, not `Deserialize`: see the module.
@@ -156,7 +168,7 @@ impl Permit {
 
     /// What the grant has open.
     pub fn open_of_grant(&self) -> &Arc<Tally> {
-        &self.session.ending.open
+        &self.session.open
     }
 
     /// What the person has open.
@@ -207,7 +219,9 @@ impl Permit {
             link: super::live::LinkCells::default().hold(b"test", access),
             assertion: None,
             ended,
-            ending: Arc::default(),
+            open: Arc::default(),
+            ends: 1,
+            _ending: Arc::default(),
             person: Arc::default(),
         };
         Self { session: Arc::new(session) }
@@ -240,7 +254,7 @@ impl Flows {
         token: &str,
         resource: &Resource,
     ) -> Result<Permit, Failure> {
-        let (digest, known) = self.known(sessions, token);
+        let (digest, known) = self.known(sessions, token, self.now());
         let session = if let Some(session) = known {
             session
         } else {
@@ -264,17 +278,22 @@ impl Flows {
     /// Admits a bearer token at `resource` that this worker has seen, as [`Flows::admit`] would and without waiting for
     /// anything; `None` where that has to decide.
     #[inline]
-    pub fn admit_known(&self, sessions: &Sessions, token: &str, resource: &Resource) -> Option<Permit> {
-        permit(self.known(sessions, token).1?, resource)
+    pub fn admit_known(
+        &self,
+        sessions: &Sessions,
+        token: &str,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Option<Permit> {
+        permit(self.known(sessions, token, now).1?, resource)
     }
 
     /// The session of a token that was seen before, where it is still good.
     #[inline]
-    fn known(&self, sessions: &Sessions, token: &str) -> (Digest, Option<Arc<Session>>) {
+    fn known(&self, sessions: &Sessions, token: &str, now: Timestamp) -> (Digest, Option<Arc<Session>>) {
         let (digest, known) = sessions.look_up(token);
-        let now = self.now();
         let is_good = |session: &Arc<Session>| {
-            !session.ended.is_cancelled()
+            !session.has_ended()
                 && !session.expires_at.has_passed(now)
                 && now.since(session.loaded_at) < self.policy.cache_ttl
                 && session.assertion.as_ref().is_none_or(|assertion| !assertion.used_until.has_passed(now))
@@ -295,8 +314,12 @@ impl Flows {
     /// Subscribes to the end of the grant first and reads the store second.
     async fn load_session(self: &Arc<Self>, token: &Presented) -> Result<Arc<Session>, Failure> {
         let ending = self.live.subscribe(token.grant);
+        let ends = ending.open.ends();
         let ended = ending.of(token.digest);
-        let loaded = self.load_subscribed(token, Arc::clone(&ending), ended).await;
+        // What has ended is counted after it has. So either it has already, and then each request looks closely; or it will
+        // be counted after this.
+        let ends = if ended.is_cancelled() { ends.wrapping_sub(1) } else { ends };
+        let loaded = self.load_subscribed(token, Arc::clone(&ending), ended, ends).await;
         if let Err(Failure::Refused(_)) = loaded {
             // Nobody was served under it; strangers must not fill the list with tokens that they make up.
             ending.forget(&token.digest);
@@ -309,6 +332,7 @@ impl Flows {
         token: &Presented,
         ending: Arc<Ending>,
         ended: CancellationToken,
+        ends: u32,
     ) -> Result<Arc<Session>, Failure> {
         let loaded = self.records.load::<Grant>(token.grant.as_bytes()).await?;
         let grant = loaded.ok_or(invalid_token("token_unknown"))?.record;
@@ -334,7 +358,8 @@ impl Flows {
             &link,
             person.as_ref().is_none_or(|person| self.should_ask_about(&person.record)),
         );
-        let assertion = match self.catalog.server_of(&grant.resource) {
+        let server = self.catalog.server_of(&grant.resource);
+        let assertion = match server {
             Some(server) if server.identity_assertion => {
                 Some(self.assert_identity(&grant, &access.scopes, now).await?)
             }
@@ -351,10 +376,12 @@ impl Flows {
             subject: grant.subject,
             client_id: grant.client_id,
             provider: grant.provider,
-            resource: grant.resource,
+            resource: server.map_or(grant.resource, |server| server.resource.clone()),
             link,
             ended,
-            ending,
+            open: Arc::clone(&ending.open),
+            ends,
+            _ending: ending,
         }))
     }
 

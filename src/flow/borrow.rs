@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::Guard;
 use secrecy::ExposeSecret as _;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     admit::Permit,
     fault::{self, Fault},
     journal::{self, Event},
-    live::{Borrowed, LinkCell},
+    live::{Borrowed, Lent, LinkCell},
     outcome::arriving,
     ports::{BoxFuture, Table, ThirdPartyError, ThirdPartyTokens},
     records::GrantsOf,
@@ -52,13 +53,15 @@ pub enum BackendVerdict {
 impl Flows {
     /// The third-party token for an admitted request. The warm path takes no lock that anybody holds for long and reads
     /// no store.
-    pub async fn borrow(self: &Arc<Self>, permit: &Permit) -> Result<Arc<Borrowed>, ThirdPartyError> {
-        let current = permit.link().current();
-        if !current.is_due(self.now()) {
+    pub async fn borrow(self: &Arc<Self>, permit: &Permit) -> Result<Lent, ThirdPartyError> {
+        let current = permit.link().lend();
+        // Many never expire, and to ask the clock costs more than to see that.
+        if current.expires_at.is_none() || !current.is_due(self.now()) {
             return Ok(current);
         }
         let (cell, provider) = (Arc::clone(permit.link()), permit.provider().to_owned());
-        self.borrow_later(cell, provider).await.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed")))
+        let borrowed = self.borrow_later(cell, provider).await;
+        borrowed.unwrap_or(Err(ThirdPartyError::Unavailable("refresh_failed"))).map(Guard::from_inner)
     }
 
     /// In a box, so that the usual case is small; and compiled here, not where requests are awaited.

@@ -7,12 +7,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, Guard};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
@@ -128,6 +129,7 @@ impl LiveGrants {
     pub fn end(&self, grant: GrantId) {
         if let Some(ending) = locked(&self.0).remove(&grant).and_then(|ending| ending.upgrade()) {
             ending.grant.cancel();
+            ending.open.note_end();
         }
     }
 
@@ -142,8 +144,11 @@ impl LiveGrants {
     /// To be called after the end of the access token is durable.
     pub fn end_access(&self, grant: GrantId, access: &Digest) {
         let ending = locked(&self.0).get(&grant).and_then(Weak::upgrade);
-        if let Some(watched) = ending.and_then(|ending| locked(&ending.access).remove(access)) {
+        let Some(ending) = ending else { return };
+        let watched = locked(&ending.access).remove(access);
+        if let Some(watched) = watched {
             watched.ended.cancel();
+            ending.open.note_end();
         }
     }
 }
@@ -160,6 +165,9 @@ pub struct Borrowed {
     /// When it was obtained.
     pub obtained_at: Timestamp,
 }
+
+/// A third-party access token for one request.
+pub type Lent = Guard<Arc<Borrowed>>;
 
 impl Borrowed {
     /// Whether it should be replaced before it is used.
@@ -178,7 +186,9 @@ impl Borrowed {
 pub struct LinkCell {
     /// The key of the link.
     pub key: Vec<u8>,
-    current: RwLock<Arc<Borrowed>>,
+    /// Read by every request, seldom by two of one person at a time: a lock, or a count, would be a write to memory that has
+    /// long left the processor's caches.
+    current: ArcSwap<Borrowed>,
     /// Held by the one task of this process that refreshes.
     pub refreshing: tokio::sync::Mutex<()>,
     asked: Mutex<Asked>,
@@ -223,12 +233,18 @@ impl Asked {
 impl LinkCell {
     /// The token in use.
     pub fn current(&self) -> Arc<Borrowed> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
+    }
+
+    /// The same for a short while, and for less.
+    #[inline]
+    pub fn lend(&self) -> Lent {
+        self.current.load()
     }
 
     /// To be called after the new token is durable.
     pub fn replace(&self, borrowed: Borrowed) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(borrowed);
+        self.current.store(Arc::new(borrowed));
     }
 
     /// Reads and changes what was asked last, in one step.
@@ -257,7 +273,7 @@ impl LinkCells {
         }
         let cell = Arc::new(LinkCell {
             key: key.to_vec(),
-            current: RwLock::new(Arc::new(borrowed)),
+            current: ArcSwap::from_pointee(borrowed),
             refreshing: tokio::sync::Mutex::default(),
             asked: Mutex::default(),
         });
@@ -318,6 +334,21 @@ mod tests {
         ending.of(token);
         ending.forget(&token);
         assert_eq!(live.watched(id), 0);
+    }
+
+    #[test]
+    fn every_end_is_counted_and_nothing_else() {
+        let live = LiveGrants::default();
+        let (id, one, other) = (GrantId::new([1; 16]), Digest::of("1"), Digest::of("2"));
+        let ending = live.subscribe(id);
+        let (ended, stays) = (ending.of(one), ending.of(other));
+        live.end_access(id, &Digest::of("3"));
+        live.end(GrantId::new([2; 16]));
+        assert_eq!(ending.open.ends(), 0);
+        live.end_access(id, &one);
+        assert_eq!((ending.open.ends(), ended.is_cancelled(), stays.is_cancelled()), (1, true, false));
+        live.end(id);
+        assert_eq!((ending.open.ends(), stays.is_cancelled()), (2, true));
     }
 
     #[test]

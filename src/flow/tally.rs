@@ -7,13 +7,21 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicU32,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
 /// What somebody has open, by kind.
 #[derive(Debug, Default)]
-pub struct Tally([AtomicU32; 3]);
+pub struct Tally {
+    open: [AtomicU32; 3],
+    /// How often something of theirs was ended early. It stands here since whoever looks at one looks at the other as well,
+    /// and for most requests it is the first look in a long time: one way to the memory less.
+    ends: AtomicU32,
+}
 
 /// What is counted, each kind apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,13 +42,24 @@ impl Tally {
         Some(Taken { of: Arc::clone(self), kind })
     }
 
+    /// Something of theirs was ended. To be called after that.
+    pub(super) fn note_end(&self) {
+        self.ends.fetch_add(1, Release);
+    }
+
+    /// How often something was. While that is what it was when one looked closely, nothing has ended since.
+    #[inline]
+    pub(super) fn ends(&self) -> u32 {
+        self.ends.load(Acquire)
+    }
+
     /// Whether anything is open.
     pub fn is_in_use(&self) -> bool {
-        self.0.iter().any(|held| held.load(Relaxed) > 0)
+        self.open.iter().any(|held| held.load(Relaxed) > 0)
     }
 
     fn of(&self, kind: Kind) -> &AtomicU32 {
-        let [requests, open_streams, streams] = &self.0;
+        let [requests, open_streams, streams] = &self.open;
         match kind {
             Kind::Requests => requests,
             Kind::OpenStreams => open_streams,

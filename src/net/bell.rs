@@ -9,8 +9,16 @@ use std::{
         },
     },
     task::{Context, Wake, Waker},
-    thread::{self, ThreadId},
 };
+
+thread_local! {
+    /// Its address is a thread's own, and cheaper to know than a thread's id.
+    static HERE: u8 = const { 0 };
+}
+
+fn here() -> usize {
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
 
 /// What rings in a task. Was rung from the beginning: what has never been polled does not know what it waits for.
 #[derive(Debug)]
@@ -24,7 +32,8 @@ pub(crate) struct Bell {
 /// While somebody holds it.
 #[derive(Debug, Default)]
 struct Held {
-    by: Option<ThreadId>,
+    /// A thread, by [`here`].
+    by: Option<usize>,
     was_rung: bool,
 }
 
@@ -47,7 +56,7 @@ impl Bell {
     /// Does `work` in which it may be rung for nothing, and says with the result whether it was. Only what this thread rings
     /// meanwhile is meant; others are heard as ever.
     pub(crate) fn hold<T>(&self, work: impl FnOnce() -> T) -> (T, bool) {
-        *lock(&self.held) = Held { by: Some(thread::current().id()), was_rung: false };
+        *lock(&self.held) = Held { by: Some(here()), was_rung: false };
         self.is_held.store(true, Relaxed);
         let done = work();
         self.is_held.store(false, Relaxed);
@@ -61,7 +70,7 @@ impl Bell {
             return false;
         }
         let mut held = lock(&self.held);
-        let is_ours = held.by == Some(thread::current().id());
+        let is_ours = held.by == Some(here());
         held.was_rung |= is_ours;
         is_ours
     }
@@ -112,7 +121,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::{sync::atomic::AtomicUsize, thread};
 
     use super::*;
 

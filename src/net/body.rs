@@ -84,10 +84,16 @@ impl Body {
     /// Waits for its first piece, so that it is at hand. Whoever sends it on can then send it together with what comes
     /// before it, and knows the length of a body that is no longer than that.
     pub async fn begin(&mut self) -> Result<(), BodyError> {
-        if !matches!(self.kind, Kind::Incoming(_) | Kind::Stream(_)) {
-            return Ok(());
+        poll_fn(|context| self.poll_begin(context)).await
+    }
+
+    /// The same, as far as it is here already. An error is told once.
+    #[inline]
+    pub fn poll_begin(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.first.is_some() || self.is_here() {
+            return Poll::Ready(Ok(()));
         }
-        match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
+        match ready!(Pin::new(&mut *self).poll_frame(context)) {
             Some(frame) => {
                 let first = frame?.into_data().unwrap_or_default();
                 if self.is_end_stream() {
@@ -98,7 +104,12 @@ impl Body {
             }
             None => self.kind = Kind::Done,
         }
-        Ok(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing of it has to be waited for.
+    pub fn is_here(&self) -> bool {
+        matches!(self.kind, Kind::Done | Kind::Whole(_))
     }
 
     /// Takes all of it, where it is here and at most so many bytes long.

@@ -87,6 +87,7 @@ pub async fn continued<T>(request: Option<Request>, work: impl Future<Output = T
 }
 
 /// The bytes as lower-case hexadecimal digits.
+#[inline]
 pub fn hex(bytes: [u8; 6]) -> [u8; 12] {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     let mut digits = [0; 12];

@@ -8,7 +8,7 @@
 //! The query of the client's URL is not passed on: the MCP server is one configured URL, and a query is a place where
 //! clients put tokens that are not for it.
 
-use std::{mem, time::Duration};
+use std::{future::poll_fn, mem, task::Poll, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -87,7 +87,7 @@ pub async fn forward(
     context: Context<'_>,
 ) -> Forwarded {
     let owner = Owner { sealer: context.sealer, mount: &route.path, permit };
-    if let Err(failure) = bound(request, route) {
+    if let Err(failure) = judge(request, route) {
         return Forwarded::Failed(failure.reason(), failure.response());
     }
     let headers = request.headers_mut();
@@ -109,7 +109,7 @@ pub async fn forward(
     }
 
     // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
-    if let Err(error) = request.body_mut().begin().await {
+    if let Err(error) = begun(request.body_mut(), route).await {
         let error = BackendError::Request(error);
         return failed(route, backend, error.slug(), meaning(error));
     }
@@ -179,21 +179,34 @@ async fn filtered(answer: Response<Body>, sight: &Sight, route: &Route) -> Optio
     Some(Response::from_parts(head, full(whole)))
 }
 
-/// Bounds the body of a request in size and time.
+/// Whether a request can be forwarded at all, as far as its head says.
 #[inline]
-fn bound(request: &mut Request<Body>, route: &Route) -> Result<(), Failure> {
+fn judge(request: &Request<Body>, route: &Route) -> Result<(), Failure> {
     if ![Method::POST, Method::GET, Method::DELETE].contains(request.method()) {
         return Err(Failure::MethodNotAllowed);
     }
-    let body = request.body_mut();
-    if body.size_hint().lower() > route.max_body {
+    if request.body().size_hint().lower() > route.max_body {
         return Err(Failure::BodyTooLarge);
     }
-    let unbounded = mem::take(body);
-    if !unbounded.is_end_stream() {
-        *body = Body::stream(Upload::new(unbounded, route.max_body, route.upload_stall));
-    }
     Ok(())
+}
+
+/// Waits for the beginning of a body, and bounds in size and time what of it is still to come. One that is here needs no
+/// more than a look at its length.
+#[inline]
+async fn begun(body: &mut Body, route: &Route) -> Result<(), BodyError> {
+    if let Poll::Ready(begun) = poll_fn(|context| Poll::Ready(body.poll_begin(context))).await {
+        begun?;
+    }
+    if body.size_hint().lower() > route.max_body {
+        return Err(BodyError::TooLarge);
+    }
+    if body.is_here() {
+        return Ok(());
+    }
+    *body = Body::stream(Upload::new(mem::take(body), route.max_body, route.upload_stall));
+    // In a box, so that the usual case is small.
+    Box::pin(body.begin()).await
 }
 
 #[inline]

@@ -26,16 +26,18 @@ pub enum Revision<'a> {
 
 impl<'a> Revision<'a> {
     /// Reads the header.
+    #[inline]
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut values = headers.get_all(VERSION).iter();
         let Some(value) = values.next() else { return Self::Unsaid };
         match (value.to_str(), values.next()) {
-            (Ok(text), None) => Self::Said(text.trim_matches([' ', '\t'])),
+            (Ok(text), None) => Self::Said(text.trim_ascii()),
             _ => Self::Unclear,
         }
     }
 
     /// Whether it is 2026-07-28 or later: no sessions, and headers that mirror the body.
+    #[inline]
     pub fn is_stateless(self) -> bool {
         matches!(self, Self::Said(text) if is_date(text) && text >= STATELESS)
     }
@@ -47,12 +49,10 @@ impl<'a> Revision<'a> {
 }
 
 /// Whether `text` is a revision as MCP names them: `YYYY-MM-DD`.
+#[inline]
 pub fn is_date(text: &str) -> bool {
-    text.len() == STATELESS.len()
-        && text.bytes().zip(STATELESS.bytes()).all(|(byte, model)| match model {
-            b'-' => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
+    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else { return false };
+    year.len() == 4 && year.iter().chain([m1, m2, d1, d2]).all(u8::is_ascii_digit)
 }
 
 /// Whether a body that names this revision is of the stateless era.

@@ -93,11 +93,21 @@ pub enum Bearer<'a> {
 pub fn bearer(headers: &HeaderMap) -> Result<Bearer<'_>, Refusal> {
     let Some(header) = single(headers)? else { return Ok(Bearer::Absent) };
     let text = header.to_str().unwrap_or_default();
+    // As nearly everybody writes it.
+    if let Some(token) = text.strip_prefix("Bearer ").filter(|token| is_bare(token)) {
+        return Ok(Bearer::Token(token));
+    }
     Ok(match after_scheme(text, "bearer") {
         None => Bearer::Absent,
         Some("") => Bearer::Empty,
         Some(token) => Bearer::Token(token),
     })
+}
+
+/// Whether there is a token, and no white space around it.
+#[inline]
+fn is_bare(token: &str) -> bool {
+    matches!(token.as_bytes(), [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic())
 }
 
 #[inline]

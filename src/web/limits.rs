@@ -257,8 +257,8 @@ impl Limits {
 
     /// Whether nothing stands between this address and `gate`.
     #[inline]
-    pub(super) fn is_open(&self, gate: Gate, address: Address, clock: &dyn Clock) -> bool {
-        self.of(gate).over(address, "", clock.now()).is_none()
+    pub(super) fn is_open(&self, gate: Gate, address: Address, now: Timestamp) -> bool {
+        self.of(gate).over(address, "", now).is_none()
     }
 
     /// A place among the few, for a request from an address that has failed too often; others need none.

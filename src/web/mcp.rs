@@ -34,7 +34,7 @@ use crate::{
         BackendVerdict, Failure,
         admit::{Permit, Sessions},
         journal::{self, Event},
-        live::Borrowed,
+        live::Lent,
         ports::ThirdPartyError,
         tally::{Kind, Taken},
     },
@@ -144,8 +144,8 @@ async fn admission(
     token: &str,
 ) -> Result<Permit, Failure> {
     let (site, address, gate) = (visit.site, visit.address(), Gate::FailedAdmissions);
-    if site.limits.is_open(gate, address, &*site.clock)
-        && let Some(permit) = site.flows.admit_known(sessions, token, &server.resource)
+    if site.limits.is_open(gate, address, visit.begun)
+        && let Some(permit) = site.flows.admit_known(sessions, token, &server.resource, visit.begun)
     {
         return Ok(permit);
     }
@@ -344,11 +344,7 @@ fn taken(head: &mut Parts, body: Body) -> Request<Body> {
 }
 
 /// The person's third-party token, where the MCP server gets one.
-async fn borrowed(
-    asked: Asked<'_>,
-    site: &Site,
-    outcome: &mut Outcome,
-) -> Result<Option<Arc<Borrowed>>, Reply> {
+async fn borrowed(asked: Asked<'_>, site: &Site, outcome: &mut Outcome) -> Result<Option<Lent>, Reply> {
     match &asked.mount.route.credential {
         Credential::None => Ok(None),
         Credential::Authorization | Credential::Header(_) => match site.flows.borrow(asked.permit).await {

@@ -38,6 +38,7 @@ pub struct RequestId([u8; 6]);
 
 impl RequestId {
     /// As the value of a header.
+    #[inline]
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_bytes(&request::hex(self.0)).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }

@@ -95,7 +95,8 @@ impl Web {
         let method = method_name(request.method());
         let entered = self.site.tracer.enters(place.step(request.method()), id.bytes(), method, &path);
         let label = request::Request { id: id.bytes(), method, path, span: entered.span() };
-        label.within(self.told(place, request, caller, id, entered)).await
+        // In a box, so that what waits for an answer is not moved at each step on the way here.
+        label.within(Box::pin(self.told(place, request, caller, id, entered))).await
     }
 
     /// Answers a request and says so in the log.
@@ -107,18 +108,18 @@ impl Web {
         id: RequestId,
         entered: Entered,
     ) -> Response<Body> {
-        let begun = self.site.clock.micros();
+        let came = self.site.clock.micros();
+        let begun = Timestamp::from_millis(came / 1000);
         let (head, mut body) = mem::take(request).into_parts();
         let is_free = is_free(place, &head.method);
-        let mut visit = Visit { site: &self.site, caller, id, head, outcome: Outcome::Answered };
+        let mut visit = Visit { site: &self.site, caller, id, begun, head, outcome: Outcome::Answered };
         let address = visit.address();
         let counted = if let Place::Mcp(mount) = place { Some(mount.traffic.begins()) } else { None };
         let mut outcome = Outcome::NotForUs;
-        // In boxes, so that what waits for an answer is small, and the two do not pay for each other.
         let mut reply = match (refused(&visit), place) {
             (Some(reply), _) => reply,
             (None, Place::Mcp(mount)) => {
-                let reply = Box::pin(mcp::answer(&self.sessions, mount, &mut visit, &mut body)).await;
+                let reply = mcp::answer(&self.sessions, mount, &mut visit, &mut body).await;
                 outcome = visit.outcome;
                 reply
             }
@@ -126,7 +127,7 @@ impl Web {
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.micros();
-        let micros = now.saturating_sub(begun);
+        let micros = now.saturating_sub(came);
         match counted {
             Some(begun) => begun.ends(outcome, reply.status(), micros),
             None => self.traffic.endpoint(place.endpoint(), reply.status(), micros),

@@ -22,7 +22,10 @@ use super::{
     traffic::Outcome,
 };
 use crate::{
-    domain::refusal::{ErrorCode, Refusal},
+    domain::{
+        refusal::{ErrorCode, Refusal},
+        time::Timestamp,
+    },
     flow::{Failure, journal::Event},
     proxy::Body,
 };
@@ -46,6 +49,8 @@ pub(super) struct Visit<'a> {
     pub(super) site: &'a Site,
     pub(super) caller: &'a Caller,
     pub(super) id: RequestId,
+    /// When it came.
+    pub(super) begun: Timestamp,
     pub(super) head: Parts,
     /// What became of it, where it is for an MCP server.
     pub(super) outcome: Outcome,

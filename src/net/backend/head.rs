@@ -104,38 +104,79 @@ pub(super) fn read(
         }
         let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
         headers.clear();
+        let mut said = Said::default();
         for field in response.headers.iter() {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
-            let value = HeaderValue::from_maybe_shared(came.slice_ref(field.value)).map_err(|_| Malformed)?;
-            headers.append(name, value);
+            if name == CONTENT_LENGTH {
+                said.length(field.value)?;
+            } else if name == TRANSFER_ENCODING {
+                said.coding(field.value);
+            } else {
+                let value = HeaderValue::from_maybe_shared(came.slice_ref(field.value));
+                headers.append(name, value.map_err(|_| Malformed)?);
+            }
         }
         came.advance(length);
-        return judged(status, version, method, std::mem::take(headers)).map(Some);
+        return judged(status, version, method, said, std::mem::take(headers)).map(Some);
     }
     Err(Malformed)
 }
 
-/// RFC 9112 sections 6.3 and 9.3.
+/// What a head says about the length of the body. It is for us and does not go on: whoever passes the body on says it anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    length: Option<u64>,
+    codings: usize,
+    is_chunked: bool,
+}
+
+impl Said {
+    /// `Content-Length`. It may be said twice only where both say the same.
+    fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        for said in value.split(|byte| *byte == b',') {
+            let said = number(said.trim_ascii()).ok_or(Malformed)?;
+            if *self.length.get_or_insert(said) != said {
+                return Err(Malformed);
+            }
+        }
+        Ok(())
+    }
+
+    /// `Transfer-Encoding`.
+    fn coding(&mut self, value: &[u8]) {
+        self.codings = self.codings.saturating_add(1);
+        self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
+    }
+
+    /// The framing of a body, and whether it is open to no doubt (RFC 9112 section 6.3). Other codings than `chunked` we never
+    /// ask for, and what their last bytes mean is not ours to find out.
+    fn framing(self, version: Version) -> Result<(Framing, bool), Malformed> {
+        match (self.codings, self.length) {
+            (0, Some(length)) => Ok((Framing::Sized(length), true)),
+            (0, None) => Ok((Framing::UntilClose, false)),
+            // A length beside it is what smuggling is made of: it counts for nothing, and nothing follows on this connection.
+            (1, length) if self.is_chunked && version == Version::HTTP_11 => {
+                Ok((Framing::Chunked, length.is_none()))
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
 fn judged(
     status: StatusCode,
     version: Version,
     method: &Method,
+    said: Said,
     headers: HeaderMap,
 ) -> Result<Head, Malformed> {
     let has_body = method != Method::HEAD
         && ![StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED]
             .contains(&status);
-    let is_coded = headers.contains_key(TRANSFER_ENCODING);
-    let (framing, is_clear) = if !has_body {
-        (Framing::Sized(0), status != StatusCode::SWITCHING_PROTOCOLS)
-    } else if is_coded {
-        // A length beside it is what smuggling is made of: it counts for nothing, and nothing follows on this connection.
-        (coded(version, &headers)?, !headers.contains_key(CONTENT_LENGTH))
+    let (framing, is_clear) = if has_body {
+        said.framing(version)?
     } else {
-        match length(&headers)? {
-            Some(length) => (Framing::Sized(length), true),
-            None => (Framing::UntilClose, false),
-        }
+        (Framing::Sized(0), status != StatusCode::SWITCHING_PROTOCOLS)
     };
     let is_kept = is_clear && goes_on(version, &headers);
     let mut answer = Response::new(());
@@ -143,29 +184,6 @@ fn judged(
     *answer.version_mut() = version;
     *answer.headers_mut() = headers;
     Ok(Head { answer, framing, is_kept })
-}
-
-/// The framing of a body with a transfer coding. Other codings than `chunked` we never ask for, and what their last bytes
-/// mean is not ours to find out.
-fn coded(version: Version, headers: &HeaderMap) -> Result<Framing, Malformed> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    let is_clear = is_chunked && codings.next().is_none() && version == Version::HTTP_11;
-    if is_clear { Ok(Framing::Chunked) } else { Err(Malformed) }
-}
-
-/// What `Content-Length` says. It may be said twice only where both say the same.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for said in value.as_bytes().split(|byte| *byte == b',') {
-            let said = number(said.trim_ascii()).ok_or(Malformed)?;
-            if *length.get_or_insert(said) != said {
-                return Err(Malformed);
-            }
-        }
-    }
-    Ok(length)
 }
 
 /// Digits and nothing else.
@@ -233,6 +251,7 @@ mod tests {
             (ok, &["x: y", " content-length: 5"], None),
             (ok, &[chunked], Some((Chunked, true))),
             (ok, &[chunked, "content-length: 5"], Some((Chunked, false))),
+            (ok, &[chunked, "content-length: 5", "content-length: 6"], None),
             (ok, &[chunked, chunked], None),
             (ok, &["transfer-encoding: gzip, chunked"], None),
             (ok, &["transfer-encoding: chunked, gzip"], None),
@@ -287,7 +306,7 @@ mod tests {
         assert_eq!(head.answer.status(), StatusCode::CREATED);
         let of_a: Vec<_> = head.answer.headers().get_all("a").iter().collect();
         assert_eq!(of_a, ["b", "c"]);
-        assert_eq!(head.answer.headers().len(), 3, "nothing of the request");
+        assert_eq!(head.answer.headers().len(), 2, "nothing of the request, and what is for us");
     }
 
     #[test]

@@ -115,7 +115,7 @@ async fn one_request_after_the_other_on_one_connection() {
             request
         });
         assert_eq!(request, "POST /mcp HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}");
-        assert_eq!(answer.unwrap().headers().len(), 1);
+        assert!(answer.unwrap().headers().is_empty());
         assert_eq!(near.left(), Some(2));
         assert_eq!(data(&mut near).await.unwrap(), "ab");
         assert!(near.is_done());
