@@ -82,28 +82,65 @@ pub(super) struct Head {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Malformed;
 
+/// How far the reading of a head has come.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Filled with its headers; what stands in it is forgotten, its memory used again.
+    headers: HeaderMap,
+    /// How much has come in which its end is not.
+    seen: usize,
+    /// How many interim answers may still come.
+    interim: usize,
+}
+
+impl Reading {
+    pub(super) fn new(headers: HeaderMap) -> Self {
+        Self { headers, seen: 0, interim: INTERIM }
+    }
+
+    /// The head is not all there.
+    fn goes_on(&mut self, came: &[u8]) -> Result<Option<Head>, Malformed> {
+        self.seen = came.len();
+        if self.seen < LONGEST { Ok(None) } else { Err(Malformed) }
+    }
+
+    /// Whether the end of a head may have come since the last look. Who sends a head byte by byte does not make us read
+    /// the whole of it again for each.
+    fn may_have_ended(&self, came: &[u8]) -> bool {
+        let new = came.get(self.seen.saturating_sub(3)..).unwrap_or_default();
+        self.seen == 0
+            || new.windows(2).any(|two| two == b"\n\n")
+            || new.windows(3).any(|three| three == b"\n\r\n")
+    }
+}
+
 /// Takes the head of the answer to a request with `method` from what `came`, interim answers included; `None` while it is not
-/// all there. `headers` is filled with its headers; what stands in it is forgotten, its memory used again.
+/// all there.
 pub(super) fn read(
     came: &mut Bytes,
     method: &Method,
-    headers: &mut HeaderMap,
+    reading: &mut Reading,
 ) -> Result<Option<Head>, Malformed> {
-    for _ in 0..INTERIM {
+    loop {
+        if !reading.may_have_ended(came) {
+            return reading.goes_on(came);
+        }
         let mut fields = [const { MaybeUninit::uninit() }; HEADERS];
         let mut response = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
         let parsed = config.parse_response_with_uninit_headers(&mut response, came, &mut fields);
         let httparse::Status::Complete(length) = parsed.map_err(|_| Malformed)? else {
-            return if came.len() < LONGEST { Ok(None) } else { Err(Malformed) };
+            return reading.goes_on(came);
         };
         let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            reading.interim = reading.interim.checked_sub(1).ok_or(Malformed)?;
+            reading.seen = 0;
             came.advance(length);
             continue;
         }
         let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-        headers.clear();
+        reading.headers.clear();
         let mut said = Said::default();
         for field in response.headers.iter() {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
@@ -113,13 +150,12 @@ pub(super) fn read(
                 said.coding(field.value);
             } else {
                 let value = HeaderValue::from_maybe_shared(came.slice_ref(field.value));
-                headers.append(name, value.map_err(|_| Malformed)?);
+                reading.headers.append(name, value.map_err(|_| Malformed)?);
             }
         }
         came.advance(length);
-        return judged(status, version, method, said, std::mem::take(headers)).map(Some);
+        return judged(status, version, method, said, std::mem::take(&mut reading.headers)).map(Some);
     }
-    Err(Malformed)
 }
 
 /// What a head says about the length of the body. It is for us and does not go on: whoever passes the body on says it anew.
@@ -218,7 +254,7 @@ mod tests {
 
     fn of(head: &str) -> Result<Option<Head>, Malformed> {
         let mut came = Bytes::copy_from_slice(head.as_bytes());
-        read(&mut came, &Method::POST, &mut HeaderMap::new())
+        read(&mut came, &Method::POST, &mut Reading::new(HeaderMap::new()))
     }
 
     /// How the body of an answer with these headers ends, and whether the connection is kept.
@@ -287,7 +323,7 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_no_body() {
         let mut came = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-        let head = read(&mut came, &Method::HEAD, &mut HeaderMap::new()).unwrap().unwrap();
+        let head = read(&mut came, &Method::HEAD, &mut Reading::new(HeaderMap::new())).unwrap().unwrap();
         assert_eq!((head.framing, head.is_kept), (Framing::Sized(0), true));
     }
 
@@ -301,7 +337,7 @@ mod tests {
         let mut came = Bytes::from_static(whole.as_bytes());
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("of the request"));
-        let head = read(&mut came, &Method::POST, &mut headers).unwrap().unwrap();
+        let head = read(&mut came, &Method::POST, &mut Reading::new(headers)).unwrap().unwrap();
         assert_eq!(came, "abc");
         assert_eq!(head.answer.status(), StatusCode::CREATED);
         let of_a: Vec<_> = head.answer.headers().get_all("a").iter().collect();
@@ -309,9 +345,36 @@ mod tests {
         assert_eq!(head.answer.headers().len(), 2, "nothing of the request, and what is for us");
     }
 
+    /// What comes in pieces is read like what comes at once, and a piece without an end costs no look at all that came before.
+    #[test]
+    fn attack_a_head_byte_by_byte() {
+        for whole in [
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\na: b\n\n",
+            "HTTP/1.1 200 OK\na: b\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n\n",
+            "\r\n\nHTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            let (mut reading, mut came) = (Reading::new(HeaderMap::new()), Bytes::new());
+            for (index, byte) in whole.bytes().enumerate() {
+                came = [&*came, &[byte]].concat().into();
+                let head = read(&mut came, &Method::POST, &mut reading).unwrap();
+                assert_eq!(head.is_some(), index + 1 == whole.len(), "{whole:?} {index}");
+            }
+            assert!(came.is_empty());
+        }
+        let mut reading = Reading::new(HeaderMap::new());
+        let mut of = |came: &'static str| {
+            read(&mut came.into(), &Method::POST, &mut reading).map(|head| head.is_some())
+        };
+        assert_eq!(of("HTTP/1.1 200 OK\r\n"), Ok(false));
+        assert_eq!(of("HTTP/1.1 200 OK\r\na : b\r\n"), Ok(false), "looked at again without need");
+        assert_eq!(of("HTTP/1.1 200 OK\r\na : b\r\n\r\n"), Err(Malformed));
+    }
+
     #[test]
     fn a_head_without_end_is_given_up() {
-        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM);
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM + 1);
         assert_eq!(of(&format!("{many}HTTP/1.1 200 OK\r\n\r\n")).unwrap_err(), Malformed);
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(LONGEST));
         assert_eq!(of(&long).unwrap_err(), Malformed);

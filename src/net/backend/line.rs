@@ -27,7 +27,7 @@ use super::{
     BackendError, Body,
     chunks::Chunks,
     connector::Stream,
-    head::{self, Framing},
+    head::{self, Framing, Reading},
     waiting::{Ticks, Wait},
 };
 use crate::net::body::BodyError;
@@ -152,8 +152,8 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
         self.begin(request, opening);
         let method = request.method().clone();
         // Its memory is used again for the headers of the answer.
-        let mut headers = mem::take(request.headers_mut());
-        std::future::poll_fn(|context| match self.poll_head(&method, &mut headers, context) {
+        let mut reading = Reading::new(mem::take(request.headers_mut()));
+        std::future::poll_fn(|context| match self.poll_head(&method, &mut reading, context) {
             Poll::Ready(answer) => Poll::Ready(answer),
             Poll::Pending => wait.poll(&mut self.ticks, context).map(Err),
         })
@@ -179,7 +179,7 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
     fn poll_head(
         &mut self,
         method: &Method,
-        headers: &mut http::HeaderMap,
+        reading: &mut Reading,
         context: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, BackendError>> {
         if let Poll::Ready(Err(Unsent::Request(error))) = self.poll_send(context) {
@@ -190,7 +190,7 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
                 Ok(0) | Err(_) => return Poll::Ready(Err(BackendError::Broken)),
                 Ok(_) => {}
             }
-            match head::read(&mut self.came, method, headers) {
+            match head::read(&mut self.came, method, reading) {
                 Ok(None) => {}
                 Err(head::Malformed) => return Poll::Ready(Err(BackendError::Broken)),
                 Ok(Some(head)) => {

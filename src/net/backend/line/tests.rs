@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{super::Waiting, *};
 use crate::net::body::full;
 
+mod attacks;
+
 type Near = Line<TokioIo<DuplexStream>>;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
