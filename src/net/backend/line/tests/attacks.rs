@@ -37,3 +37,35 @@ async fn attack_interim_answers_now_and_then() {
     assert_eq!(answer.unwrap_err(), BackendError::TimedOut);
     assert!(begun.elapsed() <= Duration::from_millis(5400), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn attack_a_connection_that_is_over_is_seen_by_a_task_whose_turn_is_over() {
+    let (mut near, far) = line(64);
+    drop(far);
+    while tokio::task::coop::has_budget_remaining() {
+        tokio::task::coop::poll_proceed(&mut unwoken()).map(|turn| turn.made_progress()).is_ready();
+    }
+    assert!(near.is_over());
+}
+
+#[tokio::test]
+async fn attack_an_answer_before_the_request_is_out() {
+    let (mut near, mut far) = line(64);
+    let long: &'static str = "y".repeat(COPIED * 2).leak();
+    let asking = async {
+        send(&mut near, full(long)).await.unwrap();
+        assert_eq!(all(&mut near).await.unwrap(), "no");
+    };
+    let answering = async {
+        let mut read = vec![0; 40];
+        far.read_exact(&mut read).await.unwrap();
+        far.write_all(OK.as_bytes()).await.unwrap();
+        // Perhaps this is read as the rest of a body, perhaps as the next request.
+        while read.iter().filter(|byte| **byte == b'y').count() < long.len() {
+            far.read_buf(&mut read).await.unwrap();
+        }
+        far.write_all(b"no").await.unwrap();
+    };
+    tokio::join!(asking, answering);
+    assert!(near.is_sent() && !near.is_free());
+}
