@@ -8,6 +8,9 @@
 
 /// How long all extensions and trailers of a body may be together, in bytes.
 const ASIDE: u32 = 16 * 1024;
+/// How long a size may be, in bytes: zeros in front of it and white space behind it have no other
+/// end, and each chunk of a long stream may have them.
+const SIZE: u8 = 64;
 
 /// Where in a chunked body we are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +20,8 @@ pub(super) struct Chunks {
     left: u64,
     /// What extensions and trailers may still need.
     aside: u32,
+    /// What the size that is being read may still need.
+    size: u8,
     has_trailers: bool,
 }
 
@@ -49,7 +54,7 @@ pub(super) struct Malformed;
 impl Chunks {
     /// Before the first chunk.
     pub(super) const fn new() -> Self {
-        Self { next: Next::Size, left: 0, aside: ASIDE, has_trailers: false }
+        Self { next: Next::Size, left: 0, aside: ASIDE, size: SIZE, has_trailers: false }
     }
 
     /// Whether the body has ended.
@@ -105,9 +110,9 @@ impl Chunks {
             (Next::Size | Next::Digits, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16)?;
                 self.left = self.left.checked_mul(16)?.checked_add(digit.into())?;
-                Some(Next::Digits)
+                self.of_size(Next::Digits)
             }
-            (Next::Digits | Next::Space, b' ' | b'\t') => self.aside(Next::Space),
+            (Next::Digits | Next::Space, b' ' | b'\t') => self.of_size(Next::Space),
             (Next::Digits | Next::Space | Next::Extension, b'\r') => Some(Next::SizeLf),
             (Next::SizeLf, b'\n') if self.left == 0 => Some(Next::Trailers),
             (Next::SizeLf, b'\n') => Some(Next::Data),
@@ -125,6 +130,12 @@ impl Chunks {
             }
             _ => None,
         }
+    }
+
+    fn of_size(&mut self, next: Next) -> Option<Next> {
+        let of = if self.next == Next::Size { SIZE } else { self.size };
+        self.size = of.checked_sub(1)?;
+        Some(next)
     }
 
     fn aside(&mut self, next: Next) -> Option<Next> {
@@ -174,9 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn attack_a_size_without_end_and_many_that_are_padded() {
+        let mut chunks = Chunks::new();
+        let zeros = [b'0'; 4096];
+        assert!((0..16).any(|_| chunks.take(&zeros, &mut Vec::new()).is_err()), "zeros for ever");
+        // Some servers pad each size, and streams are long.
+        let (mut chunks, mut data) = (Chunks::new(), Vec::new());
+        for _ in 0..2 * ASIDE {
+            chunks.take(b"0000001   \r\na\r\n", &mut data).unwrap();
+        }
+        assert_eq!(data.len(), 2 * ASIDE as usize);
+    }
+
+    #[test]
     fn what_is_not_the_grammar_is_refused() {
         let long = format!("1;{}\r\n", "x".repeat(ASIDE as usize));
         let trailers = format!("0\r\n{}", "a: b\r\n".repeat(ASIDE as usize));
+        let (zeros, spaces) =
+            (format!("{}1\r\na\r\n", "0".repeat(300)), format!("1{}\r\na\r\n", " ".repeat(300)));
         for malformed in [
             &b"\r\n"[..],
             b" 1\r\na\r\n",
@@ -201,6 +227,8 @@ mod tests {
             b"HTTP/1.1 200 OK\r\n\r\n",
             long.as_bytes(),
             trailers.as_bytes(),
+            zeros.as_bytes(),
+            spaces.as_bytes(),
         ] {
             assert_eq!(taken(&[malformed]), Err(Malformed), "{}", malformed.escape_ascii());
         }
