@@ -42,14 +42,17 @@ pub(super) fn opening(target: &str, host: &HeaderValue) -> Bytes {
     opening.into()
 }
 
-/// Writes the head of a request behind `out`. A method that usually has no body says nothing of an empty one.
+/// Writes the head of a request behind `out`; whether another may follow on the connection.
+///
+/// A method that usually has no body says nothing of an empty one. Where there is one it goes last, and says so: there are
+/// servers that look for none then, and take it for the next request (CL.0).
 pub(super) fn write(
     out: &mut Vec<u8>,
     method: &Method,
     opening: &[u8],
     headers: &HeaderMap,
     framing: Framing,
-) {
+) -> bool {
     out.extend_from_slice(method.as_str().as_bytes());
     out.extend_from_slice(opening);
     for (name, value) in headers {
@@ -60,13 +63,16 @@ pub(super) fn write(
             out.extend_from_slice(piece);
         }
     }
+    let is_usual = ![Method::GET, Method::DELETE, Method::HEAD].contains(method);
+    let is_followed = is_usual || framing == Framing::Sized(0);
     match framing {
-        Framing::Sized(0) if [Method::GET, Method::DELETE, Method::HEAD].contains(method) => {}
+        Framing::Sized(0) if !is_usual => {}
         // To write into memory does not fail.
         Framing::Sized(length) => _ = write!(out, "content-length: {length}\r\n"),
         Framing::Chunked | Framing::UntilClose => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(if is_followed { b"\r\n" } else { b"connection: close\r\n\r\n" });
+    is_followed
 }
 
 /// What an answer's head says.
@@ -212,7 +218,9 @@ fn judged(
     let (framing, is_clear) = if has_body {
         said.framing(version)?
     } else {
-        (Framing::Sized(0), status != StatusCode::SWITCHING_PROTOCOLS)
+        // A server that speaks of a body where there is none may send it, except as an answer to HEAD.
+        let is_clear = method == Method::HEAD || (said.codings == 0 && said.length.unwrap_or(0) == 0);
+        (Framing::Sized(0), is_clear && status != StatusCode::SWITCHING_PROTOCOLS)
     };
     let is_kept = is_clear && goes_on(version, &headers);
     let mut answer = Response::new(());
@@ -300,8 +308,13 @@ mod tests {
             ("1.0 200 OK", &["content-length: 5"], Some((Sized(5), false))),
             ("1.0 200 OK", &["content-length: 5", "connection: Keep-Alive"], Some((Sized(5), true))),
             ("1.1 204 No Content", &[], Some((Sized(0), true))),
-            ("1.1 204 No Content", &["content-length: 5"], Some((Sized(0), true))),
-            ("1.1 304 Not Modified", &[chunked], Some((Sized(0), true))),
+            ("1.1 204 No Content", &["content-length: 0"], Some((Sized(0), true))),
+            // Whoever says so may well send it.
+            ("1.1 204 No Content", &["content-length: 5"], Some((Sized(0), false))),
+            ("1.1 204 No Content", &[chunked], Some((Sized(0), false))),
+            ("1.1 304 Not Modified", &["content-length: 5"], Some((Sized(0), false))),
+            ("1.1 304 Not Modified", &[chunked], Some((Sized(0), false))),
+            ("1.1 304 Not Modified", &[], Some((Sized(0), true))),
             ("1.1 101 Switching Protocols", &["upgrade: x"], Some((Sized(0), false))),
             ("1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", &["content-length: 1"], Some((Sized(1), true))),
             (ok, &["content-length: 5", "connection: x, \tClose"], Some((Sized(5), false))),
@@ -408,7 +421,8 @@ mod tests {
             (Method::POST, Framing::Chunked, "transfer-encoding: chunked\r\n"),
             (Method::GET, Framing::Sized(0), ""),
             (Method::DELETE, Framing::Sized(0), ""),
-            (Method::DELETE, Framing::Sized(2), "content-length: 2\r\n"),
+            (Method::DELETE, Framing::Sized(2), "content-length: 2\r\nconnection: close\r\n"),
+            (Method::GET, Framing::Chunked, "transfer-encoding: chunked\r\nconnection: close\r\n"),
         ] {
             assert_eq!(of(method.clone(), framing), format!("{method} {start}{end}\r\n"));
         }

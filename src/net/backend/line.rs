@@ -169,7 +169,7 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
         let framing = length.map_or(Framing::Chunked, Framing::Sized);
         let whole = body.take_small(COPIED);
         let mut out = Vec::with_capacity(1024 + whole.as_ref().map_or(0, Bytes::len));
-        head::write(&mut out, request.method(), opening, request.headers(), framing);
+        self.is_kept &= head::write(&mut out, request.method(), opening, request.headers(), framing);
         match whole {
             Some(whole) => out.extend_from_slice(&whole),
             None => self.body = Some(Sending { body, left: length }),

@@ -1,5 +1,7 @@
 //! An MCP server that lies or dawdles, and a client that would have two requests made of one.
 
+use http::Method;
+
 use super::*;
 
 #[tokio::test]
@@ -68,4 +70,31 @@ async fn attack_an_answer_before_the_request_is_out() {
     };
     tokio::join!(asking, answering);
     assert!(near.is_sent() && !near.is_free());
+}
+
+#[tokio::test]
+async fn attack_a_body_where_a_server_does_not_look_for_one() {
+    for (method, body, is_kept) in [
+        (Method::GET, full("GET /other HTTP/1.1\r\nhost: a\r\n\r\n"), false),
+        (Method::DELETE, pieces(&["GET /other HTTP/1.1\r\n", "host: a\r\n\r\n"], None), false),
+        (Method::GET, full(""), true),
+        (Method::DELETE, full(""), true),
+    ] {
+        let (mut near, mut far) = line(1 << 16);
+        let mut request = Request::builder().method(method).body(body).unwrap();
+        let (opening, ended) =
+            (head::opening("/mcp", &HeaderValue::from_static("a")), CancellationToken::new());
+        let wait = Wait::new(Waiting { at_most: Duration::from_secs(5), ended: &ended });
+        let (answer, request) = tokio::join!(near.send(&mut request, &opening, wait), async {
+            let request = asked(&mut far, "\r\n\r\n").await;
+            far.write_all(OK.as_bytes()).await.unwrap();
+            far.write_all(b"no").await.unwrap();
+            request
+        });
+        answer.unwrap();
+        assert_eq!(all(&mut near).await.unwrap(), "no");
+        assert_eq!(near.is_free(), is_kept, "{request}");
+        // Whoever is told that this is the last request takes nothing behind it for another one.
+        assert_eq!(request.contains("connection: close\r\n"), !is_kept, "{request}");
+    }
 }
