@@ -55,13 +55,19 @@ impl Bell {
 
     /// Does `work` in which it may be rung for nothing, and says with the result whether it was. Only what this thread rings
     /// meanwhile is meant; others are heard as ever.
-    pub(crate) fn hold<T>(&self, work: impl FnOnce() -> T) -> (T, bool) {
+    pub(crate) fn hold<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> (T, bool) {
         *lock(&self.held) = Held { by: Some(here()), was_rung: false };
         self.is_held.store(true, Relaxed);
+        let holding = Holding(self);
         let done = work();
+        std::mem::forget(holding);
+        (done, self.let_go())
+    }
+
+    /// Nobody holds it any more. Whether it was rung meanwhile.
+    fn let_go(&self) -> bool {
         self.is_held.store(false, Relaxed);
-        let held = std::mem::take(&mut *lock(&self.held));
-        (done, held.was_rung)
+        std::mem::take(&mut *lock(&self.held)).was_rung
     }
 
     /// Whether whoever holds it is told, instead of the task. `is_held` is enough to know that nobody on this thread does.
@@ -73,6 +79,17 @@ impl Bell {
         let is_ours = held.by == Some(here());
         held.was_rung |= is_ours;
         is_ours
+    }
+}
+
+/// Lets go of a bell where the work panics: that costs a request, and must not make its connection deaf.
+struct Holding<'a>(&'a Arc<Bell>);
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if self.0.let_go() {
+            self.0.wake_by_ref();
+        }
     }
 }
 
@@ -162,5 +179,23 @@ mod tests {
         assert_eq!((task.0.load(Relaxed), was_rung), (1, false), "somebody else means it");
         rings.wake_by_ref();
         assert_eq!(task.0.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn attack_a_panic_while_it_is_held() {
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let bell = Bell::new();
+        let rings = Hung::new(&bell).within(&bell, &Context::from_waker(&waker)).waker().clone();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            bell.hold(|| {
+                rings.wake_by_ref();
+                panic!("of a handler")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(task.0.load(Relaxed), 1, "what was rung before is told");
+        rings.wake_by_ref();
+        assert_eq!(task.0.load(Relaxed), 2, "the connection would never hear anything again");
     }
 }
