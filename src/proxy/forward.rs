@@ -109,9 +109,10 @@ pub async fn forward(
     }
 
     // So that the MCP server gets a small request in one piece, and a connection is not taken for a client that dawdles.
-    if let Err(error) = begun(request.body_mut(), route).await {
-        let error = BackendError::Request(error);
-        return failed(route, backend, error.slug(), meaning(error));
+    match begun(request.body_mut(), permit, route).await {
+        Ok(()) => {}
+        Err(BackendError::Ended) => return Forwarded::Ended,
+        Err(error) => return failed(route, backend, error.slug(), meaning(error)),
     }
     let waiting = Waiting { at_most: route.response_timeout, ended: permit.ended() };
     let answer = match backend.send(request, waiting).await {
@@ -194,19 +195,21 @@ fn judge(request: &Request<Body>, route: &Route) -> Result<(), Failure> {
 /// Waits for the beginning of a body, and bounds in size and time what of it is still to come. One that is here needs no
 /// more than a look at its length.
 #[inline]
-async fn begun(body: &mut Body, route: &Route) -> Result<(), BodyError> {
+async fn begun(body: &mut Body, permit: &Permit, route: &Route) -> Result<(), BackendError> {
     if let Poll::Ready(begun) = poll_fn(|context| Poll::Ready(body.poll_begin(context))).await {
-        begun?;
+        begun.map_err(BackendError::Request)?;
     }
     if body.size_hint().lower() > route.max_body {
-        return Err(BodyError::TooLarge);
+        return Err(BackendError::Request(BodyError::TooLarge));
     }
     if body.is_here() {
         return Ok(());
     }
     *body = Body::stream(Upload::new(mem::take(body), route.max_body, route.upload_stall));
     // In a box, so that the usual case is small.
-    Box::pin(body.begin()).await
+    Box::pin(body.begin()).await.map_err(BackendError::Request)?;
+    // Its client could keep us waiting until long after the permission was withdrawn.
+    if permit.ended().is_cancelled() { Err(BackendError::Ended) } else { Ok(()) }
 }
 
 #[inline]
@@ -281,5 +284,46 @@ fn meaning(error: BackendError) -> Failure {
         BackendError::Broken | BackendError::Ended | BackendError::Tls | BackendError::Unreachable => {
             Failure::Unavailable
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+    use crate::{domain::time::Timestamp, proxy::testing::route};
+
+    /// A body whose first piece comes when the token has ended.
+    struct Late(CancellationToken);
+
+    impl http_body::Body for Late {
+        type Data = bytes::Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, BodyError>>> {
+            if self.0.is_cancelled() {
+                return Poll::Ready(Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(b"{}")))));
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn attack_a_body_that_begins_after_the_token_has_ended() {
+        let (ended, other) = (CancellationToken::new(), CancellationToken::new());
+        let permit = Permit::for_test("a", "b", "c", Timestamp::default(), ended.clone());
+        let mut body = Body::stream(Late(ended.clone()));
+        let route = route();
+        let waiting = begun(&mut body, &permit, &route);
+        let (begun_late, ()) = tokio::join!(waiting, async { ended.cancel() });
+        assert_eq!(begun_late.unwrap_err(), BackendError::Ended);
+        // Another one's end is nothing to this one.
+        let permit = Permit::for_test("a", "b", "c", Timestamp::default(), other);
+        assert_eq!(begun(&mut Body::stream(Late(ended)), &permit, &route).await, Ok(()));
     }
 }

@@ -63,7 +63,7 @@ impl Lines {
         let mut line = match self.take() {
             Some(line) => line,
             // In a box, so that the usual case is small.
-            None => Box::pin(self.connect()).await?,
+            None => Box::pin(self.connect(waiting)).await?,
         };
         let head = line.send(request, &self.opening, Wait::new(waiting)).await?;
         let mut answer = Answer::own(line, Arc::clone(self));
@@ -71,8 +71,13 @@ impl Lines {
         Ok(head.map(|()| answer))
     }
 
-    async fn connect(&self) -> Result<Box<Line>, BackendError> {
-        Ok(Line::new(self.connector.clone().call(self.upstream.clone()).await?))
+    async fn connect(&self, waiting: Waiting<'_>) -> Result<Box<Line>, BackendError> {
+        let stream = self.connector.clone().call(self.upstream.clone()).await?;
+        // It may have taken seconds, and nothing has been sent yet.
+        if waiting.ended.is_cancelled() {
+            return Err(BackendError::Ended);
+        }
+        Ok(Line::new(stream))
     }
 
     /// The connection that was used last and is still there.
@@ -116,5 +121,36 @@ impl Lines {
         });
         parked.is_looked_after = !parked.lines.is_empty();
         !parked.is_looked_after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::net::{
+        backend::{Backend, BackendSettings},
+        body::full,
+    };
+
+    #[tokio::test]
+    async fn attack_a_token_that_ends_while_a_connection_is_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+        let connect_timeout = Duration::from_secs(5);
+        let settings = BackendSettings { upstream, http2: false, tls: None, connect_timeout };
+        let (backend, ended) = (Backend::new(settings).unwrap(), CancellationToken::new());
+        let mut request = Request::post("/").body(full("{}")).unwrap();
+        let sending = backend.send(&mut request, Waiting { at_most: Duration::from_secs(5), ended: &ended });
+        // The system connects without us; a connection that takes long looks the same from here.
+        ended.cancel();
+        assert_eq!(sending.await.unwrap_err(), BackendError::Ended);
+        drop(backend);
+        let (mut far, _) = listener.accept().await.unwrap();
+        let mut came = Vec::new();
+        far.read_to_end(&mut came).await.unwrap();
+        assert!(came.is_empty(), "{}", came.escape_ascii());
     }
 }
