@@ -385,21 +385,85 @@ mod tests {
         }
     }
 
+    /// A client of this handler's.
+    async fn client_of(handler: Arc<dyn Answers>) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let draining = CancellationToken::new();
+        let context = ConnectionContext { peer, local: peer, tls: false, worker: None, draining };
+        tokio::spawn(serve(stream, None, Handlers::new(handler), Arc::new(context), Arc::default()));
+        client
+    }
+
+    /// Answers at once, or nearly so, with the length of what it read.
+    #[derive(Debug)]
+    struct Prompt;
+
+    impl Handler for Prompt {
+        async fn handle(&self, request: &mut Request<Body>, _: &ConnectionContext) -> Response<Body> {
+            let body = request.body_mut();
+            body.begin().await.unwrap();
+            let length = body.collect().await.unwrap().to_bytes().len();
+            if length % 3 == 0 {
+                tokio::task::yield_now().await;
+            }
+            Response::new(full(format!("<{length}>")))
+        }
+    }
+
+    /// Whose wake-ups are dropped must not be the one that the next request waits for.
+    #[tokio::test]
+    async fn attack_requests_one_behind_the_other_in_pieces_of_any_length() {
+        let mut seed = 1_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from((seed >> 33) % below).unwrap()
+        };
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        for number in 0..400 {
+            let length = [random(4), random(300), random(9000)][random(3)];
+            let (body, host) = ("x".repeat(length), "POST / HTTP/1.1\r\nhost: a\r\n");
+            sent.push(match number % 4 {
+                0 if length > 0 => {
+                    format!("{host}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n")
+                }
+                _ => format!("{host}content-length: {length}\r\n\r\n{body}"),
+            });
+            expected.push(length.to_string());
+        }
+        let sent = sent.concat();
+        let (mut reading, mut writing) = client_of(Arc::new(Prompt)).await.into_split();
+        let sending = async {
+            let mut rest = sent.as_bytes();
+            while !rest.is_empty() {
+                let (piece, behind) =
+                    rest.split_at([1, 2, random(200), random(5000)][random(4)].min(rest.len()));
+                writing.write_all(piece).await.unwrap();
+                rest = behind;
+                if random(4) == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        let answered = async {
+            let mut answers = Vec::new();
+            let count = |answers: &[u8]| String::from_utf8_lossy(answers).matches('>').count();
+            while count(&answers) < 400 {
+                let read = timeout(Duration::from_secs(20), reading.read_buf(&mut answers));
+                assert_ne!(read.await.expect("nobody goes on").unwrap(), 0);
+            }
+            String::from_utf8(answers).unwrap()
+        };
+        let (answers, ()) = tokio::join!(answered, sending);
+        let lengths: Vec<_> = answers.split('<').filter_map(|one| Some(one.split_once('>')?.0)).collect();
+        assert_eq!(lengths, expected);
+    }
+
     #[tokio::test]
     async fn a_request_whose_body_was_taken_is_not_looked_at_again_before_its_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
-        let context = ConnectionContext {
-            peer,
-            local: peer,
-            tls: false,
-            worker: None,
-            draining: CancellationToken::new(),
-        };
         let handler = Arc::new(Waiting::default());
-        let handlers = Handlers::new(Arc::clone(&handler) as Arc<dyn Answers>);
-        tokio::spawn(serve(stream, None, handlers, Arc::new(context), Arc::default()));
+        let mut client = client_of(Arc::clone(&handler) as Arc<dyn Answers>).await;
         for pieces in [
             &["content-length: 2\r\n\r\n{}"][..],
             // Nothing is lost that is still to come.
