@@ -151,8 +151,9 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
     ) -> Result<Response<()>, BackendError> {
         self.begin(request, opening);
         let method = request.method().clone();
-        // Its memory is used again for the headers of the answer.
+        // Its memory is used again for the headers of the answer; what stands in it holds memory of others.
         let mut headers = mem::take(request.headers_mut());
+        headers.clear();
         std::future::poll_fn(|context| match self.poll_head(&method, &mut headers, context) {
             Poll::Ready(answer) => Poll::Ready(answer),
             Poll::Pending => wait.poll(&mut self.ticks, context).map(Err),
@@ -316,6 +317,8 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
                     Ok(length) => self.out.advance(length),
                 }
             }
+            // What was written is given back at once: while the answer is awaited, others write into the same memory.
+            self.out = Bytes::new();
             let next = match &mut self.body {
                 None => Poll::Ready(None),
                 Some(sending) => sending.poll_next(context),
