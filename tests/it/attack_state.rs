@@ -325,6 +325,29 @@ async fn attack_issuer_that_is_almost_right() {
     }
 }
 
+/// Which of two values counts is what another server in between may see otherwise.
+#[tokio::test]
+async fn attack_a_callback_says_something_twice() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client("App").await;
+    let mut returning = returning(&gateway, &client).await;
+    for name in ["state", "code", "error", "iss"] {
+        let said = parameter(&returning.callback, name).unwrap_or_else(|| "access_denied".to_owned());
+        let missing = if parameter(&returning.callback, name).is_none() { 2 } else { 1 };
+        for other in [said.as_str(), "x", ""] {
+            let mut url: url::Url = returning.callback.parse().unwrap();
+            for _ in 0..missing {
+                url.query_pairs_mut().append_pair(name, other);
+            }
+            let page = returning.visitor.open(url.as_str()).await;
+            assert_eq!((page.status.as_u16(), page.leads_to()), (400, None), "{name} {other}");
+            assert!(page.body.contains("<code>bad_parameter</code>"), "{name} {other}: {}", page.body);
+        }
+    }
+    assert_eq!(redeemed(&gateway), 0);
+    returning.arrives(&client).await;
+}
+
 /// An answer with both a code and an error, or with neither, is no login.
 #[tokio::test]
 async fn attack_answer_with_an_error_and_a_code() {

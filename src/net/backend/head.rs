@@ -91,7 +91,7 @@ pub(super) struct Malformed;
 /// How far the reading of a head has come.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Filled with its headers; what stands in it is forgotten, its memory used again.
+    /// Filled with its headers.
     headers: HeaderMap,
     /// How much has come in which its end is not.
     seen: usize,
@@ -100,7 +100,9 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(headers: HeaderMap) -> Self {
+    /// Of no byte so far. What stands in `headers` is forgotten at once, since it holds memory of others; its own is used again.
+    pub(super) fn new(mut headers: HeaderMap) -> Self {
+        headers.clear();
         Self { headers, seen: 0, interim: INTERIM }
     }
 
@@ -146,7 +148,6 @@ pub(super) fn read(
             continue;
         }
         let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-        reading.headers.clear();
         let mut said = Said::default();
         for field in response.headers.iter() {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;

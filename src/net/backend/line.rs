@@ -320,6 +320,8 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
                     Ok(length) => self.out.advance(length),
                 }
             }
+            // What was written is given back at once: while the answer is awaited, others write into the same memory.
+            self.out = Bytes::new();
             let next = match &mut self.body {
                 None => Poll::Ready(None),
                 Some(sending) => sending.poll_next(context),
