@@ -160,6 +160,12 @@ impl Permit {
         &self.session.ended
     }
 
+    /// Whether it did, as far as is known without waiting; most often told by one look.
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        self.session.has_ended()
+    }
+
     /// To be held for as long as a stream of this permit is open: without it a revocation that comes after the session
     /// has left every cache would not find the stream.
     pub fn anchor(&self) -> Arc<dyn std::any::Any + Send + Sync> {

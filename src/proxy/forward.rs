@@ -193,7 +193,7 @@ fn judge(request: &Request<Body>, route: &Route) -> Result<(), Failure> {
 }
 
 /// Waits for the beginning of a body, and bounds in size and time what of it is still to come. One that is here needs no
-/// more than a look at its length.
+/// more than a look at its length. The last look at whether the request may be sent at all.
 #[inline]
 async fn begun(body: &mut Body, permit: &Permit, route: &Route) -> Result<(), BackendError> {
     if let Poll::Ready(begun) = poll_fn(|context| Poll::Ready(body.poll_begin(context))).await {
@@ -202,14 +202,13 @@ async fn begun(body: &mut Body, permit: &Permit, route: &Route) -> Result<(), Ba
     if body.size_hint().lower() > route.max_body {
         return Err(BackendError::Request(BodyError::TooLarge));
     }
-    if body.is_here() {
-        return Ok(());
+    if !body.is_here() {
+        *body = Body::stream(Upload::new(mem::take(body), route.max_body, route.upload_stall));
+        // In a box, so that the usual case is small.
+        Box::pin(body.begin()).await.map_err(BackendError::Request)?;
     }
-    *body = Body::stream(Upload::new(mem::take(body), route.max_body, route.upload_stall));
-    // In a box, so that the usual case is small.
-    Box::pin(body.begin()).await.map_err(BackendError::Request)?;
-    // Its client could keep us waiting until long after the permission was withdrawn.
-    if permit.ended().is_cancelled() { Err(BackendError::Ended) } else { Ok(()) }
+    // The client may have kept us waiting, or the third party for its token, until long after the permission was withdrawn.
+    if permit.has_ended() { Err(BackendError::Ended) } else { Ok(()) }
 }
 
 #[inline]
@@ -322,6 +321,8 @@ mod tests {
         let waiting = begun(&mut body, &permit, &route);
         let (begun_late, ()) = tokio::join!(waiting, async { ended.cancel() });
         assert_eq!(begun_late.unwrap_err(), BackendError::Ended);
+        // All is here, and something else took its time.
+        assert_eq!(begun(&mut full("{}"), &permit, &route).await.unwrap_err(), BackendError::Ended);
         // Another one's end is nothing to this one.
         let permit = Permit::for_test("a", "b", "c", Timestamp::default(), other);
         assert_eq!(begun(&mut Body::stream(Late(ended)), &permit, &route).await, Ok(()));
