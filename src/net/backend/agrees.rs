@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, future::poll_fn, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, Request, StatusCode,
+    HeaderMap, HeaderName, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use proptest::prelude::{ProptestConfig, Strategy};
 use tokio::{
@@ -38,6 +39,31 @@ impl Read {
         }
         Self { status, headers: sorted, body: body.escape_ascii().to_string(), is_whole }
     }
+
+    async fn by_hyper(answer: Response<Incoming>) -> Self {
+        let (head, mut body) = answer.into_parts();
+        let mut data = Vec::new();
+        let is_whole = loop {
+            match body.frame().await {
+                None => break true,
+                Some(Err(_)) => break false,
+                Some(Ok(frame)) => data.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            }
+        };
+        Self::new(head.status, &head.headers, &data, is_whole)
+    }
+
+    async fn by_us(head: &Response<()>, line: &mut Line<TokioIo<DuplexStream>>) -> Self {
+        let mut data = Vec::new();
+        let is_whole = loop {
+            match poll_fn(|context| line.poll_data(context)).await {
+                Ok(piece) if piece.is_empty() => break true,
+                Ok(piece) => data.extend_from_slice(&piece),
+                Err(_) => break false,
+            }
+        };
+        Self::new(head.status(), head.headers(), &data, is_whole)
+    }
 }
 
 /// Waits for a request, sends this and no more.
@@ -61,17 +87,9 @@ async fn of_hyper(pieces: &[&str]) -> Option<Read> {
     let (mut sender, connection) = handshake.await.unwrap();
     let running = tokio::spawn(connection);
     let (answer, _far) = tokio::join!(sender.send_request(Request::new(empty())), send(far, pieces));
-    let (head, mut body) = answer.ok()?.into_parts();
-    let mut data = Vec::new();
-    let is_whole = loop {
-        match body.frame().await {
-            None => break true,
-            Some(Err(_)) => break false,
-            Some(Ok(frame)) => data.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-        }
-    };
+    let read = Read::by_hyper(answer.ok()?).await;
     running.abort();
-    Some(Read::new(head.status, &head.headers, &data, is_whole))
+    Some(read)
 }
 
 /// What we read, and whether the connection is good for another request.
@@ -82,15 +100,8 @@ async fn of_ours(pieces: &[&str]) -> Option<(Read, bool)> {
     let mut request: Request<Body> = Request::new(empty());
     let opening = head::opening("/", &http::HeaderValue::from_static("mcp.internal"));
     let (answer, _far) = tokio::join!(line.send(&mut request, &opening, wait), send(far, pieces));
-    let (head, mut data) = (answer.ok()?, Vec::new());
-    let is_whole = loop {
-        match poll_fn(|context| line.poll_data(context)).await {
-            Ok(piece) if piece.is_empty() => break true,
-            Ok(piece) => data.extend_from_slice(&piece),
-            Err(_) => break false,
-        }
-    };
-    Some((Read::new(head.status(), head.headers(), &data, is_whole), line.is_free()))
+    let read = Read::by_us(&answer.ok()?, &mut line).await;
+    Some((read, line.is_free()))
 }
 
 /// Waits for a request and sends the first of these, then for another one and sends the second.
@@ -123,16 +134,7 @@ async fn two_of_hyper(answers: [&[String]; 2]) -> Vec<Read> {
             && all.len() < 2
         {
             let Ok(answer) = sender.send_request(Request::new(empty())).await else { break };
-            let (head, mut body) = answer.into_parts();
-            let mut data = Vec::new();
-            let is_whole = loop {
-                match body.frame().await {
-                    None => break true,
-                    Some(Err(_)) => break false,
-                    Some(Ok(frame)) => data.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-                }
-            };
-            all.push(Read::new(head.status, &head.headers, &data, is_whole));
+            all.push(Read::by_hyper(answer).await);
         }
         drop(sender);
         all
@@ -152,15 +154,7 @@ async fn two_of_ours(answers: [&[String]; 2]) -> Vec<Read> {
         while line.is_free() && !line.is_over() && all.len() < 2 {
             let wait = Wait::new(Waiting { at_most: Duration::from_secs(5), ended: &ended });
             let Ok(head) = line.send(&mut Request::new(empty()), &opening, wait).await else { break };
-            let mut data = Vec::new();
-            let is_whole = loop {
-                match poll_fn(|context| line.poll_data(context)).await {
-                    Ok(piece) if piece.is_empty() => break true,
-                    Ok(piece) => data.extend_from_slice(&piece),
-                    Err(_) => break false,
-                }
-            };
-            all.push(Read::new(head.status(), head.headers(), &data, is_whole));
+            all.push(Read::by_us(&head, &mut line).await);
             // What stands behind the answer may be on its way.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
