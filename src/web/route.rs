@@ -110,20 +110,20 @@ impl Web {
     ) -> Response<Body> {
         let came = self.site.clock.micros();
         let begun = Timestamp::from_millis(came / 1000);
+        let is_free = is_free(place, request.method());
         let (head, mut body) = mem::take(request).into_parts();
-        let is_free = is_free(place, &head.method);
         let mut visit = Visit { site: &self.site, caller, id, begun, head, outcome: Outcome::Answered };
         let address = visit.address();
         let counted = if let Place::Mcp(mount) = place { Some(mount.traffic.begins()) } else { None };
         let mut outcome = Outcome::NotForUs;
-        let mut reply = match (refused(&visit), place) {
-            (Some(reply), _) => reply,
-            (None, Place::Mcp(mount)) => {
-                let reply = mcp::answer(&self.sessions, mount, &mut visit, &mut body).await;
-                outcome = visit.outcome;
-                reply
-            }
-            (None, _) => self.judged(place, visit, body).await,
+        let mut reply = if let Some(reply) = refused(&visit) {
+            reply
+        } else if let Place::Mcp(mount) = place {
+            let reply = mcp::answer(&self.sessions, mount, &mut visit, &mut body).await;
+            outcome = visit.outcome;
+            reply
+        } else {
+            self.judged(place, visit, body).await
         };
         reply.headers_mut().insert(REQUEST_ID, id.header());
         let now = self.site.clock.micros();
