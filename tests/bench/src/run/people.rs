@@ -39,20 +39,25 @@ impl People {
         stage: &Stage,
         options: &Options,
     ) -> Result<Self, Failure> {
-        let content = fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-        let digest = digest(&SHA256, &content);
-        let name = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..6).unwrap_or_default());
-        let store = stage.folder.join("people").join(format!("{count}-{name}"));
-        let out = store.join("tokens");
-        let age = fs::metadata(&out).and_then(|file| file.modified()).map(|seeded| seeded.elapsed());
+        let store = place(count, binary, stage)?;
+        let age = fs::metadata(store.join("tokens")).and_then(|file| file.modified()).map(|seeded| seeded.elapsed());
         let are_good = matches!(age, Ok(Ok(age)) if age < GOOD_FOR);
         if options.reseed || !are_good {
-            eprintln!("seeding {count} people");
-            let _ = fs::remove_dir_all(&store);
-            fs::create_dir_all(&store)?;
             seed(count, binary, stage, &store)?;
         }
-        let ours: Vec<_> = fs::read_to_string(&out)?.lines().map(str::to_owned).collect();
+        Self::read(store)
+    }
+
+    /// So many, seeded now: what the gateway has learned of a person from the third party ten minutes ago or longer, it asks
+    /// again.
+    pub(super) fn fresh(count: usize, binary: &Path, stage: &Stage) -> Result<Self, Failure> {
+        let store = place(count, binary, stage)?.with_extension("fresh");
+        seed(count, binary, stage, &store)?;
+        Self::read(store)
+    }
+
+    fn read(store: PathBuf) -> Result<Self, Failure> {
+        let ours: Vec<_> = fs::read_to_string(store.join("tokens"))?.lines().map(str::to_owned).collect();
         Ok(Self { tokens: Tokens::of(&ours, &store)?, store })
     }
 
@@ -64,7 +69,18 @@ impl People {
     }
 }
 
+/// Where so many people of this binary are.
+fn place(count: usize, binary: &Path, stage: &Stage) -> Result<PathBuf, Failure> {
+    let content = fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+    let digest = digest(&SHA256, &content);
+    let name = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..6).unwrap_or_default());
+    Ok(stage.folder.join("people").join(format!("{count}-{name}")))
+}
+
 fn seed(count: usize, binary: &Path, stage: &Stage, store: &Path) -> Result<(), Failure> {
+    eprintln!("seeding {count} people");
+    let _ = fs::remove_dir_all(store);
+    fs::create_dir_all(store)?;
     let port = free_port()?;
     let backend = stage.backend_of(0, false).to_string();
     let config =

@@ -33,6 +33,8 @@ const FEW: usize = 100;
 struct Crowds {
     usual: Vec<(PathBuf, People)>,
     few: Vec<(PathBuf, People)>,
+    /// For those who are measured cold.
+    fresh: Vec<(PathBuf, People)>,
 }
 
 impl Crowds {
@@ -42,7 +44,7 @@ impl Crowds {
         scenarios: &[&Scenario],
         stage: &Stage,
     ) -> Result<Self, Failure> {
-        let mut crowds = Self { usual: Vec::new(), few: Vec::new() };
+        let mut crowds = Self { usual: Vec::new(), few: Vec::new(), fresh: Vec::new() };
         let has_start = scenarios.iter().any(|scenario| scenario.way == Way::Start);
         for binary in [options.binary.as_path()].into_iter().chain(peers.iter().filter_map(Peer::binary)) {
             if crowds.usual.iter().any(|(known, _)| known == binary) {
@@ -57,8 +59,20 @@ impl Crowds {
         Ok(crowds)
     }
 
+    /// People who were seeded just now, where these are wanted: others may have been here for long.
+    fn refresh(&mut self, options: &Options, stage: &Stage) -> Result<(), Failure> {
+        let binaries = self.usual.iter().map(|(binary, _)| binary);
+        let fresh = |binary: &PathBuf| Ok((binary.clone(), People::fresh(options.people, binary, stage)?));
+        self.fresh = binaries.map(fresh).collect::<Result<_, Failure>>()?;
+        Ok(())
+    }
+
     fn of(&self, scenario: &Scenario, peer: &Peer) -> Result<&People, Failure> {
-        let crowds = if scenario.way == Way::Start { &self.few } else { &self.usual };
+        let crowds = match scenario.way {
+            Way::Start => &self.few,
+            Way::Cold => &self.fresh,
+            _ => &self.usual,
+        };
         let own = |binary: &Path| crowds.iter().find(|(known, _)| known == binary);
         let (_, people) =
             peer.binary().and_then(own).or_else(|| crowds.first()).ok_or("there are no people")?;
@@ -97,6 +111,9 @@ impl<'a> Bench<'a> {
         samples: &mut Vec<Sample>,
     ) -> Result<(), Failure> {
         for scenario in scenarios {
+            if scenario.way == Way::Cold {
+                self.crowds.refresh(self.options, &self.stage)?;
+            }
             eprint!("{}:", scenario.name);
             for round in 0..self.options.rounds_of(scenario) {
                 eprint!(" {}", round + 1);
