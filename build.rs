@@ -35,10 +35,11 @@ fn main() {
 fn side_by_side() -> Option<PathBuf> {
     let names = fs::read_to_string(HOT).ok()?;
     let names = names.lines().filter(|line| !line.starts_with('#'));
+    let sections: Vec<_> = names.map(|name| format!("    *(.text.{name})\n")).collect();
     let script = PathBuf::from(told("OUT_DIR")).join("hot.ld");
-    let sections: String = names.map(|name| format!("    *(.text.{name})\n")).collect();
     // Beside the linker's own script, not instead of it.
-    fs::write(&script, format!("SECTIONS {{\n  .text.hot : {{\n{sections}  }}\n}} INSERT BEFORE .text;\n")).ok()?;
+    let text = format!("SECTIONS {{\n  .text.hot : {{\n{}  }}\n}} INSERT BEFORE .text;\n", sections.concat());
+    fs::write(&script, text).ok()?;
     Some(script)
 }
 

@@ -40,7 +40,9 @@ impl People {
         options: &Options,
     ) -> Result<Self, Failure> {
         let store = place(count, binary, stage)?;
-        let age = fs::metadata(store.join("tokens")).and_then(|file| file.modified()).map(|seeded| seeded.elapsed());
+        let age = fs::metadata(store.join("tokens"))
+            .and_then(|file| file.modified())
+            .map(|seeded| seeded.elapsed());
         let are_good = matches!(age, Ok(Ok(age)) if age < GOOD_FOR);
         if options.reseed || !are_good {
             seed(count, binary, stage, &store)?;
