@@ -20,14 +20,18 @@ fn main() {
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_OS", "linux") || !is("HOST", &told("TARGET")) {
         return;
     }
-    let smaller = SMALLER.map(str::to_owned);
+    let smaller = SMALLER.map(str::to_owned).to_vec();
     let quicker = side_by_side().map(|script| format!("-Wl,-T,{}", script.display()));
-    for arguments in [&smaller[..], quicker.as_slice()] {
-        if works(arguments) {
-            for argument in arguments {
-                println!("cargo::rustc-link-arg-bins={argument}");
-            }
+    let mut kept = Vec::new();
+    for more in [smaller, quicker.into_iter().collect()] {
+        // With what is kept already: each by itself says nothing of both.
+        let together = [kept.as_slice(), &more].concat();
+        if works(&together) {
+            kept = together;
         }
+    }
+    for argument in kept {
+        println!("cargo::rustc-link-arg-bins={argument}");
     }
 }
 
