@@ -1,8 +1,9 @@
 //! What the linker is told where a binary is built for use: what makes it smaller and quicker, and changes nothing else.
 //!
-//! Functions that came out alike are kept once, and the list of addresses which the loader adjusts is packed. What every request
-//! runs through lies side by side (`hot-functions`). docs/performance.md says what that brings. Not every linker and C library
-//! knows all of it, so a trial is linked and run first; where it fails, the binary is as good, and larger or slower.
+//! Functions that came out alike are kept once, and the list of addresses which the loader adjusts is packed. Where the compiler
+//! was told what is at work in every request (`deploy/build`), that lies side by side. docs/performance.md says what it brings. Not
+//! every linker and C library knows all of it, so a trial is linked and run first; where it fails, the binary is as good, and
+//! larger or slower.
 
 use std::{
     env, fs,
@@ -11,21 +12,17 @@ use std::{
 };
 
 const SMALLER: [&str; 2] = ["-Wl,--icf=all", "-Wl,-z,pack-relative-relocs"];
-/// The functions that every request runs through.
-const HOT: &str = "hot-functions";
+const QUICKER: &str = "-Wl,-z,keep-text-section-prefix";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={HOT}");
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_OS", "linux") || !is("HOST", &told("TARGET")) {
         return;
     }
-    let smaller = SMALLER.map(str::to_owned).to_vec();
-    let quicker = side_by_side().map(|script| format!("-Wl,-T,{}", script.display()));
     let mut kept = Vec::new();
-    for more in [smaller, quicker.into_iter().collect()] {
+    for more in [SMALLER.as_slice(), &[QUICKER]] {
         // With what is kept already: each by itself says nothing of both.
-        let together = [kept.as_slice(), &more].concat();
+        let together = [kept.as_slice(), more].concat();
         if works(&together) {
             kept = together;
         }
@@ -35,20 +32,8 @@ fn main() {
     }
 }
 
-/// A script for the linker that puts the hot functions in front of all others, in this order. Each has a section of its own.
-fn side_by_side() -> Option<PathBuf> {
-    let names = fs::read_to_string(HOT).ok()?;
-    let names = names.lines().filter(|line| !line.starts_with('#'));
-    let sections: Vec<_> = names.map(|name| format!("    *(.text.{name})\n")).collect();
-    let script = PathBuf::from(told("OUT_DIR")).join("hot.ld");
-    // Beside the linker's own script, not instead of it.
-    let text = format!("SECTIONS {{\n  .text.hot : {{\n{}  }}\n}} INSERT BEFORE .text;\n", sections.concat());
-    fs::write(&script, text).ok()?;
-    Some(script)
-}
-
 /// Whether a program that was linked so runs here.
-fn works(arguments: &[String]) -> bool {
+fn works(arguments: &[&str]) -> bool {
     let folder = PathBuf::from(told("OUT_DIR"));
     let (source, trial) = (folder.join("trial.rs"), folder.join("trial"));
     fs::write(&source, "fn main() {}").is_ok()
@@ -56,7 +41,7 @@ fn works(arguments: &[String]) -> bool {
         && succeeds(&mut Command::new(&trial))
 }
 
-fn links(source: &Path, trial: &Path, arguments: &[String]) -> bool {
+fn links(source: &Path, trial: &Path, arguments: &[&str]) -> bool {
     let mut rustc = Command::new(told("RUSTC"));
     let flags = told("CARGO_ENCODED_RUSTFLAGS");
     rustc.args(flags.split('\u{1f}').filter(|flag| !flag.is_empty()));

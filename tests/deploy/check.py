@@ -69,7 +69,8 @@ def dockerfile():
     users = [line for line in final if line.startswith("USER ")]
     must(users == ["USER 65532:65532"], f"the image must run as 65532, by number, not {users}")
     must(not any(line.startswith(("RUN ", "ADD ")) for line in final), "nothing is run in an image without a shell")
-    must(any("--no-default-features" in line for line in lines), "the image must be built without the sandbox")
+    must(any("deploy/build " in line for line in lines), "the image must hold the binary that is shipped")
+    must("--no-default-features" in (DEPLOY / "build").read_text(), "what is shipped must be built without the sandbox")
     probe = next((line for line in final if line.startswith("HEALTHCHECK ")), "")
     command(json.loads(probe[probe.index("[") :]))
 
