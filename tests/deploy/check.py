@@ -86,6 +86,9 @@ def context():
             source, target = ROOT / name, pathlib.Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        # What deploy/build drives its load with.
+        for name in ("deploy/build", "tests/bench/src/main.rs", "tests/bench/configs/proxy.toml"):
+            must((pathlib.Path(folder) / name).exists(), f"{name} is not in the image's context")
         named = [path.name for path in pathlib.Path(folder).rglob("*")]
         for name in named:
             must(not name.endswith((".key", ".secret", ".env")), f"{name} would go into the image's context")
