@@ -17,7 +17,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use self::events::{Bells, Payload};
+use self::events::{Bells, Payload, Turns};
 use crate::{
     Failure,
     serve::{OnThisThread, dealt},
@@ -40,16 +40,17 @@ pub(crate) struct Options {
 /// What the connections of a worker share.
 struct Shared {
     bells: Arc<Bells>,
+    turns: Arc<Turns>,
     /// The big answer; only the digits of the person change.
     big: RefCell<Vec<u8>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     crate::clock::raise_open_files()?;
-    let bells = Arc::new(Bells::default());
+    let (bells, turns) = (Arc::new(Bells::default()), Arc::new(Turns::new()));
     if !options.listen_http2.is_empty() {
         let listen = options.listen_http2.clone();
-        let (workers, make) = (options.workers, made(&bells));
+        let (workers, make) = (options.workers, made(&bells, &turns));
         std::thread::spawn(move || {
             if let Err(failure) = dealt(&listen, workers, make, http2) {
                 eprintln!("backend, HTTP/2: {failure}");
@@ -57,12 +58,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
         });
     }
-    dealt(&options.listen, options.workers, made(&bells), http1)
+    dealt(&options.listen, options.workers, made(&bells, &turns), http1)
 }
 
-fn made(bells: &Arc<Bells>) -> impl Fn() -> Shared + Clone + Send + 'static {
-    let bells = Arc::clone(bells);
-    move || Shared { bells: Arc::clone(&bells), big: RefCell::new(tell::big_answer(b"000000")) }
+fn made(bells: &Arc<Bells>, turns: &Arc<Turns>) -> impl Fn() -> Shared + Clone + Send + 'static {
+    let (bells, turns) = (Arc::clone(bells), Arc::clone(turns));
+    move || Shared {
+        bells: Arc::clone(&bells),
+        turns: Arc::clone(&turns),
+        big: RefCell::new(tell::big_answer(b"000000")),
+    }
 }
 
 async fn http1(shared: Rc<Shared>, stream: TcpStream) {
@@ -114,7 +119,7 @@ async fn mcp(shared: &Shared, request: Request<Incoming>) -> Result<Response<Pay
             said("application/json", Payload::once(Bytes::copy_from_slice(&big)))
         }
         b"burst" => streamed(Payload::burst()),
-        b"paced" => streamed(Payload::paced()),
+        b"paced" => streamed(Payload::paced(&shared.turns)),
         b"idle" => streamed(shared.bells.hang()),
         _ => refused(StatusCode::NOT_FOUND),
     })

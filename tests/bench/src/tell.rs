@@ -23,6 +23,8 @@ pub(crate) const BURST: u64 = 10_000;
 pub(crate) const PACED: u64 = 300;
 /// Time between two of them.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
+/// Paced streams at the same time: their events come in turn.
+pub(crate) const PACED_AT_ONCE: u32 = 100;
 /// Size of an event, in bytes.
 pub(crate) const EVENT: usize = 110;
 

@@ -2,7 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, interval_at},
 };
 
 use crate::{Failure, clock, tell};
@@ -36,9 +39,11 @@ impl Payload {
         Self::Burst(0)
     }
 
-    pub(super) fn paced() -> Self {
-        let mut ticks = interval(tell::PACE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(super) fn paced(turns: &Turns) -> Self {
+        let mut ticks = interval_at(turns.next(), tell::PACE);
+        // Whoever comes late goes on as before. If everybody went on from there, streams that were late together would stay
+        // together, and what is measured would be how long the longest pause of the machine was.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self::Paced(ticks, 0)
     }
 }
@@ -80,6 +85,28 @@ impl Body for Payload {
     }
 }
 
+/// When paced streams have their events: one after the other, each in a turn of its own, whatever the moment at which its
+/// request came. So all candidates get the same events to pass on: one that takes up many requests at once is not
+/// measured with many events at once for as long as those streams go on.
+pub(super) struct Turns {
+    since: Instant,
+    taken: AtomicU32,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), taken: AtomicU32::new(0) }
+    }
+
+    /// The next one's first event.
+    fn next(&self) -> Instant {
+        let turn =
+            tell::PACE * (self.taken.fetch_add(1, Relaxed) % tell::PACED_AT_ONCE) / tell::PACED_AT_ONCE;
+        let periods = self.since.elapsed().div_duration_f64(tell::PACE).ceil();
+        self.since + tell::PACE.mul_f64(periods) + turn
+    }
+}
+
 /// The idle streams that are open.
 #[derive(Default)]
 pub(super) struct Bells(Mutex<Vec<UnboundedSender<Bytes>>>);
@@ -107,5 +134,25 @@ impl Bells {
             }
         });
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_their_events_in_turn_whenever_they_were_asked_for() {
+        let turns = Turns::new();
+        let before = Instant::now();
+        let firsts: Vec<_> = (0..tell::PACED_AT_ONCE).map(|_| turns.next()).collect();
+        let mut phases: Vec<_> =
+            firsts.iter().map(|first| (*first - turns.since).as_micros() % tell::PACE.as_micros()).collect();
+        phases.sort_unstable();
+        let step = (tell::PACE / tell::PACED_AT_ONCE).as_micros();
+        let expected: Vec<_> = (0..u128::from(tell::PACED_AT_ONCE)).map(|turn| turn * step).collect();
+        assert_eq!(phases, expected);
+        let late = Instant::now() + 2 * tell::PACE;
+        assert!(firsts.iter().all(|first| (before..=late).contains(first)));
     }
 }

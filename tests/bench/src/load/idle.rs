@@ -28,10 +28,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 const PER_ADDRESS: usize = 4;
 /// How many are opened at the same time.
 const AT_ONCE: usize = 32;
+/// How many events there are at least, one on each stream as often as that takes: a median of fewer changes from one round to the
+/// next.
+const EVENTS: usize = 5_000;
 /// Longer than any event takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Opens the streams, rings, closes them, waits `options.after`. Says `closed` on a line of its own in between, so that others may
+/// Opens the streams, rings on all of them, closes them, waits `options.after`. Says `closed` on a line of its own in between, so that others may
 /// begin to measure something else.
 pub(super) fn measure(options: &Options) -> Result<Measured, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -73,14 +76,19 @@ async fn streams(options: &Options) -> Result<Measured, Failure> {
     let open = clock::memory(&options.watch)?.anonymous;
     let used = clock::used(&options.watch)?;
 
-    let listening: Vec<_> =
-        wires.into_iter().map(|wire| tokio::task::spawn_local(timeout(PATIENCE, event(wire)))).collect();
-    ring(options.ring.ok_or("where is the bell?")?, options.connections).await?;
-    let (mut delays, mut wires) = (Vec::new(), Vec::new());
-    for stream in listening {
-        let (delay, wire) = stream.await?.map_err(|_| "an event never came")??;
-        delays.push(delay);
-        wires.push(wire);
+    let bell = options.ring.ok_or("where is the bell?")?;
+    let rounds = EVENTS.div_ceil(options.connections.max(1));
+    let mut delays = Vec::new();
+    for _ in 0..rounds {
+        let listening: Vec<_> =
+            wires.into_iter().map(|wire| tokio::task::spawn_local(timeout(PATIENCE, event(wire)))).collect();
+        ring(bell, options.connections).await?;
+        wires = Vec::new();
+        for stream in listening {
+            let (delay, wire) = stream.await?.map_err(|_| "an event never came")??;
+            delays.push(delay);
+            wires.push(wire);
+        }
     }
     let used = clock::used(&options.watch)?.saturating_sub(used);
     drop(wires);
@@ -90,7 +98,7 @@ async fn streams(options: &Options) -> Result<Measured, Failure> {
     let after = clock::memory(&options.watch)?.anonymous;
     Ok(Measured {
         count: options.connections as u64,
-        processor: used.as_secs_f64() * 1e6,
+        processor: used.as_secs_f64() * 1e6 / rounds as f64,
         latency: Spread::of(delays),
         memory: Some(Memory { before, open, after }),
         ..Measured::default()

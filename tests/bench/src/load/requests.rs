@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Builder, task::LocalSet, time::sleep};
+use tokio::{runtime::Builder, task::LocalSet};
 
 use super::{
     Front, Kind, Measured, Options, Spread, WARM,
@@ -182,12 +182,10 @@ fn drive(
         let common = Rc::new(Arc::clone(common));
         let loops: Vec<_> = opened?
             .into_iter()
-            .enumerate()
-            .map(|(index, client)| {
+            .map(|client| {
                 let common = Rc::clone(&common);
-                let delay = tell::PACE.mul_f64(index as f64 / connections as f64);
                 tokio::task::spawn_local(async move {
-                    if let Err(failure) = client.go_on(&common, delay).await {
+                    if let Err(failure) = client.go_on(&common).await {
                         common.wrong.lock().expect("nobody panicked").get_or_insert(failure.to_string());
                     }
                 })
@@ -227,14 +225,11 @@ async fn open(common: &Common, door: &Door, connections: usize) -> Result<Vec<Cl
 }
 
 impl Client {
-    /// Until all is done. `delay`: so that not all paced streams have their events at the same moment.
-    async fn go_on(self, common: &Common, delay: Duration) -> Result<(), Failure> {
+    /// Until all is done.
+    async fn go_on(self, common: &Common) -> Result<(), Failure> {
         match (self, common.kind) {
             (Self::Kept(wire), Kind::Burst) => listen(common, wire, tell::BURST, false).await,
-            (Self::Kept(wire), Kind::Paced) => {
-                sleep(delay).await;
-                listen(common, wire, tell::PACED, true).await
-            }
+            (Self::Kept(wire), Kind::Paced) => listen(common, wire, tell::PACED, true).await,
             (client, _) => client.ask(common).await,
         }
     }

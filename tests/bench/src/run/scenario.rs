@@ -1,7 +1,10 @@
 //! What is measured.
 
 use super::candidate::{Peer, Setting};
-use crate::load::{Front, Kind};
+use crate::{
+    load::{Front, Kind},
+    tell::PACED_AT_ONCE,
+};
 
 /// A kind of answer, and how many ask for it at the same time.
 pub(super) struct Scenario {
@@ -73,7 +76,12 @@ pub(super) const ALL: &[Scenario] = &[
     },
     answers("big-16", "JSON answers of 1 MiB, 16 connections", Kind::Big, 16),
     events("sse-full", "Event streams at full speed, 16 at a time", Kind::Burst, 16),
-    events("sse-paced", "Event streams with an event every 10 ms, 100 at a time", Kind::Paced, 100),
+    events(
+        "sse-paced",
+        "Event streams with an event every 10 ms, 100 at a time",
+        Kind::Paced,
+        PACED_AT_ONCE as usize,
+    ),
     idle("idle-1000", "1,000 idle event streams", 1_000),
     idle("idle-10000", "10,000 idle event streams", 10_000),
     behind_tls("tls-16", "Small JSON answers behind TLS, 16 connections", Front::Tls, Kind::Json),
