@@ -111,13 +111,14 @@ impl Until {
 }
 
 /// An MCP server's body.
-pub(super) struct Relay {
-    inner: Option<Answer>,
+pub(super) struct Relay<Inner = Answer> {
+    inner: Option<Inner>,
     until: Until,
     /// When the token of an event stream expires, where that matters.
     deadline: Option<Instant>,
     /// What ends it from outside. `None` until the first time that there is nothing to relay: most answers are there at once
-    /// and never wait. On its own, since it is rare, and looked at each time it would cost more than an event does.
+    /// and never wait. From then on it is heard in time, and nothing else is asked: a clock and two locks for each event cost
+    /// more than this does.
     ending: Option<Beside<Ending>>,
     /// The pause of anything but an event stream.
     pause: Option<Pin<Box<Sleep>>>,
@@ -125,9 +126,9 @@ pub(super) struct Relay {
 
 type Ending = dyn Future<Output = ()> + Send;
 
-impl Relay {
+impl<Inner> Relay<Inner> {
     #[inline]
-    pub(super) fn new(inner: Answer, until: Until) -> Self {
+    pub(super) fn new(inner: Inner, until: Until) -> Self {
         let deadline = match &until {
             Until::Events { expires_in, .. } => expires_in.map(|left| Instant::now() + left),
             Until::Whole { .. } => None,
@@ -144,13 +145,13 @@ impl Relay {
         Poll::Ready(with.map(Err))
     }
 
-    /// Whether it has to end, although there is something to relay: one that always has something never comes to wait.
+    /// Whether it has to end, while nobody waits for that yet: one that always has something to relay never comes to wait.
     fn is_over(&self) -> bool {
         self.until.ended().is_cancelled() || self.deadline.is_some_and(|end| end <= Instant::now())
     }
 }
 
-impl HttpBody for Relay {
+impl<Inner: HttpBody<Data = Bytes, Error = BodyError> + Unpin> HttpBody for Relay<Inner> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -163,9 +164,14 @@ impl HttpBody for Relay {
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let is_events = matches!(this.until, Until::Events { .. });
         let cut = (!is_events).then_some(BodyError::Cut);
+        // Looked at before each frame is given.
+        let ending = this.ending.as_mut().map(|ending| ending.poll(context));
+        if ending.is_some_and(|ending| ending.is_ready()) {
+            return this.end(cut);
+        }
+        let is_waiting = ending.is_some();
         match Pin::new(inner).poll_frame(context) {
-            // Looked at before each frame is given.
-            Poll::Ready(_) if this.is_over() => return this.end(cut),
+            Poll::Ready(_) if !is_waiting && this.is_over() => return this.end(cut),
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Until::Whole { stall, .. }, Some(pause)) = (&this.until, &mut this.pause) {
                     pause.as_mut().reset(Instant::now() + *stall);
@@ -177,8 +183,11 @@ impl HttpBody for Relay {
             Poll::Pending => {}
         }
         let (until, deadline) = (&this.until, this.deadline);
-        if this.ending.get_or_insert_with(|| Beside::of(until.ending(deadline))).poll(context).is_ready() {
-            return this.end(cut);
+        if !is_waiting {
+            let ending = this.ending.insert(Beside::of(until.ending(deadline)));
+            if ending.poll(context).is_ready() {
+                return this.end(cut);
+            }
         }
         if let Until::Whole { stall, .. } = until
             && this.pause.get_or_insert_with(|| Box::pin(sleep(*stall))).as_mut().poll(context).is_ready()
@@ -231,6 +240,111 @@ impl Until {
                     }
                 })
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Always has something to relay, but for the frame of this number.
+    struct Busy(Option<u32>);
+
+    impl HttpBody for Busy {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.0 = match self.0 {
+                Some(0) => {
+                    self.0 = None;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                before => before.map(|before| before - 1),
+            };
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"data: x\n\n")))))
+        }
+    }
+
+    type Next = Option<Result<Frame<Bytes>, BodyError>>;
+
+    async fn next(relay: &mut Relay<Busy>) -> Next {
+        poll_fn(|context| Pin::new(&mut *relay).poll_frame(context)).await
+    }
+
+    /// What a relay gives after `end`, when it has given a few frames and had to wait before the one of number `pause`.
+    async fn after(pause: Option<u32>, until: Until, end: impl Future) -> Next {
+        let mut relay = Relay::new(Busy(pause), until);
+        for _ in 0..5 {
+            assert!(matches!(next(&mut relay).await, Some(Ok(_))));
+        }
+        assert_eq!(relay.ending.is_some(), pause.is_some());
+        end.await;
+        let given = next(&mut relay).await;
+        if !matches!(given, Some(Ok(_))) {
+            assert!(next(&mut relay).await.is_none(), "over is over");
+        }
+        given
+    }
+
+    fn events(
+        ended: &CancellationToken,
+        draining: &CancellationToken,
+        expires_in: Option<Duration>,
+    ) -> Until {
+        let (ended, draining) = (ended.clone(), draining.clone());
+        Until::Events { ended, draining, grace: Duration::from_secs(5), expires_in }
+    }
+
+    /// The clock goes on, and with it whoever waits for it.
+    async fn pass(time: Duration) {
+        advance(time).await;
+        tokio::task::yield_now().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attack_an_answer_that_never_rests_goes_on_for_nobody() {
+        let never = CancellationToken::new();
+        for pause in [None, Some(2)] {
+            let ended = CancellationToken::new();
+            let given = after(pause, events(&ended, &never, None), async { ended.cancel() }).await;
+            assert!(given.is_none(), "{pause:?}: the grant has ended");
+
+            let ended = CancellationToken::new();
+            let until = Until::Whole { ended: ended.clone(), stall: Duration::from_mins(1) };
+            let given = after(pause, until, async { ended.cancel() }).await;
+            assert!(
+                matches!(given, Some(Err(BodyError::Cut))),
+                "{pause:?}: a part is not taken for the whole"
+            );
+
+            let left = Duration::from_secs(3);
+            let until = || events(&never, &never, Some(left));
+            let given = after(pause, until(), pass(Duration::from_millis(2990))).await;
+            assert!(matches!(given, Some(Ok(_))), "{pause:?}: the token is still good");
+            let given = after(pause, until(), pass(left + Duration::from_millis(10))).await;
+            assert!(given.is_none(), "{pause:?}: the token has expired");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_goes_on_for_its_grace_when_the_gateway_drains() {
+        let never = CancellationToken::new();
+        for (time, goes_on) in [(4, true), (6, false)] {
+            let draining = CancellationToken::new();
+            draining.cancel();
+            let until = events(&never, &draining, None);
+            let given = after(Some(2), until, pass(Duration::from_secs(time))).await;
+            assert_eq!(given.is_some(), goes_on, "after {time} s");
         }
     }
 }

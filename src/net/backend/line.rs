@@ -25,7 +25,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     BackendError, Body,
-    chunks::Chunks,
+    chunks::{self, Chunks},
     connector::Stream,
     head::{self, Framing, Reading},
     waiting::{Ticks, Wait},
@@ -226,6 +226,21 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
             if self.is_done() {
                 break;
             }
+            if let (Rest::Chunked(chunks), false) = (self.answer, self.is_much) {
+                // Events, most often: each is copied once.
+                let took = self.poll_little(context, |line, read| {
+                    let (data, rest) = line.unchunk(chunks, read, Bytes::copy_from_slice).ok()?;
+                    if !rest.is_empty() {
+                        line.came = Bytes::copy_from_slice(rest);
+                    }
+                    (!read.is_empty()).then_some(data)
+                });
+                match ready!(took) {
+                    Ok(Some(data)) if data.is_empty() => continue,
+                    Ok(Some(data)) => return Poll::Ready(Ok(data)),
+                    Ok(None) | Err(_) => return Poll::Ready(Err(BodyError::Broken)),
+                }
+            }
             match ready!(self.poll_come(context)) {
                 Ok(0) if matches!(self.answer, Rest::UntilClose) => self.answer = Rest::Nothing,
                 Ok(0) | Err(_) => return Poll::Ready(Err(BodyError::Broken)),
@@ -236,7 +251,7 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
     }
 
     /// What has come of the body.
-    fn take(&mut self) -> Result<Bytes, head::Malformed> {
+    fn take(&mut self) -> Result<Bytes, chunks::Malformed> {
         match &mut self.answer {
             Rest::Nothing | Rest::Whole => Ok(Bytes::new()),
             Rest::UntilClose => Ok(mem::take(&mut self.came)),
@@ -250,32 +265,33 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
                 Ok(data)
             }
             Rest::Chunked(chunks) => {
-                let came = mem::take(&mut self.came);
-                let mut rest = &*came;
-                let piece = chunks.piece(&mut rest).map_err(|_| head::Malformed)?;
-                let data = if piece.len() >= LARGE {
-                    came.slice_ref(piece)
-                } else {
-                    // Many at once, most often, and together they are no more than what came.
-                    let mut data = Vec::new();
-                    if !piece.is_empty() {
-                        data.reserve_exact(piece.len() + rest.len());
-                        data.extend_from_slice(piece);
-                    }
-                    rest = chunks.take(rest, &mut data).map_err(|_| head::Malformed)?;
-                    data.into()
-                };
-                if chunks.is_done() {
-                    // Nobody looks into those, so whether they are what they should be is not known.
-                    self.is_kept &= !chunks.has_trailers();
-                    self.answer = Rest::Nothing;
-                }
+                let (chunks, came) = (*chunks, mem::take(&mut self.came));
+                let (data, rest) = self.unchunk(chunks, &came, |piece| came.slice_ref(piece))?;
                 if !rest.is_empty() {
                     self.came = came.slice_ref(rest);
                 }
                 Ok(data)
             }
         }
+    }
+
+    /// The data of what came in chunks, and what is to be looked at later. A large piece is made with `own`.
+    fn unchunk<'a>(
+        &mut self,
+        mut chunks: Chunks,
+        mut came: &'a [u8],
+        own: impl FnOnce(&'a [u8]) -> Bytes,
+    ) -> Result<(Bytes, &'a [u8]), chunks::Malformed> {
+        let piece = chunks.piece(&mut came)?;
+        let data = if piece.len() >= LARGE { own(piece) } else { together(&mut chunks, piece, &mut came)? };
+        self.answer = if chunks.is_done() {
+            // Nobody looks into those, so whether they are what they should be is not known.
+            self.is_kept &= !chunks.has_trailers();
+            Rest::Nothing
+        } else {
+            Rest::Chunked(chunks)
+        };
+        Ok((data, came))
     }
 
     /// Reads once, behind what came before; 0 at the end.
@@ -288,17 +304,28 @@ impl<Inner: Read + Write + Unpin> Line<Inner> {
             self.came = much.freeze();
             return Poll::Ready(Ok(length));
         }
+        self.poll_little(context, |line, read| {
+            line.came = if line.came.is_empty() {
+                Bytes::copy_from_slice(read)
+            } else {
+                [&line.came, read].concat().into()
+            };
+            read.len()
+        })
+    }
+
+    /// Reads little once, and takes it from where it lies; nothing at the end.
+    fn poll_little<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        take: impl FnOnce(&mut Self, &[u8]) -> T,
+    ) -> Poll<io::Result<T>> {
         let mut space = [const { MaybeUninit::uninit() }; LITTLE];
         let mut read = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.stream).poll_read(context, read.unfilled()))?;
         let read = read.filled();
         self.is_much = read.len() == LITTLE;
-        self.came = if self.came.is_empty() {
-            Bytes::copy_from_slice(read)
-        } else {
-            [&self.came, read].concat().into()
-        };
-        Poll::Ready(Ok(read.len()))
+        Poll::Ready(Ok(take(self, read)))
     }
 
     /// Writes what there is of the request; ready when all of it has gone out, or no more of it will. Where the MCP server takes
@@ -378,6 +405,20 @@ impl Sending {
             });
         }
     }
+}
+
+/// The data of small chunks, together. Most often it is one, by itself.
+fn together(chunks: &mut Chunks, first: &[u8], rest: &mut &[u8]) -> Result<Bytes, chunks::Malformed> {
+    let second = chunks.piece(rest)?;
+    if second.is_empty() {
+        return Ok(Bytes::copy_from_slice(first));
+    }
+    // All of them together are no more than what came.
+    let mut data = Vec::with_capacity(first.len() + second.len() + rest.len());
+    data.extend_from_slice(first);
+    data.extend_from_slice(second);
+    *rest = chunks.take(rest, &mut data)?;
+    Ok(data.into())
 }
 
 /// For a look that nobody waits for.
