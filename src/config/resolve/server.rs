@@ -1,7 +1,10 @@
 //! `[[mcp_server]]` and `[[mcp_server.scope]]`: where each server hangs, and what may be asked for there.
 
+use std::net::{IpAddr, SocketAddr};
+
 use http::HeaderName;
 use http::header;
+use url::{Host, Url};
 
 use super::Here;
 use super::value::{list, parse, scope, web_url, words};
@@ -12,12 +15,47 @@ use crate::config::presets::named;
 use crate::config::settings::{Credential, OWN_ROUTES, ScopeSettings, ServerSettings};
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
+use crate::domain::resource::Resource;
 use crate::domain::tools::ToolPattern;
+
+/// Where the gateway itself answers.
+pub(super) struct Ourselves<'a> {
+    pub(super) public_url: &'a Origin,
+    pub(super) listeners: &'a [SocketAddr],
+}
+
+impl Ourselves<'_> {
+    /// Whether what is sent there comes to us, as far as that can be seen here. Another path of `public_url` may be anybody's: what stands in front
+    /// of us decides.
+    fn answer(&self, url: &Url, path: &str) -> bool {
+        let listens = |listener: &SocketAddr| {
+            let is_here = match url.host() {
+                Some(Host::Domain(name)) => {
+                    name.eq_ignore_ascii_case("localhost")
+                        && (listener.ip().is_loopback() || listener.ip().is_unspecified())
+                }
+                Some(Host::Ipv4(ip)) => reaches(ip.into(), listener.ip()),
+                Some(Host::Ipv6(ip)) => reaches(ip.into(), listener.ip()),
+                None => false,
+            };
+            is_here && url.port_or_known_default() == Some(listener.port())
+        };
+        url.as_str() == Resource::at(self.public_url.as_str(), path).as_str()
+            || self.listeners.iter().any(listens)
+    }
+}
+
+/// Whether a connection to `ip` comes to who listens at `listener`.
+fn reaches(ip: IpAddr, listener: IpAddr) -> bool {
+    ip == listener
+        || ip.is_unspecified() && (listener.is_loopback() || listener.is_unspecified())
+        || ip.is_loopback() && listener.is_unspecified() && (ip.is_ipv4() || listener.is_ipv6())
+}
 
 /// Resolves every MCP server, in the order of the file.
 pub(super) fn resolve(
     files: &[Written<ServerFile>],
-    public_url: &Origin,
+    ourselves: &Ourselves<'_>,
     providers: &[Provider],
 ) -> Result<Vec<ServerSettings>, Refused> {
     if files.is_empty() {
@@ -27,7 +65,7 @@ pub(super) fn resolve(
     let only = files.len() == 1;
     let mut servers: Vec<ServerSettings> = Vec::new();
     for file in files.iter().filter(|file| file.value.resource.is_none()) {
-        let server = server(file, only, public_url, providers)?;
+        let server = server(file, only, ourselves, providers)?;
         if servers.iter().any(|earlier| earlier.path == server.path) {
             let place = file.value.path.as_ref().map_or(file.place, |written| written.place);
             return Err(Refused::at(place, format!("two MCP servers have the path {}", server.path)));
@@ -40,9 +78,10 @@ pub(super) fn resolve(
 fn server(
     written: &Written<ServerFile>,
     only: bool,
-    public_url: &Origin,
+    ourselves: &Ourselves<'_>,
     providers: &[Provider],
 ) -> Result<ServerSettings, Refused> {
+    let public_url = ourselves.public_url;
     let Written { value: file, place } = written;
     let here = Here { path: "mcp_server", label: "[[mcp_server]]", place: *place, only };
     let path = match &file.path {
@@ -52,6 +91,9 @@ fn server(
     let upstream_url = here.needed("upstream_url", file.upstream_url.as_ref())?;
     let upstream_url = parse("upstream_url", upstream_url, |text| match web_url(text)? {
         url if url.query().is_some() => Err("must not have a query"),
+        url if ourselves.answer(&url, &path) => {
+            Err("must not be where the gateway itself answers; write the address of the MCP server")
+        }
         url => Ok(url),
     })?;
     let name = match &file.name {

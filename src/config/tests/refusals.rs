@@ -297,6 +297,42 @@ fn mistakes_in_a_provider() {
 }
 
 #[test]
+fn the_mcp_server_is_not_the_gateway_itself() {
+    let written = |listen: &str, upstream: &str| {
+        let text = SMALLEST.replace("http://10.0.0.7:3000/mcp", upstream);
+        format!("listen = \"{listen}\"\n{text}")
+    };
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080/mcp"),
+        ("127.0.0.1:8080", "http://localhost:8080"),
+        ("127.0.0.1:8080", "http://0.0.0.0:8080/mcp"),
+        ("127.0.0.1:8080", "http://127.0.0.1:9090/mcp"),
+        ("127.0.0.1:8080", "https://mcp.example.com/mcp"),
+        ("0.0.0.0:80", "http://127.0.0.9/mcp"),
+        ("[::]:8080", "http://127.0.0.1:8080/mcp"),
+        ("[::]:8080", "http://[::1]:8080/mcp"),
+        ("10.0.0.7:8080", "http://10.0.0.7:8080/mcp"),
+    ] {
+        assert_eq!(
+            bad(&written(listen, upstream)),
+            "proxy.toml:8: upstream_url must not be where the gateway itself answers; write the address of the MCP server",
+            "{listen} {upstream}"
+        );
+    }
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:3000/mcp"),
+        ("127.0.0.1:8080", "http://127.0.0.2:8080/mcp"),
+        ("127.0.0.1:8080", "https://mcp.example.com/behind"),
+        ("127.0.0.1:8080", "http://mcp-server:8080/mcp"),
+        ("10.0.0.7:8080", "http://localhost:8080/mcp"),
+        ("0.0.0.0:8080", "http://10.0.0.7:8080/mcp"),
+        ("0.0.0.0:8080", "http://[::1]:8080/mcp"),
+    ] {
+        good(&written(listen, upstream));
+    }
+}
+
+#[test]
 fn mistakes_in_an_mcp_server() {
     let upstream = |value: &str| SMALLEST.replace("http://10.0.0.7:3000/mcp", value);
     for (text, sentence) in [
