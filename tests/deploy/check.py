@@ -27,6 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 TOOLS = pathlib.Path(sys.executable).parent
 BINARY = ROOT / "target/debug/mcp-deputy"
+# What deploy/build has made, as the image has it.
+SHIPPED = ROOT / "target/shipped/mcp-deputy"
 CHART = DEPLOY / "helm/mcp-deputy"
 # What the oldest cluster that the chart takes, and a new one, have.
 VERSIONS = ("1.25", "1.36")
@@ -103,6 +105,7 @@ def context():
 
 def bare_root():
     """The binary as it is in the image: a read-only root with its libraries and nothing else, nobody's uid, no privilege."""
+    binary = SHIPPED if SHIPPED.exists() else BINARY
     if os.geteuid() != 0:
         return "NOT DONE: only root can make a root folder to run it in"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
@@ -115,11 +118,11 @@ def bare_root():
         store.mkdir(mode=0o700)
         os.chown(store, 65532, 65532)
         os.chmod(folder, 0o755)
-        shutil.copy2(BINARY, root / "usr/local/bin/mcp-deputy")
+        shutil.copy2(binary, root / "usr/local/bin/mcp-deputy")
         certificates = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
         must(certificates.exists(), f"{certificates} is needed, as it is in the image")
         shutil.copy2(certificates, root / "etc/ssl/certs")
-        for library in libraries(BINARY):
+        for library in libraries(binary):
             target = root / library.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(library, target)
@@ -164,7 +167,7 @@ def bare_root():
         for path in written:
             about = path.lstat()
             must(about.st_uid == 65532 and about.st_mode & 0o077 == 0, f"{path.name} is not its owner's only: {about}")
-    return f"{len(written)} files of its own"
+    return f"{binary.relative_to(ROOT)}: {len(written)} files of its own"
 
 
 def compose():
