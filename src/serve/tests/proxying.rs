@@ -77,7 +77,7 @@ async fn a_body_that_is_too_large_is_refused() {
     let (mut wire, _) = server.request().await;
     wire.until("xxx").await;
     client.say("1\r\nx\r\n").await;
-    let answer = client.until("}}").await;
+    let answer = client.whole().await;
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"code\":1413"), "{answer}");
     let (body, _) = wire.rest().await;
     assert!(!body.ends_with("0\r\n\r\n"), "the MCP server took it for whole");
@@ -144,7 +144,7 @@ async fn a_server_that_is_not_there_is_a_502() {
     let plane = Setup::before(address).start();
     let mut client = plane.connect().await;
     client.post("", "{}").await;
-    let answer = client.until("}}").await;
+    let answer = client.whole().await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(answer.contains("\"jsonrpc\":\"2.0\"") && answer.contains("\"code\":1502"), "{answer}");
     assert!(!answer.contains(&address.port().to_string()), "{answer}");
@@ -225,7 +225,7 @@ async fn a_server_that_hangs_is_a_504_and_is_let_go() {
     let mut client = plane.connect().await;
     client.post("", "{}").await;
     let (mut wire, _) = server.request().await;
-    let answer = client.until("}}").await;
+    let answer = client.whole().await;
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("\"code\":1504"), "{answer}");
     assert!(wire.closed_within(Duration::from_secs(1)).await);
 }
@@ -270,7 +270,7 @@ async fn a_redirect_is_neither_followed_nor_shown() {
         wire.say(format!("HTTP/1.1 {status}\r\nlocation: http://internal:1/mcp/\r\ncontent-length: 0\r\n"))
             .await;
         wire.say("connection: close\r\n\r\n").await;
-        let answer = client.until("}}").await;
+        let answer = client.whole().await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
         assert!(!answer.contains("internal"), "{answer}");
         assert!(server.is_unused(), "followed");
@@ -317,7 +317,7 @@ async fn a_session_is_its_owners() {
     for lines in [stolen.as_str(), "mcp-session-id: s-1\r\n", "last-event-id: 7\r\n"] {
         for method in ["GET", "DELETE", "POST"] {
             client.say(format!("{method} /mcp HTTP/1.1\r\nhost: gateway\r\n{lines}\r\n")).await;
-            let answer = client.until("}}").await;
+            let answer = client.whole().await;
             assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\"code\":1404"), "{answer}");
         }
     }

@@ -253,6 +253,14 @@ impl Wire {
         self.until("\r\n\r\n").await
     }
 
+    /// A message whose length is said, with its head.
+    pub(super) async fn whole(&mut self) -> String {
+        let head = self.head().await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("no length");
+        let body = self.bytes(length.parse().unwrap()).await;
+        head + std::str::from_utf8(&body).unwrap()
+    }
+
     /// Everything up to the end of the connection, however it ends; and whether it ended in order.
     pub(super) async fn rest(&mut self) -> (String, bool) {
         let ended = timeout(PATIENCE, self.stream.read_to_end(&mut self.seen)).await.expect("stays open");
