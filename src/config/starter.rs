@@ -46,7 +46,8 @@ impl Starter {
     pub fn new(provider: &str) -> Self {
         Self {
             public_url: "https://mcp.example.com".to_owned(),
-            upstream_url: "http://127.0.0.1:3000/mcp".to_owned(),
+            // Somewhere else, whatever the gateway's own address will be.
+            upstream_url: "http://mcp-server.invalid/mcp".to_owned(),
             provider: provider.to_owned(),
             more: Vec::new(),
             client_id: "client-id".to_owned(),
@@ -180,7 +181,7 @@ pub(crate) mod tests {
         let settings = from_text("proxy.toml", &starter.text(), &|_| None).unwrap();
         assert_eq!(settings.public_url.as_str(), "https://mcp.example.com");
         assert_eq!(settings.providers[0].client_id, "Iv1.0123");
-        assert_eq!(settings.servers[0].upstream_url.as_str(), "http://127.0.0.1:3000/mcp");
+        assert_eq!(settings.servers[0].upstream_url.as_str(), "http://mcp-server.invalid/mcp");
         assert_eq!(settings.resource(&settings.servers[0]), starter.resource());
         assert_eq!(starter.callback(), "https://mcp.example.com/callback/github");
         assert_eq!(starter.apps(), "GitHub (https://github.com/settings/applications/new)");

@@ -151,7 +151,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "upstream_url",
                 Kind::Text,
                 r#""http://127.0.0.1:3000/mcp""#,
-                "URL of the MCP server. http is fine on a private network.",
+                "URL of the MCP server, which is none of the listeners here. http is fine on a private network.",
             )
             .variable("MCP_DEPUTY_UPSTREAM_URL"),
             Key::maybe(

@@ -61,8 +61,7 @@ pub(super) fn resolve(file: File) -> Result<Settings, Refused> {
     let mut providers = provider::resolve(file.provider)?;
     let access = access::resolve(&file.access, &mut providers)?;
     let listeners: Vec<_> = [listen, admin_listen].into_iter().chain(metrics_listen).collect();
-    let ourselves = server::Ourselves { public_url: &public_url, listeners: &listeners };
-    let servers = server::resolve(&file.mcp_server, &ourselves, &providers)?;
+    let servers = server::resolve(&file.mcp_server, &public_url, &listeners, &providers)?;
     let registration = registration(&file.registration, &public_url)?;
     let elsewhere = elsewhere::servers(&file.mcp_server, &public_url, &providers)?;
     let resource_servers = elsewhere::askers(&file.resource_server, &public_url, &servers, &elsewhere)?;

@@ -15,34 +15,21 @@ use crate::config::presets::named;
 use crate::config::settings::{Credential, OWN_ROUTES, ScopeSettings, ServerSettings};
 use crate::domain::origin::Origin;
 use crate::domain::provider::Provider;
-use crate::domain::resource::Resource;
 use crate::domain::tools::ToolPattern;
 
-/// Where the gateway itself answers.
-pub(super) struct Ourselves<'a> {
-    pub(super) public_url: &'a Origin,
-    pub(super) listeners: &'a [SocketAddr],
-}
-
-impl Ourselves<'_> {
-    /// Whether what is sent there comes to us, as far as that can be seen here. Another path of `public_url` may be anybody's: what stands in front
-    /// of us decides.
-    fn answer(&self, url: &Url, path: &str) -> bool {
-        let listens = |listener: &SocketAddr| {
-            let is_here = match url.host() {
-                Some(Host::Domain(name)) => {
-                    name.eq_ignore_ascii_case("localhost")
-                        && (listener.ip().is_loopback() || listener.ip().is_unspecified())
-                }
-                Some(Host::Ipv4(ip)) => reaches(ip.into(), listener.ip()),
-                Some(Host::Ipv6(ip)) => reaches(ip.into(), listener.ip()),
-                None => false,
-            };
-            is_here && url.port_or_known_default() == Some(listener.port())
-        };
-        url.as_str() == Resource::at(self.public_url.as_str(), path).as_str()
-            || self.listeners.iter().any(listens)
-    }
+/// Whether a connection to this URL comes to one of our listeners. What `public_url` leads to is not judged: that is for whoever stands
+/// in front of us, and for names that mean something else here than elsewhere.
+fn is_ours(url: &Url, listeners: &[SocketAddr]) -> bool {
+    let is_here = |listener: IpAddr| match url.host() {
+        Some(Host::Domain(name)) => {
+            name.eq_ignore_ascii_case("localhost") && (listener.is_loopback() || listener.is_unspecified())
+        }
+        Some(Host::Ipv4(ip)) => reaches(ip.into(), listener),
+        Some(Host::Ipv6(ip)) => reaches(IpAddr::from(ip).to_canonical(), listener),
+        None => false,
+    };
+    let port = url.port_or_known_default();
+    listeners.iter().any(|listener| port == Some(listener.port()) && is_here(listener.ip()))
 }
 
 /// Whether a connection to `ip` comes to who listens at `listener`.
@@ -55,7 +42,8 @@ fn reaches(ip: IpAddr, listener: IpAddr) -> bool {
 /// Resolves every MCP server, in the order of the file.
 pub(super) fn resolve(
     files: &[Written<ServerFile>],
-    ourselves: &Ourselves<'_>,
+    public_url: &Origin,
+    listeners: &[SocketAddr],
     providers: &[Provider],
 ) -> Result<Vec<ServerSettings>, Refused> {
     if files.is_empty() {
@@ -65,7 +53,7 @@ pub(super) fn resolve(
     let only = files.len() == 1;
     let mut servers: Vec<ServerSettings> = Vec::new();
     for file in files.iter().filter(|file| file.value.resource.is_none()) {
-        let server = server(file, only, ourselves, providers)?;
+        let server = server(file, only, public_url, listeners, providers)?;
         if servers.iter().any(|earlier| earlier.path == server.path) {
             let place = file.value.path.as_ref().map_or(file.place, |written| written.place);
             return Err(Refused::at(place, format!("two MCP servers have the path {}", server.path)));
@@ -78,10 +66,10 @@ pub(super) fn resolve(
 fn server(
     written: &Written<ServerFile>,
     only: bool,
-    ourselves: &Ourselves<'_>,
+    public_url: &Origin,
+    listeners: &[SocketAddr],
     providers: &[Provider],
 ) -> Result<ServerSettings, Refused> {
-    let public_url = ourselves.public_url;
     let Written { value: file, place } = written;
     let here = Here { path: "mcp_server", label: "[[mcp_server]]", place: *place, only };
     let path = match &file.path {
@@ -91,7 +79,7 @@ fn server(
     let upstream_url = here.needed("upstream_url", file.upstream_url.as_ref())?;
     let upstream_url = parse("upstream_url", upstream_url, |text| match web_url(text)? {
         url if url.query().is_some() => Err("must not have a query"),
-        url if ourselves.answer(&url, &path) => {
+        url if is_ours(&url, listeners) => {
             Err("must not be where the gateway itself answers; write the address of the MCP server")
         }
         url => Ok(url),

@@ -307,10 +307,10 @@ fn the_mcp_server_is_not_the_gateway_itself() {
         ("127.0.0.1:8080", "http://localhost:8080"),
         ("127.0.0.1:8080", "http://0.0.0.0:8080/mcp"),
         ("127.0.0.1:8080", "http://127.0.0.1:9090/mcp"),
-        ("127.0.0.1:8080", "https://mcp.example.com/mcp"),
         ("0.0.0.0:80", "http://127.0.0.9/mcp"),
         ("[::]:8080", "http://127.0.0.1:8080/mcp"),
         ("[::]:8080", "http://[::1]:8080/mcp"),
+        ("127.0.0.1:8080", "http://[::ffff:127.0.0.1]:8080/mcp"),
         ("10.0.0.7:8080", "http://10.0.0.7:8080/mcp"),
     ] {
         assert_eq!(
@@ -322,7 +322,7 @@ fn the_mcp_server_is_not_the_gateway_itself() {
     for (listen, upstream) in [
         ("127.0.0.1:8080", "http://127.0.0.1:3000/mcp"),
         ("127.0.0.1:8080", "http://127.0.0.2:8080/mcp"),
-        ("127.0.0.1:8080", "https://mcp.example.com/behind"),
+        ("127.0.0.1:8080", "https://mcp.example.com/mcp"),
         ("127.0.0.1:8080", "http://mcp-server:8080/mcp"),
         ("10.0.0.7:8080", "http://localhost:8080/mcp"),
         ("0.0.0.0:8080", "http://10.0.0.7:8080/mcp"),

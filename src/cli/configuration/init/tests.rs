@@ -68,6 +68,20 @@ const FLAGS: &[&str] = &[
 ];
 
 #[test]
+fn the_gateways_own_address_is_not_the_mcp_servers() {
+    // Even where it is that of the sample, which is then no good answer to the next question.
+    let folder = tempfile::tempdir().unwrap();
+    let answers =
+        ["http://localhost:3000", "", "http://localhost:3000/mcp", "http://127.0.0.1:8000/mcp", "Iv1", "s"];
+    let mut person = Person::with(&answers);
+    typed(folder.path(), &[]).run(&mut person, true).unwrap();
+    assert_eq!(person.heard.matches("must not be where the gateway itself answers").count(), 2);
+    let settings = config::load(Some(&folder.path().join("proxy.toml")), &|_| None).unwrap();
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(settings.servers[0].upstream_url.as_str(), "http://127.0.0.1:8000/mcp");
+}
+
+#[test]
 fn four_answers_make_a_file_that_check_takes() {
     let folder = tempfile::tempdir().unwrap();
     let mut person = Person::with(&["https://mcp.example.com/", "", "Iv1.01", "canary-secret"]);
