@@ -164,6 +164,8 @@ mod tests {
         }
         sled.flush().unwrap();
         drop(sled);
+        // Threads of sled's own let go a moment later; of a process that has ended, the system has done it.
+        fs::File::open(path.join(DATA)).unwrap().lock().unwrap();
         fs::write(path.join("lock"), b"").unwrap();
         fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
         (folder, path)
