@@ -117,8 +117,8 @@ pub(super) struct Relay<Inner = Answer> {
     /// When the token of an event stream expires, where that matters.
     deadline: Option<Instant>,
     /// What ends it from outside. `None` until the first time that there is nothing to relay: most answers are there at once
-    /// and never wait. From then on it is heard in time, and nothing else is asked: a clock and two locks for each event cost
-    /// more than this does.
+    /// and never wait. From then on it is heard in time, and nothing else is asked: a clock and a lock for each event cost more
+    /// than this does.
     ending: Option<Beside<Ending>>,
     /// The pause of anything but an event stream.
     pause: Option<Pin<Box<Sleep>>>,

@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 TOOLS = pathlib.Path(sys.executable).parent
 BINARY = ROOT / "target/debug/mcp-deputy"
-# What deploy/build has made, as the image has it.
+# What deploy/build has made, as the image has it; where it was not run, or is an older one, the other says what is said here.
 SHIPPED = ROOT / "target/shipped/mcp-deputy"
 CHART = DEPLOY / "helm/mcp-deputy"
 # What the oldest cluster that the chart takes, and a new one, have.
@@ -105,11 +105,14 @@ def context():
 
 def bare_root():
     """The binary as it is in the image: a read-only root with its libraries and nothing else, nobody's uid, no privilege."""
-    binary = SHIPPED if SHIPPED.exists() else BINARY
     if os.geteuid() != 0:
         return "NOT DONE: only root can make a root folder to run it in"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
         return "NOT DONE: no mount namespace can be made here"
+    return ", ".join(in_bare_root(binary) for binary in (BINARY, SHIPPED) if binary.exists())
+
+
+def in_bare_root(binary):
     dockerfile_text = (DEPLOY / "Dockerfile").read_text()
     with tempfile.TemporaryDirectory() as folder:
         root, store = pathlib.Path(folder) / "root", pathlib.Path(folder) / "store"

@@ -335,6 +335,25 @@ async fn much_comes_in_large_pieces_whatever_its_framing() {
     }
 }
 
+#[tokio::test]
+async fn a_large_chunk_and_small_ones_behind_it_come_whole_when_they_come_after_the_head() {
+    let long = "z".repeat(LARGE + 904);
+    let chunks = format!("{:x}\r\n{long}\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", long.len());
+    for behind in ["", "HTTP/1.1 200 OK\r\n"] {
+        let (mut near, mut far) = line(1 << 16);
+        let (head, ()) = tokio::join!(send(&mut near, full("{}")), async {
+            asked(&mut far, "{}").await;
+            far.write_all(CHUNKED.as_bytes()).await.unwrap();
+        });
+        head.unwrap();
+        far.write_all(format!("{chunks}{behind}").as_bytes()).await.unwrap();
+        assert_eq!(data(&mut near).await.unwrap(), long);
+        assert_eq!(data(&mut near).await.unwrap(), "abc");
+        assert!(near.is_done());
+        assert_eq!(near.is_free(), behind.is_empty(), "what came behind the end is nobody's answer");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_answer_in_time_is_none() {
     let (mut near, mut far) = line(1 << 16);
