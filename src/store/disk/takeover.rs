@@ -150,6 +150,12 @@ mod tests {
         store::disk::tests::open,
     };
 
+    /// Waits until sled has let go of its file, which threads of its own do a moment after it was dropped. Of a process that has ended, the
+    /// system has done it.
+    fn let_go(path: &Path) {
+        fs::File::open(path.join(DATA)).unwrap().lock().unwrap();
+    }
+
     /// A folder as an earlier version left it.
     fn left_by_an_earlier_version(records: u64) -> (TempDir, PathBuf) {
         let folder = TempDir::new().unwrap();
@@ -164,8 +170,7 @@ mod tests {
         }
         sled.flush().unwrap();
         drop(sled);
-        // Threads of sled's own let go a moment later; of a process that has ended, the system has done it.
-        fs::File::open(path.join(DATA)).unwrap().lock().unwrap();
+        let_go(&path);
         fs::write(path.join("lock"), b"").unwrap();
         fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
         (folder, path)
@@ -220,9 +225,11 @@ mod tests {
         let db = ::sled::Config::new().path(folder.path()).segment_size(SEGMENT).open().unwrap();
         db.insert(b"theirs", b"x").unwrap();
         drop(db);
+        let_go(folder.path());
         let error = take_over(folder.path()).unwrap_err().to_string();
         assert!(error.contains("of something else"), "{error}");
         assert!(is_due(folder.path()));
+        let_go(folder.path());
         let db = ::sled::Config::new().path(folder.path()).segment_size(SEGMENT).open().unwrap();
         assert!(db.get(b"theirs").unwrap().is_some());
     }
