@@ -109,7 +109,7 @@ def bare_root():
         return "NOT DONE: only root can make a root folder to run it in"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
         return "NOT DONE: no mount namespace can be made here"
-    return ", ".join(in_bare_root(binary) for binary in (BINARY, SHIPPED) if binary.exists())
+    return ", ".join(in_bare_root(binary) for binary in [BINARY] + [SHIPPED] * SHIPPED.exists())
 
 
 def in_bare_root(binary):

@@ -13,7 +13,7 @@ use crate::config::error::{Place, Refused};
 use crate::config::file::{CredentialFile, ScopeFile, ServerFile, Written};
 use crate::config::presets::named;
 use crate::config::settings::{Credential, OWN_ROUTES, ScopeSettings, ServerSettings};
-use crate::domain::origin::Origin;
+use crate::domain::origin::{Origin, is_loopback_host};
 use crate::domain::provider::Provider;
 use crate::domain::tools::ToolPattern;
 
@@ -21,8 +21,8 @@ use crate::domain::tools::ToolPattern;
 /// in front of us, and for names that mean something else here than elsewhere.
 fn is_ours(url: &Url, listeners: &[SocketAddr]) -> bool {
     let is_here = |listener: IpAddr| match url.host() {
-        Some(Host::Domain(name)) => {
-            name.eq_ignore_ascii_case("localhost") && (listener.is_loopback() || listener.is_unspecified())
+        Some(name @ Host::Domain(_)) => {
+            is_loopback_host(&name) && (listener.is_loopback() || listener.is_unspecified())
         }
         Some(Host::Ipv4(ip)) => reaches(ip.into(), listener),
         Some(Host::Ipv6(ip)) => reaches(IpAddr::from(ip).to_canonical(), listener),
