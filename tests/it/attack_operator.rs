@@ -62,13 +62,13 @@ impl Drop for Served {
     }
 }
 
-async fn becomes_ready(world: &World) {
+async fn becomes_ready(world: &World, served: &Served) {
     let ready = async {
         while world.probe("/readyz").await != Some(200) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, ready).await.expect("never becomes ready");
+    timeout(PATIENCE, ready).await.unwrap_or_else(|_| panic!("never becomes ready: {}", served.said()));
 }
 
 /// Whoever restarts a service and then has it read its configuration again does so within the same second.
@@ -104,7 +104,7 @@ async fn a_configuration_from_a_pipe_is_read_once() {
         command.env("MCP_DEPUTY_ADMIN_LISTEN", admin);
     });
     served.child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    becomes_ready(&world).await;
+    becomes_ready(&world, &served).await;
     // It is not there to be read again, which changes nothing, and is said.
     served.hang_up();
     served.says("the new configuration was not taken").await;
@@ -132,7 +132,7 @@ async fn attack_a_configuration_that_is_gone_is_not_the_environment() {
         command.env("MCP_DEPUTY_UPSTREAM_URL", &world.upstream).env("MCP_DEPUTY_CLIENT_ID", "x");
         command.env("MCP_DEPUTY_CLIENT_SECRET", "not-a-secret-at-all");
     });
-    becomes_ready(&world).await;
+    becomes_ready(&world, &served).await;
     fs::remove_file(world.config()).unwrap();
     served.hang_up();
     let said = async {

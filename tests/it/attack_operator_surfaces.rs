@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, process::World, random, secrets, socket};
+use crate::support::{Reply, port::Port, process::World, random, secrets, socket};
 
 /// An id that is a command, as the operator's own configuration could hold it; that of an app with a metadata document is a
 /// URL of the app's, with everything that a URL may hold.
@@ -79,7 +79,8 @@ async fn attack_the_admin_api_by_another_door() {
     let mut world = World::new().await;
     let token = random("admin-token-0123456789-");
     secrets::note(&token);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let kept = Port::keep();
+    let port = kept.number;
     world.configure(&format!("admin_token = \"{token}\"\nmetrics_listen = \"127.0.0.1:{port}\""));
     let process = world.start().await;
     let admin: SocketAddr = world.admin().trim_start_matches("http://").parse().unwrap();

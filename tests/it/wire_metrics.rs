@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
-    Gateway, PATIENCE, Reply, Setup, backend::Backend, client::Registration, metrics::Metrics,
+    Gateway, PATIENCE, Reply, Setup, backend::Backend, client::Registration, metrics::Metrics, port::Port,
     process::World, random, tls,
 };
 
@@ -325,7 +325,8 @@ async fn the_admin_listener_has_them_under_no_name_that_can_be_rebound() {
 #[tokio::test]
 async fn the_metrics_listener_has_them_under_any_name_and_nothing_else() {
     let mut world = World::new().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let kept = Port::keep();
+    let port = kept.number;
     let config = std::fs::read_to_string(world.config()).unwrap();
     std::fs::write(world.config(), format!("metrics_listen = \"127.0.0.1:{port}\"\n{config}")).unwrap();
     let _process = world.start().await;

@@ -10,6 +10,7 @@ pub(crate) mod documents;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod metrics;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod reply;
 pub(crate) mod secrets;

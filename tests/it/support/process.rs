@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -25,6 +24,7 @@ use super::{
     client::Registration,
     gateway::{PROVIDER, provider_entry, third_party},
     metrics::Metrics,
+    port::Port,
     secrets,
 };
 
@@ -40,6 +40,7 @@ pub(crate) struct World {
     admin: String,
     folder: TempDir,
     started: usize,
+    _ports: [Port; 2],
     _stop: DropGuard,
 }
 
@@ -50,7 +51,8 @@ impl World {
         let third_party = third_party(Behaviour::default(), &stop).await;
         let bound = Bound::bind(LoopbackHost::Ipv4, 0).await.unwrap();
         let mcp_server = McpServer::start(bound, third_party.origin(), Refusal::default(), &stop);
-        let (public, admin) = (free_port(), free_port());
+        let ports = [Port::keep(), Port::keep()];
+        let [public, admin] = [ports[0].number, ports[1].number];
         let origin = format!("http://127.0.0.1:{public}");
         let folder = TempDir::new().unwrap();
         let text = format!(
@@ -65,7 +67,7 @@ impl World {
         let admin = format!("http://127.0.0.1:{admin}");
         let upstream = mcp_server.url().to_owned();
         let (fetch, stop) = (Fetch::new(), stop.drop_guard());
-        Self { origin, third_party, fetch, upstream, admin, folder, started: 0, _stop: stop }
+        Self { origin, third_party, fetch, upstream, admin, folder, started: 0, _ports: ports, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -113,15 +115,19 @@ impl World {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let process = Process { child, admin: self.admin.clone(), log };
+        let mut process = Process { child, admin: self.admin.clone(), log };
         // Connections to the one before are dead.
         self.fetch = Fetch::new();
         let ready = async {
             while self.probe("/readyz").await != Some(200) {
+                if let Some(status) = process.child.try_wait().unwrap() {
+                    panic!("ends before it is ready, {status}:\n{}", process.last_words());
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, ready).await.expect("never becomes ready");
+        let ready = tokio::time::timeout(PATIENCE, ready).await;
+        assert!(ready.is_ok(), "never becomes ready:\n{}", process.last_words());
         if let Ok(key) = std::fs::read_to_string(self.folder.path().join("data.key")) {
             for line in key.lines().filter(|line| !line.starts_with('#')) {
                 secrets::note(line.split(' ').next().unwrap_or_default());
@@ -289,6 +295,13 @@ impl Process {
         &self.log
     }
 
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// The events of its log so far that have this field with this value.
     pub(crate) fn told(&self, field: &str, value: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).unwrap();
@@ -303,9 +316,4 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
