@@ -61,5 +61,5 @@ pub fn current() -> Span {
 #[cfg(not(feature = "otel"))]
 #[inline]
 pub fn current() -> Span {
-    Span
+    Span {}
 }

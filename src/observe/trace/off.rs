@@ -11,7 +11,7 @@ pub struct Tracer {}
 
 /// Is no span.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Span;
+pub struct Span {}
 
 /// Is no request that is followed.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Entered {
     /// No span.
     #[inline]
     pub fn span(&self) -> Span {
-        Span
+        Span {}
     }
 
     /// Nothing ends.
