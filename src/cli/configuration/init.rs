@@ -17,6 +17,9 @@ use crate::config::{
 /// How often one question is asked.
 const TRIES: usize = 3;
 
+/// Where MCP servers usually listen.
+const USUAL: [&str; 2] = ["http://127.0.0.1:3000/mcp", "http://127.0.0.1:8000/mcp"];
+
 /// Answers that are given beforehand. What is left out is asked for on a terminal.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct Init {
@@ -92,11 +95,13 @@ impl Init {
             |public_url| judged(&Starter { public_url: without_slash(public_url), ..starter.clone() }),
         )?;
         starter.public_url = without_slash(&starter.public_url);
+        let fits = |url: &str| judged(&Starter { upstream_url: url.to_owned(), ..starter.clone() });
         starter.upstream_url = questions.answer(
             self.upstream_url.as_ref(),
             "The URL of your MCP server, as this gateway reaches it",
-            Some("http://127.0.0.1:3000/mcp"),
-            |upstream_url| judged(&Starter { upstream_url: upstream_url.to_owned(), ..starter.clone() }),
+            // The gateway itself may be where one of them would be.
+            USUAL.into_iter().find(|url| fits(url).is_ok()),
+            fits,
         )?;
         if self.client_id.is_none() {
             questions.say(&format!(
