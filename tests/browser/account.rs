@@ -44,7 +44,7 @@ async fn a_person_signs_in_and_disconnects_an_app_while_its_stream_is_open() {
     }
 
     // Elsewhere: nobody is known there, and the way leads through the third party.
-    let Some(elsewhere) = Browser::start().await else { return };
+    let Some(elsewhere) = browser.another().await else { return };
     elsewhere.goto(&stage.url("/account")).await;
     elsewhere.screenshot("account-sign-in").await;
     elsewhere.click("button[name=sign_in]").await;
@@ -150,6 +150,7 @@ async fn without_scripts_and_over_https_it_works_as_well() {
     assert!(names.contains(&"__Host-mcpd-session".to_owned()), "{names:?}");
     browser.click(&disconnect("Example app")).await;
     browser.wait_for_url(&stage.url("/account?ended=")).await;
+    drop((browser, stage));
 
     let Some(browser) = Browser::start_without_scripts().await else { return };
     let stage = Stage::set().await;

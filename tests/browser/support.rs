@@ -31,8 +31,14 @@ use thirtyfour::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How many browsers run at a time: more of them make every delay a guess.
+/// How many tests have browsers at a time: more of them make every delay a guess. A test takes one place, whatever it starts:
+/// two tests that held one each and waited for another would wait for ever.
 static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// How long a browser gets for what it must do, in steps of [`STEP`]: half a minute. Machines on which everything is built and
+/// tested at once are slow.
+const STEPS: usize = 600;
+const STEP: Duration = Duration::from_millis(50);
 
 /// What a person points with.
 #[derive(Clone, Copy)]
@@ -47,13 +53,18 @@ pub(crate) struct Browser {
     driver: WebDriver,
     _process: Process,
     _profile: TempDir,
-    _place: SemaphorePermit<'static>,
+    place: Arc<SemaphorePermit<'static>>,
 }
 
 impl Browser {
     /// A browser on a machine with a mouse.
     pub(crate) async fn start() -> Option<Self> {
         Self::start_with(MOUSE, json!({})).await
+    }
+
+    /// Somebody else's browser, in the same test.
+    pub(crate) async fn another(&self) -> Option<Self> {
+        Self::open(&[MOUSE], json!({}), Arc::clone(&self.place)).await
     }
 
     /// A browser on a machine whose pointer is a finger: it never hovers.
@@ -96,7 +107,10 @@ impl Browser {
     }
 
     async fn launch(more: &[&str], prefs: Value) -> Option<Self> {
-        let place = PLACES.acquire().await.unwrap();
+        Self::open(more, prefs, Arc::new(PLACES.acquire().await.unwrap())).await
+    }
+
+    async fn open(more: &[&str], prefs: Value, place: Arc<SemaphorePermit<'static>>) -> Option<Self> {
         let (Some(chromium), Some(chromedriver)) =
             (find(&["chromium", "chromium-browser", "google-chrome"]), find(&["chromedriver"]))
         else {
@@ -123,7 +137,7 @@ impl Browser {
             .connect()
             .await
             .unwrap();
-        Some(Self { driver, _process: process, _profile: profile, _place: place })
+        Some(Self { driver, _process: process, _profile: profile, place })
     }
 
     /// The session itself, for what is not spelled out here.
@@ -146,16 +160,16 @@ impl Browser {
         self.driver.current_url().await.unwrap().to_string()
     }
 
-    /// Waits up to ten seconds until the address in any window begins with `start`, and turns to that window.
+    /// Waits up to half a minute until the address in any window begins with `start`, and turns to that window.
     pub(crate) async fn turn_to(&self, start: &str) {
-        for _ in 0..200 {
+        for _ in 0..STEPS {
             for window in self.driver.windows().await.unwrap() {
                 self.driver.switch_to_window(window).await.unwrap();
                 if self.url().await.starts_with(start) {
                     return;
                 }
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(STEP).await;
         }
         panic!("no window at {start}");
     }
@@ -170,15 +184,23 @@ impl Browser {
         names
     }
 
-    /// Where the middle of the first element that matches `selector` is, seen or not, scrolled into view.
+    /// Where the middle of the first element that matches `selector` is, seen or not, scrolled into view. Waits up to half a
+    /// minute until there is one: an address is that of the next page before the page is there.
     pub(crate) async fn middle_of(&self, selector: &str) -> (i64, i64) {
         let script = format!(
-            "const e = document.querySelector({selector:?}); e.scrollIntoView({{block: 'center'}}); \
-             const b = e.getBoundingClientRect(); \
+            "const e = document.querySelector({selector:?}); if (!e) return null; \
+             e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect(); \
              return [Math.round(b.x + b.width / 2), Math.round(b.y + b.height / 2)]"
         );
-        let place = self.ask(&script).await;
-        (place[0].as_i64().unwrap(), place[1].as_i64().unwrap())
+        for _ in 0..STEPS {
+            let place = self.driver.execute(&*script, Vec::new()).await;
+            let place = place.map(|place| place.json().clone()).unwrap_or_default();
+            if let (Some(x), Some(y)) = (place[0].as_i64(), place[1].as_i64()) {
+                return (x, y);
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        panic!("no {selector} at {:?}", self.driver.current_url().await);
     }
 
     /// Pointer and keyboard, as fast as they get.
@@ -213,26 +235,28 @@ impl Browser {
         chain.key_down(key).key_up(key).perform().await.unwrap();
     }
 
-    /// Waits up to ten seconds until the script returns true.
+    /// Waits up to half a minute until the script returns true.
     pub(crate) async fn wait_for(&self, script: &str) {
-        for _ in 0..200 {
+        for _ in 0..STEPS {
             let answer = self.driver.execute(script, Vec::new()).await;
             if answer.is_ok_and(|answer| answer.json() == &Value::Bool(true)) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(STEP).await;
         }
         panic!("never true: {script} at {:?}", self.driver.current_url().await);
     }
 
-    /// Waits up to ten seconds until the address begins with `start`, and gives it.
+    /// Waits up to half a minute until the address begins with `start`, and gives it.
     pub(crate) async fn wait_for_url(&self, start: &str) -> String {
-        for _ in 0..200 {
-            let url = self.driver.current_url().await.unwrap().to_string();
-            if url.starts_with(start) {
-                return url;
+        for _ in 0..STEPS {
+            // The driver refuses where a page is just being left.
+            if let Ok(url) = self.driver.current_url().await
+                && url.as_str().starts_with(start)
+            {
+                return url.to_string();
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(STEP).await;
         }
         panic!("never at {start} but at {:?}", self.driver.current_url().await);
     }
