@@ -27,7 +27,12 @@ impl Port {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::Port;
+    use super::{Port, TcpSocket};
+
+    /// Whether it could be the port of a connection that leaves from here.
+    fn is_free(port: u16) -> bool {
+        TcpSocket::new_v4().unwrap().bind(([127, 0, 0, 1], port).into()).is_ok()
+    }
 
     #[test]
     fn it_is_for_whoever_asks_for_it() {
@@ -36,6 +41,7 @@ mod tests {
         // As a gateway that is started anew.
         for _ in 0..2 {
             assert!(TcpStream::connect(address).is_err(), "nobody listens");
+            assert!(!cfg!(target_os = "linux") || !is_free(port.number), "it is kept");
             let listener = TcpListener::bind(address).unwrap();
             assert!(TcpListener::bind(address).is_err(), "one listens, and no other");
             drop((TcpStream::connect(address).unwrap(), listener.accept().unwrap()));
